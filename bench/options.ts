@@ -16,7 +16,7 @@ What (none: everything, about 40 minutes)
   --message-lengths       the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend
   --idle                  a gateway without calls, and what does not depend on the number of calls (10 and 40 at L2-prod)
   --growth                the gateway with 500, 1,000 and 2,000 calls (or --calls N) at L0, L1 and L2, one call in twenty judged in full
-  --micro                 the hot stages alone
+  --micro                 the hot steps alone
   --against COMMIT        the gateway against that commit, built aside, in turn; has options of its own (--against --help)
   --fleet                 a fleet with Redis and HAProxy under faults; has options of its own (--fleet --help)
   --store                 what a large fleet asks of Redis; has options of its own (--store --help)

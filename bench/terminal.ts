@@ -55,10 +55,10 @@ export function columns<Row>(
 function microTable({ micro }: BenchResults): string[] {
   if (micro.length === 0) return []
   return [
-    'Stages alone (20 ms frames; * a peer)',
+    'Steps alone (20 ms frames; * a peer)',
     ...columns(
       micro,
-      ['  stage', ({ peer, name }) => `${peer ? '* ' : '  '}${name}`],
+      ['  step', ({ peer, name }) => `${peer ? '* ' : '  '}${name}`],
       ['us median', ({ usP50 }) => usP50.toFixed(2)],
       ['min-max', ({ usMin, usMax }) => `${usMin.toFixed(2)}-${usMax.toFixed(2)}`],
       ['calls/core', ({ framesPerSecondPerCore }) => Math.round(framesPerSecondPerCore / 50)],

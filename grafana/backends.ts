@@ -156,7 +156,7 @@ export function backends(): DashboardBuilder {
         ),
         counts(
           'Cost by model',
-          'The same by model: those of a cascade are its stages.',
+          'The same by model: those of a cascade are its services.',
           curve(
             `86400 * ${rate('mkondo_cost_total', 'backend, model, currency')}`,
             '{{backend}} {{model}} {{currency}}',

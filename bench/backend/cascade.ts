@@ -1,6 +1,6 @@
 import { App, SSLApp, us_socket_local_port } from 'uWebSockets.js'
 import type { HttpRequest, HttpResponse, WebSocket, us_socket_context_t } from 'uWebSockets.js'
-import { ANSWER_MS, ANSWER_WORDS, DELTA_EVERY_MS, DELTA_MS, STAGES_MS, voiceAnswer } from '../generator/conversation.js'
+import { ANSWER_MS, ANSWER_WORDS, DELTA_EVERY_MS, DELTA_MS, SERVICES_MS, voiceAnswer } from '../generator/conversation.js'
 import type { LegRateHz } from '../../src/core/units.js'
 import { bytesOfSamples, samplesOf } from '../../src/media/pcm.js'
 import { endWithParent, optionsFromEnvironment } from '../kit/process.js'
@@ -90,7 +90,7 @@ function finalize(ws: WebSocket<Recogniser>): void {
   session.turn = null
   setTimeout(() => {
     if (recognisers.has(ws)) tell(ws, rangeFromMs, heardMs, turn, true)
-  }, STAGES_MS.stt)
+  }, SERVICES_MS.stt)
 }
 
 function tell(
@@ -154,7 +154,7 @@ function chat(res: HttpResponse): void {
   res.onData((chunk, last) => {
     bytes += chunk.byteLength
     if (bytes > REQUEST_BYTES_MAX) return void (over || res.close())
-    if (last) setTimeout(() => say(0), STAGES_MS.llm)
+    if (last) setTimeout(() => say(0), SERVICES_MS.llm)
   })
   const say = (index: number): void => {
     if (over) return
@@ -213,7 +213,7 @@ function speak(ws: WebSocket<Voice>, { context_id: id = '', text = '', ...messag
   if (context === undefined) contexts.set(id, (context = { run: standIn.run, text: '', next: 0, flushed: false }))
   const begins = context.text === '' && text.trim() !== ''
   if (text.trim() !== '') context.text += text
-  if (begins) setTimeout(() => piece(ws, id), STAGES_MS.tts)
+  if (begins) setTimeout(() => piece(ws, id), SERVICES_MS.tts)
   if (message.flush !== true) return
   context.flushed = true
   if (context.run === standIn.run && context.text.trim().replace(/\s+/g, ' ') !== ANSWER_WORDS)

@@ -16,7 +16,7 @@ import { MARKER_HZ, TALK_EVERY_FRAMES, TALK_FRAMES, TALK_PEAK, TONE_PEAK, speech
 export const END_OF_TURN_MS = 500
 export const THINK_MS = 300
 /** The same of a cascade, which ends turns by itself: what its recogniser, its language model and its voice take of it. */
-export const STAGES_MS = { stt: 50, llm: 150, tts: 100 } as const
+export const SERVICES_MS = { stt: 50, llm: 150, tts: 100 } as const
 export const ANSWER_MS = 2000
 /**
  * OpenAI documents frames of 200 ms for the audio of its realtime translation. Its other realtime models send their audio

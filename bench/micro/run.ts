@@ -7,7 +7,7 @@ import { Child } from '../kit/process.js'
 import type { MicroResult } from '../results.js'
 import type { FromMicro, MicroOptions, MicroTimes } from './main.js'
 
-/** Peers for the work of a stage, each in a process of its own. */
+/** Peers for the work of a step, each in a process of its own. */
 const PEERS: readonly {
   readonly name: string
   readonly file: string
@@ -34,8 +34,8 @@ export async function runMicro(
 }> {
   const options: MicroOptions = quick ? { rounds: 5, roundMs: 60 } : { rounds: 15, roundMs: 200 }
   const skipped: { name: string; why: string }[] = []
-  say('the hot stages alone')
-  const results = (await timesOf('the stages', fileURLToPath(new URL('./main.js', import.meta.url)), options)).map(
+  say('the hot steps alone')
+  const results = (await timesOf('the steps', fileURLToPath(new URL('./main.js', import.meta.url)), options)).map(
     (times) => resultOf(times, false),
   )
   for (const peer of PEERS) {

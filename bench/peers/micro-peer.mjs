@@ -1,4 +1,4 @@
-// Common part of the peers of single stages: the options, CPU time per frame in rounds, and the answer.
+// Common part of the peers of single steps: the options, CPU time per frame in rounds, and the answer.
 const { rounds, roundMs } = JSON.parse(process.env.BENCH_MICRO ?? '{"rounds":5,"roundMs":60}')
 
 process.on('disconnect', () => process.exit(0))

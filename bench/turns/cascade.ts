@@ -14,8 +14,8 @@ import { END_OF_SPEECH_MS, WARM_TURNS, cpuOf, figure, nth, voice } from './share
 import { TurnCaller } from './turn-caller.js'
 
 /** What the services take: a recogniser's final text, a model's first token, a voice's first byte. */
-export const STAGE_MS = { stt: 150, llm: 300, tts: 120 } as const
-const STAGES_MS = STAGE_MS.stt + STAGE_MS.llm + STAGE_MS.tts
+export const SERVICE_MS = { stt: 150, llm: 300, tts: 120 } as const
+const SERVICES_MS = SERVICE_MS.stt + SERVICE_MS.llm + SERVICE_MS.tts
 const KEY = 'key-of-the-bench'
 const SAID = 'Where is my order?'
 const ANSWER = 'It is on its way to you.'
@@ -24,10 +24,10 @@ const TURNS_MAX = 20_000
 const PEER = join(packageRoot(), 'bench/peers/livekit-cascade.mjs')
 
 /**
- * Who answers. `stages`: the gateway, one stage after the other, when a fixed quiet has ended the turn. `ahead`: the
+ * Who answers. `in turn`: the gateway, one service after the other, when a fixed quiet has ended the turn. `ahead`: the
  * gateway as it is, which ends a question by its words and asks the model before that. `livekit`: its agents in Node.
  */
-export type CascadeSubject = 'stages' | 'ahead' | 'livekit'
+export type CascadeSubject = 'in turn' | 'ahead' | 'livekit'
 
 export interface CascadeResult {
   readonly subject: CascadeSubject
@@ -37,16 +37,16 @@ export interface CascadeResult {
   readonly answered: number
   readonly unanswered: number
   /**
-   * Of `stages`: end of the turn, as the recogniser is told it, to the first sound at the caller's socket, less what the
+   * Of `in turn`: end of the turn, as the recogniser is told it, to the first sound at the caller's socket, less what the
    * services take.
    */
   readonly afterEnd: Percentiles | null
   /**
-   * Of `stages`: last voiced sample to the first sound, less the quiet and what the services take. Below zero where the
+   * Of `in turn`: last voiced sample to the first sound, less the quiet and what the services take. Below zero where the
    * detector began the quiet before the word's last sound.
    */
   readonly share: Percentiles | null
-  /** Of `stages`: as `afterEnd`, with what the services take. */
+  /** Of `in turn`: as `afterEnd`, with what the services take. */
   readonly whole: Percentiles | null
   /** Last voiced sample to the first sound: all that the caller waits, with the quiet that ends a turn. */
   readonly wait: Percentiles | null
@@ -66,16 +66,16 @@ export async function measureCascade(
 ): Promise<CascadeResult> {
   const { subject, calls } = options
   const [stt, llm, tts] = await Promise.all([
-    DeepgramDouble.start({ key: KEY, finalMs: STAGE_MS.stt }),
+    DeepgramDouble.start({ key: KEY, finalMs: SERVICE_MS.stt }),
     CascadeDouble.start({ key: KEY }),
-    ElevenLabsVoiceDouble.start({ key: KEY, firstSoundMs: STAGE_MS.tts }),
+    ElevenLabsVoiceDouble.start({ key: KEY, firstSoundMs: SERVICE_MS.tts }),
   ])
-  llm.delayMs.llm = STAGE_MS.llm
+  llm.delayMs.llm = SERVICE_MS.llm
   for (const { script } of [stt, llm, tts]) {
     script.callerSays(...Array.from({ length: TURNS_MAX }, () => SAID))
     script.reply(...Array.from({ length: TURNS_MAX }, () => ({ say: ANSWER })))
   }
-  const cascade: CascadeUrls = { stt: stt.baseUrl, llm: llm.baseUrl, tts: tts.baseUrl, ahead: subject !== 'stages' }
+  const cascade: CascadeUrls = { stt: stt.baseUrl, llm: llm.baseUrl, tts: tts.baseUrl, ahead: subject !== 'in turn' }
   const server = new Child<ToTurnsGateway, FromTurnsGateway>({
     name: subject === 'livekit' ? 'livekit' : 'gateway',
     file: subject === 'livekit' ? PEER : fileURLToPath(new URL('./gateway.js', import.meta.url)),
@@ -108,7 +108,7 @@ export async function measureCascade(
     await server.stop({ type: 'stop' })
     await Promise.all([stt.close(), llm.close(), tts.close()])
   }
-  const result = { ...options, ...figuresOf(pairs, subject === 'stages'), cpuMs }
+  const result = { ...options, ...figuresOf(pairs, subject === 'in turn'), cpuMs }
   const { afterEnd, share, whole, wait } = result
   say(
     `  ${subject}: ${result.answered} turns of ${calls} calls, ${result.unanswered} unanswered; caller waits p50 ${figure(wait?.p50)}, ` +
@@ -119,7 +119,7 @@ export async function measureCascade(
 
 /**
  * @param ends  when the recogniser was told of the ends of the turns, by `performance.now`
- * @param inTurn  one stage follows the other, after a fixed quiet
+ * @param inTurn  one service follows the other, after a fixed quiet
  */
 export function figuresOf(
   pairs: readonly { readonly caller: Pick<TurnCaller, 'turns'>; readonly ends: readonly number[] }[],
@@ -149,8 +149,8 @@ export function figuresOf(
   return {
     answered,
     unanswered,
-    afterEnd: percentilesOf(fromEnd.map((ms) => ms - STAGES_MS)),
-    share: percentilesOf(fromVoice.map((ms) => ms - STAGES_MS)),
+    afterEnd: percentilesOf(fromEnd.map((ms) => ms - SERVICES_MS)),
+    share: percentilesOf(fromVoice.map((ms) => ms - SERVICES_MS)),
     whole: percentilesOf(fromEnd),
     wait: percentilesMs(wait),
   }

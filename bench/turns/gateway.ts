@@ -19,7 +19,7 @@ export interface TurnsGatewayOptions {
   readonly cascade: CascadeUrls | null
 }
 
-/** Addresses of the stages, and whether turns end by their words and the model is asked before they do. */
+/** Addresses of the services, and whether turns end by their words and the model is asked before they do. */
 export interface CascadeUrls {
   readonly stt: string
   readonly llm: string

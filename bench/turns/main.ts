@@ -1,5 +1,5 @@
 import { judged } from '../kit/command.js'
-import { type CascadeSubject, STAGE_MS, hasLiveKit, measureCascade } from './cascade.js'
+import { type CascadeSubject, SERVICE_MS, hasLiveKit, measureCascade } from './cascade.js'
 import type { CascadeResult } from './cascade.js'
 import { figure, measureShare, messagesOf } from './share.js'
 import type { ShareOptions, ShareResult } from './share.js'
@@ -38,18 +38,18 @@ export const turnsBench = judged('turns', HELP, {}, WHOLES, async ({ calls, seco
     show(`${calls} calls for ${seconds} s, turns by ${run.turns}`)
     shares.push(await measureShare({ ...run, calls, seconds }, say))
   }
-  const { stt, llm, tts } = STAGE_MS
+  const { stt, llm, tts } = SERVICE_MS
   say(`cascades whose services take ${stt}, ${llm} and ${tts} ms:`)
   const cascades: CascadeResult[] = []
-  const subjects: readonly CascadeSubject[] = hasLiveKit() ? ['stages', 'ahead', 'livekit'] : ['stages', 'ahead']
+  const subjects: readonly CascadeSubject[] = hasLiveKit() ? ['in turn', 'ahead', 'livekit'] : ['in turn', 'ahead']
   if (!hasLiveKit()) say("  LiveKit's agents are not installed: node bench/peers/install.mjs")
   for (const subject of subjects) {
     show(`${calls} calls for ${seconds} s, ${subject}`)
     cascades.push(await measureCascade({ subject, calls, seconds }, say))
   }
-  const [staged, ahead] = cascades
+  const [inTurn, ahead] = cascades
   // Each by itself: a quiet that began before the word's last sound makes up for nothing that comes after it.
-  const parts = [staged?.afterEnd, staged?.share]
+  const parts = [inTurn?.afterEnd, inTurn?.share]
   const realtime = shares.find(({ turns, streamSilence }) => turns === 'server_vad' && !streamSilence)
   const cost = (ahead?.cpuMs ?? NaN) / (realtime?.cpuMs ?? NaN)
   say('takeovers:')
@@ -63,15 +63,15 @@ export const turnsBench = judged('turns', HELP, {}, WHOLES, async ({ calls, seco
     })),
     {
       what: `gateway's share of a cascade's turn, after its end and after the last voiced sample: p50 to ${CASCADE_P50_MS_MAX}, p99 to ${CASCADE_P99_MS_MAX} ms`,
-      got: `${parts.map((part) => `${figure(part?.p50)} and ${figure(part?.p99)} ms`).join('; ')} of ${staged?.answered} turns`,
+      got: `${parts.map((part) => `${figure(part?.p50)} and ${figure(part?.p99)} ms`).join('; ')} of ${inTurn?.answered} turns`,
       met: parts.every(
         (part) => (part?.p50 ?? Infinity) <= CASCADE_P50_MS_MAX && (part?.p99 ?? Infinity) <= CASCADE_P99_MS_MAX,
       ),
     },
     {
       what: `a cascade's whole answer, from the end of the turn: p50 to ${WHOLE_P50_MS_MAX} ms`,
-      got: `${figure(staged?.whole?.p50)} ms`,
-      met: (staged?.whole?.p50 ?? Infinity) <= WHOLE_P50_MS_MAX,
+      got: `${figure(inTurn?.whole?.p50)} ms`,
+      met: (inTurn?.whole?.p50 ?? Infinity) <= WHOLE_P50_MS_MAX,
     },
     {
       what: `processor time of a cascade's calls: to ${CASCADE_COST_MAX} x those on a realtime model`,

@@ -302,8 +302,8 @@ const openaiLive = z.strictObject({
   messageMs,
 })
 
-/** Services of the cascade's stages, and which options each of them has besides `service`. */
-const STAGE_SERVICES = {
+/** Services of the parts of a cascade, and which options each of them has besides `service`. */
+const PART_SERVICES = {
   stt: {
     whisper: ['model', 'timeoutMs', 'prompt'],
     soniox: ['model', 'terms', 'context'],
@@ -331,28 +331,28 @@ const STAGE_SERVICES = {
   },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>
 
-type StageName = keyof typeof STAGE_SERVICES
+type PartName = keyof typeof PART_SERVICES
 const IS_MODULE = /^module:\S{1,300}$/
 
 /** The service of an entry that names none: the one that has an address of its own in the settings. */
 const USUAL_SERVICE = { stt: 'whisper', llm: 'chat', tts: 'speech' } as const
 
 /** One service, by its name or with its options, or a list of them. */
-function stageOf<Shape extends z.ZodRawShape>(stage: StageName, shape: Shape) {
-  const services: Readonly<Record<string, readonly string[]>> = STAGE_SERVICES[stage]
+function partOf<Shape extends z.ZodRawShape>(part: PartName, shape: Shape) {
+  const services: Readonly<Record<string, readonly string[]>> = PART_SERVICES[part]
   const names = [...Object.keys(services), 'module:SPECIFIER'].join(', ')
   const service = z
     .string()
     .refine((name) => Object.hasOwn(services, name) || IS_MODULE.test(name), { error: `must be one of ${names}` })
   const options = z
     .strictObject({
-      service: service.exactOptional().describe(`${names}. Default: ${USUAL_SERVICE[stage]}.`),
+      service: service.exactOptional().describe(`${names}. Default: ${USUAL_SERVICE[part]}.`),
       options: z.record(z.string(), z.unknown()).exactOptional().describe('What a module gets.'),
       ...shape,
     })
     .superRefine((given, context) => {
       const fault = faultIn(context)
-      const { service: name = USUAL_SERVICE[stage], ...own } = given as { readonly service?: string }
+      const { service: name = USUAL_SERVICE[part], ...own } = given as { readonly service?: string }
       const has: readonly string[] = services[name] ?? ['options']
       const { dictionary } = own as { readonly dictionary?: { readonly version?: string } }
       const versioned = name === 'elevenlabs'
@@ -380,15 +380,15 @@ function stageOf<Shape extends z.ZodRawShape>(stage: StageName, shape: Shape) {
     .describe('A service, or a list: each takes the place of the one before it when that fails.')
 }
 
-const stage = {
+const common = {
   model,
   timeoutMs: z.int().min(500).max(60_000).exactOptional().describe('How long the service may be silent.'),
 }
 const vendorId = z.string().regex(/^[\w-]{1,100}$/, { error: 'must be an id of 1 to 100 letters, digits, _ and -' })
 
 const cascade = z.strictObject({
-  stt: stageOf('stt', {
-    ...stage,
+  stt: partOf('stt', {
+    ...common,
     prompt: z.string().max(1000).exactOptional().describe('Words that are likely.'),
     terms: vocabulary,
     context: z.string().max(2000).exactOptional().describe('What the calls are about.'),
@@ -400,8 +400,8 @@ const cascade = z.strictObject({
       .describe("Regions of the callers' languages, such as sw-TZ. Default: sw-KE and en-KE."),
     dialect: z.enum(['openai', 'vllm']).exactOptional().describe("Of a realtime server: OpenAI's, or vLLM's own."),
   }),
-  llm: stageOf('llm', {
-    ...stage,
+  llm: partOf('llm', {
+    ...common,
     temperature,
     maxTokens: maxOutputTokens,
     thinkingLevel: z
@@ -409,8 +409,8 @@ const cascade = z.strictObject({
       .exactOptional()
       .describe("How much Gemini thinks before it answers. Default: the model's own."),
   }),
-  tts: stageOf('tts', {
-    ...stage,
+  tts: partOf('tts', {
+    ...common,
     voice: z.string().min(1).max(200).exactOptional().describe("Goes before the agent's voice."),
     speed: z
       .number()
@@ -469,18 +469,18 @@ export type OpenAiLiveOptions = z.output<typeof openaiLive>
 export type GeminiOptions = z.output<typeof gemini>
 export type SelfHostedOptions = z.output<typeof selfHosted>
 type CascadeOptions = z.output<typeof cascade>
-type Entry<Stage extends StageName> = Exclude<Extract<NonNullable<CascadeOptions[Stage]>, object>, readonly unknown[]>
+type Entry<Part extends PartName> = Exclude<Extract<NonNullable<CascadeOptions[Part]>, object>, readonly unknown[]>
 
-/** The services that an agent lists for a stage, in their order; null where it names none. */
-export function stageEntries<Stage extends StageName>(
-  stage: Stage,
+/** The services that an agent lists for a part, in their order; null where it names none. */
+export function serviceEntries<Part extends PartName>(
+  part: Part,
   options: CascadeOptions,
-): readonly (Entry<Stage> & { readonly service: string })[] | null {
-  const given = options[stage]
+): readonly (Entry<Part> & { readonly service: string })[] | null {
+  const given = options[part]
   if (given === undefined) return null
   return [given].flat().map((entry) => {
     const own: { readonly service?: string } = typeof entry === 'string' ? { service: entry } : entry
-    return { service: USUAL_SERVICE[stage], ...own } as Entry<Stage> & { readonly service: string }
+    return { service: USUAL_SERVICE[part], ...own } as Entry<Part> & { readonly service: string }
   })
 }
 

@@ -377,7 +377,7 @@ async function loadFile(dir: string, name: string, env: Environment, speech: Spe
 
 /**
  * An agent in code: the default export of a module. Its tools in code are its own.
- * @returns null for a module with a backend or a stage of the cascade, which lies beside the agents that name it
+ * @returns null for a module with a backend or a service of the cascade, which lies beside the agents that name it
  */
 async function loadModule(
   dir: string,

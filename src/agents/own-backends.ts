@@ -6,16 +6,16 @@ import type { Fault } from './faults.js'
 const MODULE_PREFIX = 'module:'
 const IS_RELATIVE = /^module:\.\.?\//
 
-/** Name of the export of a module for each stage of the cascade. */
-export const STAGE_EXPORTS = {
+/** Name of the export of a module for each part of the cascade. */
+export const SERVICE_EXPORTS = {
   stt: 'createSpeechToText',
   llm: 'createLanguageModel',
   tts: 'createTextToSpeech',
 } as const
 
-/** True if a module is a backend or a stage, which may lie beside the agents that name it. */
+/** True if a module is a backend or a service of the cascade, which may lie beside the agents that name it. */
 export function isOwnModule(exports: Readonly<Record<string, unknown>>): boolean {
-  return ['createBackend', ...Object.values(STAGE_EXPORTS)].some((name) => typeof exports[name] === 'function')
+  return ['createBackend', ...Object.values(SERVICE_EXPORTS)].some((name) => typeof exports[name] === 'function')
 }
 
 /** Backends for a share of the calls: `use` as `backend` without a split, `percent` 0 to 100. */
@@ -70,8 +70,8 @@ export async function findOwnBackends<Agent extends Backends>(
 ): Promise<{ readonly agent: Agent; readonly faults: readonly Fault[] }> {
   const modules = modulesOf(agent)
   const faults: Fault[] = []
-  const stages = await findOwnStages(agent.backends['cascade'], dir, faults)
-  const backends = stages === undefined ? agent.backends : { ...agent.backends, cascade: stages }
+  const cascade = await findOwnServices(agent.backends['cascade'], dir, faults)
+  const backends = cascade === undefined ? agent.backends : { ...agent.backends, cascade }
   if (modules.length === 0) return { agent: { ...agent, backends }, faults }
   const whole = new Map<string, string>()
   for (const module of modules) {
@@ -113,21 +113,21 @@ async function urlOf(module: string, dir: string): Promise<{ readonly url: strin
   return { url, missing: null }
 }
 
-/** The same for the services of the cascade's stages that are modules. */
-async function findOwnStages(options: unknown, dir: string, faults: Fault[]): Promise<unknown> {
+/** The same for the services of the cascade that are modules. */
+async function findOwnServices(options: unknown, dir: string, faults: Fault[]): Promise<unknown> {
   if (typeof options !== 'object' || options === null) return undefined
   const found: Record<string, unknown> = { ...options }
-  for (const stage of ['stt', 'llm', 'tts']) {
-    const given = found[stage]
+  for (const part of ['stt', 'llm', 'tts']) {
+    const given = found[part]
     if (given === undefined) continue
     const entry = async (one: unknown, place: readonly PropertyKey[]): Promise<unknown> => {
       const service: unknown = typeof one === 'string' ? one : (one as { readonly service?: unknown }).service
       if (typeof service !== 'string' || !service.startsWith(MODULE_PREFIX)) return one
       const { url, missing } = await urlOf(service, dir)
-      if (missing !== null) faults.push({ path: ['backends', 'cascade', stage, ...place], what: missing })
+      if (missing !== null) faults.push({ path: ['backends', 'cascade', part, ...place], what: missing })
       return typeof one === 'string' ? url : { ...(one as object), service: url }
     }
-    found[stage] = Array.isArray(given)
+    found[part] = Array.isArray(given)
       ? await Promise.all(given.map((one, i) => entry(one, [i])))
       : await entry(given, [])
   }

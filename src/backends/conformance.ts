@@ -28,6 +28,6 @@ export type {
   ScriptedReply,
 } from './conformance/harness.js'
 
-/** Checks for the stages of a cascade, each on a service of its own: `STT_CHECKS` for recognisers, and so on. */
-export { LLM_CHECKS, STT_CHECKS, TTS_CHECKS } from './conformance/stage-checks.js'
-export type { StageSetup } from './conformance/stage-checks.js'
+/** Checks for the services of a cascade, each by itself: `STT_CHECKS` for recognisers, and so on. */
+export { LLM_CHECKS, STT_CHECKS, TTS_CHECKS } from './conformance/service-checks.js'
+export type { ServiceSetup } from './conformance/service-checks.js'

@@ -10,7 +10,7 @@ import { CascadeBackend } from './cascade/cascade-backend.js'
 import { messageTaker } from './cascade/message-taker.js'
 import type { MessagePhrases } from './cascade/message-taker.js'
 import type { OwnVoice } from './cascade/own-voice.js'
-import { loadStageModules, stagesOf } from './cascade/services.js'
+import { loadServiceModules, factoriesOf } from './cascade/services.js'
 import { EmbeddedBackend } from './embedded/embedded-backend.js'
 import { GeminiLiveBackend } from './gemini-live/gemini-backend.js'
 import { OpenAiLiveBackend } from './openai-live/live-backend.js'
@@ -134,7 +134,7 @@ const MAKERS: Readonly<Record<BackendName, Maker>> = {
   },
   cascade: (sink, { settings: { cascade }, options, clock, after, legRateHz, ownVoice, voices, message, waitWords }) =>
     new CascadeBackend(sink, {
-      ...stagesOf(cascade, options.cascade ?? {}),
+      ...factoriesOf(cascade, options.cascade ?? {}),
       ...(message === undefined ? {} : { name: 'message', llm: [messageTaker(message)], speculate: false }),
       legRateHz,
       timers: clockTimers(clock, after),
@@ -167,7 +167,7 @@ export async function loadBackend(name: string, context: BackendContext): Promis
     const make = (MAKERS as Readonly<Record<string, Maker | undefined>>)[name]
     if (make === undefined)
       throw new GatewayError('AGENT_INVALID', `there is no backend ${name}; allowed: ${BACKENDS.join(', ')}`)
-    if (name === 'cascade') await loadStageModules(context.options.cascade ?? {})
+    if (name === 'cascade') await loadServiceModules(context.options.cascade ?? {})
     return (sink) => make(sink, context)
   }
   const specifier = name.slice(MODULE_PREFIX.length)

@@ -1,6 +1,6 @@
 import type { BackendOptions } from '../agents/backend-options.js'
 import { GatewayError } from '../core/errors.js'
-import { missingForStages, stageLacks, stageModels } from './cascade/service-facts.js'
+import { missingForServices, serviceLacks, serviceModels } from './cascade/service-facts.js'
 import type { CascadeSettings, ServiceSettings } from './cascade/service-facts.js'
 import { delegateModel } from './openai-live/session-start.js'
 import type { DelegateOptions } from './openai-live/session-start.js'
@@ -112,10 +112,10 @@ const FACTS = {
       selfHosted === null ? [] : [pricedModel(own?.model ?? selfHosted.model, selfHosted.baseUrl)],
   },
   cascade: {
-    missing: ({ cascade }, { cascade: own = {} }) => missingForStages(cascade, own),
+    missing: ({ cascade }, { cascade: own = {} }) => missingForServices(cascade, own),
     detectsTurns: () => false,
     models: ({ cascade }, { cascade: own = {} }) =>
-      missingForStages(cascade, own) === null ? stageModels(cascade, own) : [],
+      missingForServices(cascade, own) === null ? serviceModels(cascade, own) : [],
     // Its voice does, and every recogniser that can; one that takes 16 kHz alone hears no less of a narrow line.
     usesLegRate: () => true,
   },
@@ -228,5 +228,5 @@ export function droppedOf(
 
 /** Missing abilities of the services of the backend `name`, one line each; empty for a backend that is one service. */
 export function lacksOf(name: string, settings: BackendSettings, options: BackendOptions): readonly string[] {
-  return name === 'cascade' ? stageLacks(settings.cascade, options.cascade ?? {}) : []
+  return name === 'cascade' ? serviceLacks(settings.cascade, options.cascade ?? {}) : []
 }

@@ -1,4 +1,4 @@
-/** Public addresses of vendors' services, as backends and stages are named. */
+/** Public addresses of vendors' services, as backends and services of a cascade are named. */
 export const VENDOR_URLS = {
   anthropic: 'https://api.anthropic.com',
   cartesia: 'wss://api.cartesia.ai',

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { NO_ASSETS, passagesOf } from '../agents/assets.js'
-import { stageEntries } from '../agents/backend-options.js'
+import { serviceEntries } from '../agents/backend-options.js'
 import type { Business } from '../agents/business.js'
 import { consentOf } from '../agents/definition.js'
 import type { AgentDefinition } from '../agents/definition.js'
@@ -431,7 +431,7 @@ function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: Ho
   }
   for (const backend of backends) odd.push(...lacksOf(backend, settings, options).map((lack) => `${name}: ${lack}`))
   const spoken = definition.voice['cascade']
-  for (const { service, voice } of stageEntries('tts', options.cascade ?? {}) ?? [])
+  for (const { service, voice } of serviceEntries('tts', options.cascade ?? {}) ?? [])
     if (voice !== undefined && typeof spoken === 'object') {
       const own = `whose own voice ${voice} goes before it; leave that out`
       odd.push(`${name}: voice.cascade has no effect with ${service}, ${own}`)

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
-import { DOUBLES, SCENARIO_DOUBLES, STAGE_DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
+import { DOUBLES, SCENARIO_DOUBLES, SERVICE_DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
 import type { HttpDouble } from '../simulator/http-double.js'
 import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.js'
 import { AzureSpeechDouble } from '../simulator/vendors/azure-speech-double.js'
@@ -18,7 +18,7 @@ import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
 import { PeopleDouble } from '../simulator/vendors/people-double.js'
 import { SherpaDouble, VoskDouble } from '../simulator/vendors/own-server-double.js'
 import { SonioxDouble } from '../simulator/vendors/soniox-double.js'
-import type { StageDouble, StageDoubleOptions } from '../simulator/vendors/stage-double.js'
+import type { ServiceDouble, ServiceDoubleOptions } from '../simulator/vendors/service-double.js'
 import { TranscriptionDouble } from '../simulator/vendors/transcription-double.js'
 import { UsageError } from './exit-codes.js'
 import type { Terminal } from './terminal.js'
@@ -54,7 +54,7 @@ function ofSession(
   backend: string,
   faults: readonly DoubleFault[],
   settings: readonly [key: string, url: string],
-  start: (wanted: DoubleWanted) => Promise<Pick<StageDouble, 'baseUrl' | 'refuse' | 'close'>>,
+  start: (wanted: DoubleWanted) => Promise<Pick<ServiceDouble, 'baseUrl' | 'refuse' | 'close'>>,
 ): Service {
   const [keySetting, urlSetting] = settings
   return {
@@ -79,27 +79,27 @@ async function openAi({ options, faults }: DoubleWanted): Promise<OpenAiDouble> 
 }
 
 /** One server of a service of a cascade, and the settings that have its address. */
-type StageService = readonly [
-  double: { start(options: StageDoubleOptions): Promise<HttpDouble & Pick<StageDouble, 'faults' | 'refuse'>> },
+type CascadeService = readonly [
+  double: { start(options: ServiceDoubleOptions): Promise<HttpDouble & Pick<ServiceDouble, 'faults' | 'refuse'>> },
   ...urlSettings: string[],
 ]
 
 const PORT_MAX = 65_535
-const STAGE_FAULTS = { STT: 'deaf', TTS: 'mute' } as const
+const PART_FAULTS = { STT: 'deaf', TTS: 'mute' } as const
 
 /**
  * A service that is given to a cascade, each of its servers at a port, and at the next one what it needs beside it: the
  * language model, and a recogniser or a voice over HTTP. All of them share one understanding of the conversation.
  * @param key  the setting of their key; null where they ask for none
- * @param stages  that they take
+ * @param parts  that they take
  */
 function ofCascade(
   key: string | null,
-  stages: readonly ('STT' | 'TTS')[],
-  ...servers: readonly StageService[]
+  parts: readonly ('STT' | 'TTS')[],
+  ...servers: readonly CascadeService[]
 ): Service {
   return {
-    faults: [...stages.map((stage) => STAGE_FAULTS[stage]), 'never-ready'],
+    faults: [...parts.map((part) => PART_FAULTS[part]), 'never-ready'],
     start: async (wanted) => {
       const { options, faults, thinkMs } = wanted
       const { port: first = 0 } = options
@@ -136,10 +136,10 @@ function ofCascade(
         })
         running.push(rest)
         rest.delayMs.llm = thinkMs
-        for (const stage of ['STT', 'LLM', 'TTS'] as const) {
-          if (stage !== 'LLM' && stages.includes(stage)) continue
-          env[`${stage}_URL`] = rest.baseUrl
-          env[`${stage}_API_KEY`] = wanted.key
+        for (const part of ['STT', 'LLM', 'TTS'] as const) {
+          if (part !== 'LLM' && parts.includes(part)) continue
+          env[`${part}_URL`] = rest.baseUrl
+          env[`${part}_API_KEY`] = wanted.key
         }
         return { env: { ...env, LLM_MODEL: 'double' }, close }
       } catch (thrown) {
@@ -176,9 +176,9 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
     start: async ({ options, key, faults, thinkMs, models }) => {
       const double = await CascadeDouble.start({ ...options, models: models() })
       double.delayMs.llm = thinkMs
-      for (const stage of ['models', 'stt', 'llm', 'tts'] as const) {
-        if (faults.includes('no-quota')) double.refuse[stage] = NO_QUOTA_REFUSAL
-        if (faults.includes('never-ready')) double.refuse[stage] = 'never'
+      for (const part of ['models', 'stt', 'llm', 'tts'] as const) {
+        if (faults.includes('no-quota')) double.refuse[part] = NO_QUOTA_REFUSAL
+        if (faults.includes('never-ready')) double.refuse[part] = 'never'
       }
       const url = double.baseUrl
       return {
@@ -239,7 +239,7 @@ export async function runDouble(
   signal: AbortSignal,
 ): Promise<void> {
   const service = SERVICES[name]
-  const known = { ...DOUBLES, ...STAGE_DOUBLES, ...SCENARIO_DOUBLES }[name]
+  const known = { ...DOUBLES, ...SERVICE_DOUBLES, ...SCENARIO_DOUBLES }[name]
   const { host, key, thinkMs, silenceMs, breaksAfter, fault: faults = [] } = options
   const unknown = faults.find((fault) => !service.faults.includes(fault))
   if (unknown !== undefined)

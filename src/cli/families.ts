@@ -47,9 +47,9 @@ export async function serviceFamilies(
   { openai, openaiLive, gemini, selfHosted, cascade }: BackendSettings,
   find?: Lookup,
 ): Promise<readonly Finding[]> {
-  const stages = (['stt', 'llm', 'tts'] as const).flatMap((stage) =>
-    Object.entries<{ readonly baseUrl?: string } | null>(cascade[stage]).map(
-      ([name, own]) => [name === 'soniox' ? `soniox ${stage}` : name, own] as const,
+  const services = (['stt', 'llm', 'tts'] as const).flatMap((part) =>
+    Object.entries<{ readonly baseUrl?: string } | null>(cascade[part]).map(
+      ([name, own]) => [name === 'soniox' ? `soniox ${part}` : name, own] as const,
     ),
   )
   const keyed = <T extends { readonly apiKey: string | null }>(own: T): T | null => (own.apiKey === null ? null : own)
@@ -58,7 +58,7 @@ export async function serviceFamilies(
     ['openai', keyed(openaiLive)] as const,
     ['gemini', keyed(gemini)] as const,
     ['realtime', selfHosted] as const,
-    ...stages,
+    ...services,
   ]
   const hosts = new Map<string, readonly [name: string, url: URL]>()
   for (const [name, own] of services) {

@@ -778,7 +778,7 @@ export const SETTINGS = named({
   }),
   sonioxApiKey: optional({
     kind: apiKey,
-    help: 'The API key for Soniox, a recogniser and a voice of the backend cascade. With it, a stage without an address of its own uses Soniox.',
+    help: 'The API key for Soniox, a recogniser and a voice of the backend cascade. With it, a part of the cascade without an address of its own uses Soniox.',
   }),
   sonioxSttUrl: optional({
     kind: url('https:', 'http:', 'wss:', 'ws:'),
@@ -790,7 +790,7 @@ export const SETTINGS = named({
   }),
   deepgramApiKey: optional({
     kind: apiKey,
-    help: 'The API key for Deepgram, a recogniser and a voice of the backend cascade. With it, a stage without an address of its own uses Deepgram.',
+    help: 'The API key for Deepgram, a recogniser and a voice of the backend cascade. With it, a part of the cascade without an address of its own uses Deepgram.',
   }),
   deepgramSttUrl: optional({
     kind: url('https:', 'http:', 'wss:', 'ws:'),
@@ -802,7 +802,7 @@ export const SETTINGS = named({
   }),
   azureSpeechKey: optional({
     kind: apiKey,
-    help: "The key of an Azure Speech resource, a recogniser and a voice of the backend cascade. With it, a stage without an address of its own uses Azure. It holds in the resource's region only.",
+    help: "The key of an Azure Speech resource, a recogniser and a voice of the backend cascade. With it, a part of the cascade without an address of its own uses Azure. It holds in the resource's region only.",
   }),
   azureSpeechRegion: define({
     kind: text('the name of an Azure region, such as southafricanorth', /^[a-z0-9]{3,40}$/),

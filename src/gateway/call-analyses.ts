@@ -4,8 +4,8 @@ import ajvFormats from 'ajv-formats'
 import type { Analysis, AnalysisField } from '../agents/analysis.js'
 import type { PriceFile } from '../agents/prices.js'
 import type { CascadeSettings } from '../backends/cascade/service-facts.js'
-import { stageContext } from '../backends/cascade/stage-context.js'
-import type { LanguageModel, StageFactory } from '../backends/cascade/stage.js'
+import { serviceContext } from '../backends/cascade/service-context.js'
+import type { LanguageModel, ServiceFactory } from '../backends/cascade/service.js'
 import { formIn, isQuoted, transcriptText, wholeAnswer } from '../backends/cascade/transcript-form.js'
 import { CostMeter } from '../backends/cost-meter.js'
 import { priceList } from '../backends/prices.js'
@@ -66,7 +66,7 @@ interface CallAnalysesOptions {
   /** For tests. @defaultValue OWED_LOOK_MS */
   readonly lookMs?: number
   /** For tests. */
-  readonly modelOf?: (agent: string) => StageFactory<LanguageModel> | null
+  readonly modelOf?: (agent: string) => ServiceFactory<LanguageModel> | null
 }
 
 /**
@@ -283,7 +283,7 @@ export class CallAnalyses {
     }
   }
 
-  async #model(agent: string): Promise<StageFactory<LanguageModel> | null> {
+  async #model(agent: string): Promise<ServiceFactory<LanguageModel> | null> {
     const { agents, settings, modelOf } = this.#options
     if (modelOf !== undefined) return modelOf(agent)
     // On use: without an analysis the main thread needs no service.
@@ -292,7 +292,7 @@ export class CallAnalyses {
   }
 
   async #ask(
-    factory: StageFactory<LanguageModel>,
+    factory: ServiceFactory<LanguageModel>,
     record: CallRecord,
     analysis: Analysis,
     meter: CostMeter,
@@ -301,7 +301,7 @@ export class CallAnalyses {
     const { agent } = record
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(ASK_TIMEOUT_MS)])
     const language = analysis.summary === 'none' ? null : this.#language(analysis, record)
-    const context = stageContext('analysis', clock, signal, {
+    const context = serviceContext('analysis', clock, signal, {
       used: (usage) => {
         meter.add(CASCADE, usage)
         this.#tokens({ agent, direction: 'input' }).inc(usage.inputTokens, record.callSid)

@@ -361,9 +361,9 @@ export function backendSettings(config: Config): BackendSettings {
     baseUrl === null ? null : { baseUrl, apiKey, model }
   const vendor = <More extends object>(apiKey: string | null, baseUrl: string | null, more = {} as More) =>
     apiKey === null ? null : { apiKey, ...omitNullish({ baseUrl }), ...more }
-  const azure = (stage: 'stt' | 'tts', address: string | null) => {
+  const azure = (part: 'stt' | 'tts', address: string | null) => {
     const { azureSpeechKey: apiKey, azureSpeechRegion: region } = config
-    return apiKey === null ? null : { apiKey, baseUrl: address ?? `wss://${region}.${stage}.speech.microsoft.com` }
+    return apiKey === null ? null : { apiKey, baseUrl: address ?? `wss://${region}.${part}.speech.microsoft.com` }
   }
   const account = config.googleSpeechCredentials === null ? null : readServiceAccount(config.googleSpeechCredentials)
   const google = (baseUrl: string | null) => {

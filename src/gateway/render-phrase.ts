@@ -4,7 +4,7 @@ import type { Backend } from '../backends/backend.js'
 import { CallLanguage } from '../call/call-language.js'
 import { codeOf } from '../call/localized-text.js'
 import { ownVoiceOf } from '../backends/cascade/services.js'
-import { stageContext } from '../backends/cascade/stage-context.js'
+import { serviceContext } from '../backends/cascade/service-context.js'
 import { loadBackend } from '../backends/load-backend.js'
 import type { BackendSettings } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
@@ -74,7 +74,7 @@ export async function renderPhrase(
         })
   if (own === null) return saidByModel(definition, backend, text, language.now, options.settings)
   const signal = AbortSignal.timeout(SAY_MS_MAX)
-  const context = stageContext('cascade', () => performance.now(), signal, {
+  const context = serviceContext('cascade', () => performance.now(), signal, {
     languages: languages.map(codeOf),
     legRateHz: SAY_RATE_HZ,
   })

@@ -32,8 +32,8 @@ export const DOUBLES = {
   cascade: { what: 'the three services of a cascade: recogniser, language model, voice', port: 7705 },
 } as const
 
-/** Services of one or two stages of a cascade, as `DOUBLES`; what they need beside them takes the next ports. */
-export const STAGE_DOUBLES = {
+/** Services of one or two parts of a cascade, as `DOUBLES`; what they need beside them takes the next ports. */
+export const SERVICE_DOUBLES = {
   soniox: { what: 'recogniser and voice of Soniox', port: 7711 },
   deepgram: { what: "Deepgram's recognisers, Nova and Flux, and its voice", port: 7721 },
   azure: { what: 'recogniser and voice of Azure Speech', port: 7781 },
@@ -49,7 +49,7 @@ export const STAGE_DOUBLES = {
 export const SCENARIO_DOUBLES = {
   people: { what: 'a language model that plays callers and judges of scenarios', port: 7781 },
 } as const
-export type DoubleName = keyof typeof DOUBLES | keyof typeof STAGE_DOUBLES | keyof typeof SCENARIO_DOUBLES
+export type DoubleName = keyof typeof DOUBLES | keyof typeof SERVICE_DOUBLES | keyof typeof SCENARIO_DOUBLES
 
 /** How a double misbehaves from its first session on. */
 export const DOUBLE_FAULTS = {

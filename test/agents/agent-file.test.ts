@@ -846,7 +846,7 @@ t.test('a fault of a tool in code is an answer without its data', async (t) => {
   t.same(await run('nothing'), { ok: true, value: null })
 })
 
-t.test('a backend and stages of a cascade may lie beside the agent that names them', async (t) => {
+t.test('a backend and services of a cascade may lie beside the agent that names them', async (t) => {
   for (const [names, exported] of [
     ["backend: 'module:./mine.mjs'", 'createBackend'],
     ["backends: { cascade: { stt: 'module:./mine.mjs' } }", 'createSpeechToText'],

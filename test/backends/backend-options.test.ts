@@ -322,14 +322,14 @@ t.test('a self-hosted server and a cascade have options too', async (t) => {
   ])
   t.match(own.session.config, { temperature: 0.7, turn_detection: null })
   await backend.close('done')
-  const stages = await connected('backends: { cascade: { llm: { model: llama, temperature: 0.1 } } }', ['cascade'])
-  stages.sendText('Hello', { role: 'caller', respond: true })
+  const cascade = await connected('backends: { cascade: { llm: { model: llama, temperature: 0.1 } } }', ['cascade'])
+  cascade.sendText('Hello', { role: 'caller', respond: true })
   await until(() => cascade.chats.length > 0, 10_000, 'the request')
   t.match(cascade.chats[0], { model: 'llama', temperature: 0.1 })
-  await stages.close('done')
+  await cascade.close('done')
 })
 
-t.test('stages of a cascade are services by name, with options, in a list, or modules', async (t) => {
+t.test('a cascade takes services by name, with options, in a list, or modules', async (t) => {
   const double = await SonioxDouble.start({ key: 'soniox-key' })
   const dir = t.testdir({
     'voice.mjs': `
@@ -394,9 +394,9 @@ t.test('a recogniser gets the names of the business after the terms of the file,
   t.end()
 })
 
-t.test('a wrong option of a stage is named', async (t) => {
-  const faults = async (stages: string): Promise<string> => {
-    const text = `version: 1\nname: a\ninstructions: Be brief.\nbackends: { cascade: { ${stages} } }`
+t.test('a wrong option of a service of a cascade is named', async (t) => {
+  const faults = async (services: string): Promise<string> => {
+    const text = `version: 1\nname: a\ninstructions: Be brief.\nbackends: { cascade: { ${services} } }`
     const loaded = await loadText(text, {})
     return Array.isArray(loaded) ? loaded.join('; ') : 'none'
   }

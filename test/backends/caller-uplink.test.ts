@@ -258,7 +258,7 @@ interface PausingLine {
 
 /** Its frames hold their own number, from 1, in each sample. One sample a millisecond, to be quick. */
 function pausing(pause = silencePause(turnEndAfter(500))): PausingLine {
-  let number = 0
+  let ordinal = 0
   let messagesMs: number[] = []
   const line: PausingLine = {
     sent: [],
@@ -268,7 +268,7 @@ function pausing(pause = silencePause(turnEndAfter(500))): PausingLine {
       for (const one of text) {
         if (one === 'b') line.uplink.turnBegan()
         else if (one === 'e') line.uplink.turnEnded()
-        else line.uplink.push(new Int16Array(20).fill(++number), one === '?' ? undefined : one === '#')
+        else line.uplink.push(new Int16Array(20).fill(++ordinal), one === '?' ? undefined : one === '#')
       }
       return messagesMs
     },

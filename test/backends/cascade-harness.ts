@@ -11,11 +11,11 @@ export const CASCADE_TEST_KEY = 'sk-cascade-0123456789abcdef0123456789'
 
 /** @param timeoutMs  of each request; on a busy machine an answer may take seconds */
 export function cascadeOptions(double: CascadeDouble, timeoutMs = 10_000): CascadeOptions {
-  const stage = { baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY, timeoutMs }
+  const service = { baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY, timeoutMs }
   return {
-    stt: [whisper({ ...stage, model: 'whisper' })],
-    llm: [chat({ ...stage, model: 'chat' })],
-    tts: [speech({ ...stage, model: 'voice' })],
+    stt: [whisper({ ...service, model: 'whisper' })],
+    llm: [chat({ ...service, model: 'chat' })],
+    tts: [speech({ ...service, model: 'voice' })],
   }
 }
 
@@ -41,7 +41,7 @@ export function cascadeVendor(double: CascadeDouble): ConformanceVendor & Requir
   return {
     reply: (...replies) => double.script.reply(...replies),
     callerSays: (...texts) => double.script.callerSays(...texts),
-    failConnect: (code) => stage(double, code),
+    failConnect: (code) => failConnect(double, code),
     delayReady: (ms) => {
       double.readyDelayMs = ms
     },
@@ -88,7 +88,7 @@ export function cascadeVendor(double: CascadeDouble): ConformanceVendor & Requir
 
 const textOf = (content: unknown): string => (typeof content === 'string' ? content : '')
 
-function stage(double: CascadeDouble, code: BackendErrorCode): void {
+function failConnect(double: CascadeDouble, code: BackendErrorCode): void {
   const refuse = (status: number, message: string): void => {
     double.refuse.models = { status, body: JSON.stringify({ error: { message } }) }
   }

@@ -138,8 +138,8 @@ t.test('a recogniser that returns its own prompt is not the caller', async (t) =
   const prompt = 'Calls to Sokoni, a shop in Nairobi.'
   const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
   t.teardown(() => double.close())
-  const stage = { baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY, model: 'whisper' }
-  const { backend, recorder } = await line(t, { stt: [whisper({ ...stage, prompt })] })
+  const service = { baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY, model: 'whisper' }
+  const { backend, recorder } = await line(t, { stt: [whisper({ ...service, prompt })] })
   double.script.callerSays(prompt, 'Where is my order?')
   await speakTo(backend, 1500)
   await recorder.until('noise', () => backend.stats.noises === 1)

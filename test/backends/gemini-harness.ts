@@ -29,7 +29,7 @@ export function geminiHarness(name: string, options: Partial<GeminiLiveOptions> 
         vendor: {
           reply: (...replies) => double.script.reply(...replies),
           callerSays: (...texts) => double.script.callerSays(...texts),
-          failConnect: (code) => stage(double, code),
+          failConnect: (code) => failConnect(double, code),
           delayReady: (ms) => {
             double.readyDelayMs = ms
           },
@@ -65,7 +65,7 @@ export function geminiHarness(name: string, options: Partial<GeminiLiveOptions> 
   }
 }
 
-function stage(double: GeminiDouble, code: BackendErrorCode): void {
+function failConnect(double: GeminiDouble, code: BackendErrorCode): void {
   const close = (closeCode: number, reason: string): void => {
     double.closeAtOnce = { code: closeCode, reason }
   }

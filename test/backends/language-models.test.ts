@@ -6,16 +6,16 @@ import type { Test } from 'tap'
 import { anthropic } from '../../src/backends/cascade/anthropic-requests.js'
 import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { gemini } from '../../src/backends/cascade/gemini-requests.js'
-import { stageContext } from '../../src/backends/cascade/stage-context.js'
-import { StageFault } from '../../src/backends/cascade/stage-fault.js'
+import { serviceContext } from '../../src/backends/cascade/service-context.js'
+import { ServiceFault } from '../../src/backends/cascade/service-fault.js'
 import type {
   CallPiece,
   ChatMessage,
   LanguageModel,
   ModelDelta,
   ModelRequest,
-  StageFactory,
-} from '../../src/backends/cascade/stage.js'
+  ServiceFactory,
+} from '../../src/backends/cascade/service.js'
 import { WrittenCalls } from '../../src/backends/cascade/written-calls.js'
 import type { BackendUsage } from '../../src/call/backend-events.js'
 import { AnthropicDouble } from '../../src/simulator/vendors/anthropic-double.js'
@@ -36,8 +36,8 @@ const SYSTEM: ChatMessage = { role: 'system', content: 'Be brief.' }
 const ASKS: ChatMessage = { role: 'user', content: 'Where is my order?' }
 
 /** A model of a call, and what it reports. */
-function stageOf(factory: StageFactory<LanguageModel>): {
-  readonly stage: LanguageModel
+function modelOf(factory: ServiceFactory<LanguageModel>): {
+  readonly model: LanguageModel
   readonly used: BackendUsage[]
   readonly malformed: () => number
   readonly shortened: () => number
@@ -45,14 +45,14 @@ function stageOf(factory: StageFactory<LanguageModel>): {
   const used: BackendUsage[] = []
   let malformed = 0
   let shortened = 0
-  const stage = factory.make(
-    stageContext('cascade', () => 0, new AbortController().signal, {
+  const model = factory.make(
+    serviceContext('cascade', () => 0, new AbortController().signal, {
       used: (usage) => used.push(usage),
       malformed: () => malformed++,
       shortened: () => shortened++,
     }),
   )
-  return { stage, used, malformed: () => malformed, shortened: () => shortened }
+  return { model, used, malformed: () => malformed, shortened: () => shortened }
 }
 
 interface Answer {
@@ -63,9 +63,9 @@ interface Answer {
   readonly calls: WrittenCalls['all']
 }
 
-async function answered(stage: LanguageModel, request: ModelRequest): Promise<Answer> {
+async function answered(model: LanguageModel, request: ModelRequest): Promise<Answer> {
   const deltas: ModelDelta[] = []
-  for await (const delta of stage.answer(request, new AbortController().signal)) deltas.push(delta)
+  for await (const delta of model.answer(request, new AbortController().signal)) deltas.push(delta)
   const text = deltas.map((delta) => delta.text ?? '').join('')
   const calls = new WrittenCalls('own')
   for (const delta of deltas) calls.collect(delta.calls ?? [])
@@ -94,12 +94,12 @@ async function answered(stage: LanguageModel, request: ModelRequest): Promise<An
   }
 }
 
-async function faultOf(work: Promise<unknown>): Promise<StageFault['fault']> {
+async function faultOf(work: Promise<unknown>): Promise<ServiceFault['fault']> {
   const error = await work.then(
     () => null,
     (thrown: unknown) => thrown,
   )
-  if (!(error instanceof StageFault)) throw new Error(`no fault of the stage: ${String(error)}`)
+  if (!(error instanceof ServiceFault)) throw new Error(`no fault of the model: ${String(error)}`)
   return error.fault
 }
 
@@ -132,13 +132,13 @@ t.test("Anthropic's own client gets text, tool calls, usage and errors from the 
 t.test('Anthropic: tools run in parallel, their results go back with the reasoning that led to them', async (t) => {
   const double = await AnthropicDouble.start({ key: KEY })
   t.teardown(() => double.close())
-  const { stage, used } = stageOf(
+  const { model, used } = modelOf(
     anthropic({ apiKey: KEY, baseUrl: `${double.baseUrl}/v1/`, model: 'claude-haiku-5-5' }),
   )
-  await stage.open(new AbortController().signal, true)
+  await model.open(new AbortController().signal, true)
   double.thinking = 'They ask for an order.'
   double.script.reply({ say: 'One moment, please.', calls: BOTH }, { say: 'It was sent.' })
-  const first = await answered(stage, { messages: [SYSTEM, ASKS], tools: TOOLS })
+  const first = await answered(model, { messages: [SYSTEM, ASKS], tools: TOOLS })
   t.equal(first.text, 'One moment, please.', 'reasoning is not spoken')
   t.same(
     first.calls.map(({ id, name, argumentsText }) => [id, name, argumentsText]),
@@ -148,7 +148,7 @@ t.test('Anthropic: tools run in parallel, their results go back with the reasoni
     ],
   )
   const messages = first.next(['{"status":"sent"}', '{"open":true}'])
-  const second = await answered(stage, { messages, tools: TOOLS })
+  const second = await answered(model, { messages, tools: TOOLS })
   t.equal(second.text, 'It was sent.')
   const cache = { cache_control: { type: 'ephemeral' } }
   t.same(double.asked[1], {
@@ -194,9 +194,9 @@ t.test(
   async (t) => {
     const double = await AnthropicDouble.start({ key: KEY })
     t.teardown(() => double.close())
-    const { stage } = stageOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm', maxTokens: 50 }))
-    await answered(stage, { messages: [SYSTEM], tools: [] })
-    await answered(stage, {
+    const { model } = modelOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm', maxTokens: 50 }))
+    await answered(model, { messages: [SYSTEM], tools: [] })
+    await answered(model, {
       messages: [
         SYSTEM,
         { role: 'assistant', content: 'Hello, this is the shop.' },
@@ -238,7 +238,7 @@ t.test(
 t.test('Anthropic: an answer that is cut, an error in its middle and lines that cannot be read', async (t) => {
   const double = await AnthropicDouble.start({ key: KEY })
   t.teardown(() => double.close())
-  const { stage, used, malformed } = stageOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
+  const { model, used, malformed } = modelOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
   const request = { messages: [ASKS], tools: [] }
   for (const [reason, cut] of [
     ['max_tokens', ['length']],
@@ -247,10 +247,10 @@ t.test('Anthropic: an answer that is cut, an error in its middle and lines that 
     ['end_turn', []],
   ] as const) {
     double.stopReason = reason
-    t.same((await answered(stage, request)).cut, cut, reason)
+    t.same((await answered(model, request)).cut, cut, reason)
   }
   double.garbage = ['data: {"type"\n\n', 'data: 7\n\n']
-  t.equal((await answered(stage, request)).text, 'Yes.')
+  t.equal((await answered(model, request)).text, 'Yes.')
   t.equal(malformed(), 2)
   used.splice(0)
   for (const [error, code] of [
@@ -260,7 +260,7 @@ t.test('Anthropic: an answer that is cut, an error in its middle and lines that 
     ['a_new_error', 'internal'],
   ] as const) {
     double.failure = error
-    t.match(await faultOf(answered(stage, request)), { code, fatal: false }, error)
+    t.match(await faultOf(answered(model, request)), { code, fatal: false }, error)
   }
   t.equal(used.length, 4, 'what was broken off is charged too')
 })
@@ -268,13 +268,13 @@ t.test('Anthropic: an answer that is cut, an error in its middle and lines that 
 t.test('a model that writes without an end is cut off, and is not asked again in this call', async (t) => {
   const double = await AnthropicDouble.start({ key: KEY })
   t.teardown(() => double.close())
-  const { stage, malformed } = stageOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
+  const { model, malformed } = modelOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
   const lines = 100_000
   const endless = Array.from({ length: lines / 100 }, () => 'data: 7\n\n'.repeat(100))
   const long = Array.from({ length: 40 }, () => `: ${'x'.repeat(1024 * 1024)}\n\n`)
   for (const garbage of [endless, long]) {
     double.garbage = garbage
-    t.match(await faultOf(answered(stage, { messages: [ASKS], tools: [] })), {
+    t.match(await faultOf(answered(model, { messages: [ASKS], tools: [] })), {
       code: 'overrun',
       message: /sends too much: at most 2000 messages and 4194304 bytes a second/,
       fatal: true,
@@ -287,11 +287,11 @@ t.test('a model that writes without an end is cut off, and is not asked again in
 t.test('Anthropic: a refused request is a fault of its kind, without the key', async (t) => {
   const double = await AnthropicDouble.start({ key: KEY })
   t.teardown(() => double.close())
-  const wrong = stageOf(anthropic({ apiKey: 'a-wrong-key-0123', baseUrl: double.baseUrl, model: 'm' })).stage
+  const wrong = modelOf(anthropic({ apiKey: 'a-wrong-key-0123', baseUrl: double.baseUrl, model: 'm' })).model
   const fault = await faultOf(wrong.open(new AbortController().signal, true))
   t.match(fault, { code: 'auth', fatal: true, retryable: false, message: /cascade: llm: HTTP 401/ })
   t.notMatch(fault.message, /a-wrong-key/)
-  const { stage } = stageOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
+  const { model } = modelOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
   for (const [status, type, code] of [
     [529, 'overloaded_error', 'internal'],
     [429, 'rate_limit_error', 'rate_limit'],
@@ -299,7 +299,7 @@ t.test('Anthropic: a refused request is a fault of its kind, without the key', a
     [400, 'invalid_request_error', 'bad_request'],
   ] as const) {
     double.refuse = { status, body: JSON.stringify({ type: 'error', error: { type, message: 'No.' } }) }
-    t.match(await faultOf(answered(stage, { messages: [ASKS], tools: [] })), { code, fatal: code === 'quota' })
+    t.match(await faultOf(answered(model, { messages: [ASKS], tools: [] })), { code, fatal: code === 'quota' })
   }
 })
 
@@ -339,13 +339,13 @@ t.test('Gemini: tools run in parallel, their results go back with the signature 
   for (const callIds of [true, false]) {
     double.callIds = callIds
     double.asked.length = 0
-    const { stage, used } = stageOf(
+    const { model, used } = modelOf(
       gemini({ apiKey: KEY, baseUrl: double.baseUrl, model: 'models/gemini-3.8-flash', thinkingLevel: 'low' }),
     )
-    await stage.open(new AbortController().signal, true)
+    await model.open(new AbortController().signal, true)
     double.thinking = 'They ask for an order.'
     double.script.reply({ say: 'One moment, please.', calls: BOTH }, { say: 'It was sent.' })
-    const first = await answered(stage, { messages: [SYSTEM, ASKS], tools: TOOLS })
+    const first = await answered(model, { messages: [SYSTEM, ASKS], tools: TOOLS })
     t.equal(first.text, 'One moment, please.', 'reasoning is not spoken')
     t.same(
       first.calls.map(({ name, argumentsText }) => [name, argumentsText]),
@@ -355,7 +355,7 @@ t.test('Gemini: tools run in parallel, their results go back with the signature 
       ],
     )
     const messages = first.next(['{"status":"sent"}', 'still running'])
-    const second = await answered(stage, { messages, tools: TOOLS })
+    const second = await answered(model, { messages, tools: TOOLS })
     t.equal(second.text, 'It was sent.')
     const [c1, c2] = callIds ? [{ id: 'c1' }, { id: 'c2' }] : [{}, {}]
     t.same(double.asked[1], {
@@ -400,8 +400,8 @@ t.test('Gemini: tools run in parallel, their results go back with the signature 
 t.test('Gemini takes a conversation with calls of another service, which have no signature', async (t) => {
   const double = await GeminiTextDouble.start({ key: KEY })
   t.teardown(() => double.close())
-  const { stage } = stageOf(gemini({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm', maxTokens: 50 }))
-  await answered(stage, {
+  const { model } = modelOf(gemini({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm', maxTokens: 50 }))
+  await answered(model, {
     messages: [
       { role: 'assistant', content: 'Hello, this is the shop.' },
       ASKS,
@@ -442,7 +442,7 @@ t.test('Gemini takes a conversation with calls of another service, which have no
 t.test('Gemini: an answer that is cut, refused or broken off, and a wrong key', async (t) => {
   const double = await GeminiTextDouble.start({ key: KEY })
   t.teardown(() => double.close())
-  const { stage, used, malformed } = stageOf(gemini({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
+  const { model, used, malformed } = modelOf(gemini({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
   const request = { messages: [ASKS], tools: [] }
   for (const [reason, cut] of [
     ['MAX_TOKENS', ['length']],
@@ -451,13 +451,13 @@ t.test('Gemini: an answer that is cut, refused or broken off, and a wrong key', 
     ['STOP', []],
   ] as const) {
     double.finishReason = reason
-    t.same((await answered(stage, request)).cut, cut, reason)
+    t.same((await answered(model, request)).cut, cut, reason)
   }
   double.garbage = ['data: {"candidates"\n\n', 'data: 7\n\n']
-  t.equal((await answered(stage, request)).text, 'Yes.')
+  t.equal((await answered(model, request)).text, 'Yes.')
   t.equal(malformed(), 2)
   double.blockReason = 'PROHIBITED_CONTENT'
-  t.match(await answered(stage, request), { text: '', cut: ['filter'] })
+  t.match(await answered(model, request), { text: '', cut: ['filter'] })
   double.blockReason = null
   used.splice(0)
   for (const [status, code] of [
@@ -465,10 +465,10 @@ t.test('Gemini: an answer that is cut, refused or broken off, and a wrong key', 
     [429, 'rate_limit'],
   ] as const) {
     double.failure = status
-    t.match(await faultOf(answered(stage, request)), { code, fatal: false })
+    t.match(await faultOf(answered(model, request)), { code, fatal: false })
   }
   t.equal(used.length, 2, 'what was broken off is charged too')
-  const wrong = stageOf(gemini({ apiKey: 'a-wrong-key-0123', baseUrl: double.baseUrl, model: 'm' })).stage
+  const wrong = modelOf(gemini({ apiKey: 'a-wrong-key-0123', baseUrl: double.baseUrl, model: 'm' })).model
   const fault = await faultOf(wrong.open(new AbortController().signal, true))
   t.match(fault, { code: 'auth', fatal: true, message: /API key not valid/ })
   t.notMatch(fault.message, /a-wrong-key/)
@@ -501,7 +501,7 @@ function events(pieces: readonly Piece[]): { readonly body: string } {
 /** A dialect of language models: the same answers in its own words. */
 interface Dialect {
   readonly name: string
-  readonly make: (baseUrl: string) => StageFactory<LanguageModel>
+  readonly make: (baseUrl: string) => ServiceFactory<LanguageModel>
   /** Two whole calls, numbered as the service numbers them, with what it wants back in later requests. */
   readonly calls: readonly Piece[]
   readonly wantsBack: readonly string[]
@@ -633,7 +633,7 @@ const DIALECTS: readonly Dialect[] = [
 
 /** Checks that every dialect passes alike. */
 const CHECKS: Readonly<
-  Record<string, (t: Test, dialect: Dialect, service: Service, make: () => ReturnType<typeof stageOf>) => Promise<void>>
+  Record<string, (t: Test, dialect: Dialect, service: Service, make: () => ReturnType<typeof modelOf>) => Promise<void>>
 > = {
   'two whole calls are two calls, and what came with a call goes back with it in each later request': async (
     t,
@@ -641,9 +641,9 @@ const CHECKS: Readonly<
     service,
     make,
   ) => {
-    const { stage } = make()
+    const { model } = make()
     service.next = [events(calls), events(says('Sent.')), events(says('Yes.'))]
-    const first = await answered(stage, { messages: [SYSTEM, ASKS], tools: TOOLS })
+    const first = await answered(model, { messages: [SYSTEM, ASKS], tools: TOOLS })
     t.same(
       first.calls.map(({ id, name, argumentsText }) => [id, name, argumentsText]),
       [
@@ -652,9 +652,9 @@ const CHECKS: Readonly<
       ],
     )
     const messages = first.next(['{"status":"sent"}', '{}'])
-    t.equal((await answered(stage, { messages, tools: TOOLS })).text, 'Sent.')
+    t.equal((await answered(model, { messages, tools: TOOLS })).text, 'Sent.')
     const later: ChatMessage[] = [...messages, { role: 'assistant', content: 'Sent.' }, ASKS]
-    t.equal((await answered(stage, { messages: later, tools: TOOLS })).text, 'Yes.')
+    t.equal((await answered(model, { messages: later, tools: TOOLS })).text, 'Yes.')
     for (const body of service.asked.slice(1))
       for (const words of wantsBack) t.equal(body.split(words).length, 2, words)
   },
@@ -664,11 +664,11 @@ const CHECKS: Readonly<
     service,
     make,
   ) => {
-    const { stage, used } = make()
+    const { model, used } = make()
     service.next = [events(counted), events(counted)]
-    await answered(stage, { messages: [ASKS], tools: [] })
+    await answered(model, { messages: [ASKS], tools: [] })
     t.match(used.splice(0), [{ inputTokens: 20, outputTokens: 3 }])
-    for await (const delta of stage.answer({ messages: [ASKS], tools: [] }, new AbortController().signal))
+    for await (const delta of model.answer({ messages: [ASKS], tools: [] }, new AbortController().signal))
       if (delta.text !== undefined) break
     t.equal(used.length, 1)
   },
@@ -702,15 +702,15 @@ const CHECKS: Readonly<
       ASKS,
     ]
     for (const refused of full) {
-      const { stage, shortened } = make()
+      const { model, shortened } = make()
       service.asked.length = 0
       service.next = [refused, events(says('Yes.')), events(says('No.'))]
-      t.equal((await answered(stage, { messages: withResult, tools: TOOLS })).text, 'Yes.')
+      t.equal((await answered(model, { messages: withResult, tools: TOOLS })).text, 'Yes.')
       const [, again = ''] = service.asked
       t.notMatch(again, /xxxx/)
       for (const kept of ['Be brief.', 'The first question', 'The first answer', 'Where is my order?'])
         t.ok(again.includes(kept), kept)
-      t.equal((await answered(stage, { messages: withResult, tools: TOOLS })).text, 'No.')
+      t.equal((await answered(model, { messages: withResult, tools: TOOLS })).text, 'No.')
       t.equal(service.asked.length, 3, 'a later request is shortened before it is sent')
       t.notMatch(service.asked[2], /xxxx/)
       t.equal(shortened(), 2)
@@ -718,11 +718,11 @@ const CHECKS: Readonly<
       const other = make()
       service.asked.length = 0
       service.next = [refused, events(says('Yes.'))]
-      t.equal((await answered(other.stage, { messages: long, tools: TOOLS })).text, 'Yes.')
+      t.equal((await answered(other.model, { messages: long, tools: TOOLS })).text, 'Yes.')
       t.notMatch(service.asked[1], /Question 4\./)
       t.match(service.asked[1], /Be brief\..*Question 19\..*Answer 19\..*Where is my order/s)
       service.next = [refused, refused, events(says('Yes.'))]
-      t.match(await faultOf(answered(make().stage, { messages: long, tools: TOOLS })), {
+      t.match(await faultOf(answered(make().model, { messages: long, tools: TOOLS })), {
         code: 'bad_request',
       })
       t.equal(service.next.length, 1, 'once more, and no further')
@@ -735,7 +735,7 @@ for (const dialect of DIALECTS)
     t.test(`every language model: ${check}: ${dialect.name}`, async (t) => {
       const service = await Service.start()
       t.teardown(() => service.close())
-      const make = (): ReturnType<typeof stageOf> => stageOf(dialect.make(service.baseUrl))
+      const make = (): ReturnType<typeof modelOf> => modelOf(dialect.make(service.baseUrl))
       await run(t, dialect, service, make)
     })
 

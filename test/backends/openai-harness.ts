@@ -44,7 +44,7 @@ function vendorOf(double: OpenAiDouble): ConformanceVendor {
   return {
     reply: (...replies) => double.script.reply(...replies),
     callerSays: (...texts) => double.script.callerSays(...texts),
-    failConnect: (code) => stageFault(double, code),
+    failConnect: (code) => failConnect(double, code),
     delayReady: (ms) => {
       double.readyDelayMs = ms
     },
@@ -81,7 +81,7 @@ function vendorOf(double: OpenAiDouble): ConformanceVendor {
 }
 
 /** Makes the next connections to a double of OpenAI's fail in this way. */
-export function stageFault(double: OpenAiDouble | OpenAiLiveDouble, code: BackendErrorCode): void {
+export function failConnect(double: OpenAiDouble | OpenAiLiveDouble, code: BackendErrorCode): void {
   const body = (message: string, word: string): string =>
     JSON.stringify({ error: { message, type: 'invalid_request_error', code: word } })
   switch (code) {

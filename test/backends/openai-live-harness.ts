@@ -4,7 +4,7 @@ import type { OpenAiLiveOptions } from '../../src/backends/openai-live/session-s
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
-import { TEST_KEY, stageFault } from './openai-harness.js'
+import { TEST_KEY, failConnect } from './openai-harness.js'
 
 const textOf = (content: unknown): string => (typeof content === 'string' ? content : JSON.stringify(content))
 
@@ -57,7 +57,7 @@ function vendorOf(double: OpenAiLiveDouble, llm: CascadeDouble | null): Conforma
     callerSays: (...texts) => double.script.callerSays(...texts),
     failConnect: (code) => {
       // The service opens every session, and says why it refuses one in an event.
-      if (code !== 'quota') return stageFault(double, code)
+      if (code !== 'quota') return failConnect(double, code)
       double.refuseSession = {
         type: 'insufficient_quota',
         code: 'insufficient_quota',

@@ -108,7 +108,7 @@ t.test(
     backend.updateSession({ voices: { cascade: { en: 'Adrian', sw: 'Grace' } } })
     double.script.reply({ say: 'Karibu.' })
     backend.sendText('Asante!', { role: 'caller', respond: true })
-    await recorder.until('the answer of another stage', () => recorder.all('turn-done').length > 3)
+    await recorder.until('the answer of another service', () => recorder.all('turn-done').length > 3)
     t.match(soniox.voices.flatMap(({ configs }) => configs).at(-1), { voice: 'Grace' })
     t.match(soniox.spoken.join(' '), /two hundred and fifty shillings.*Ni shilingi mia mbili na hamsini/)
   },

@@ -100,7 +100,7 @@ t.test('thinking and tokens of no kind of a Gemini turn are charged as text', as
   t.equal(about(cost.amount), about((357 * 0.75 + 165 * 3 + 136 * 4.5 + 42 * 12) / 1e6))
 })
 
-t.test('each stage of a cascade is priced in its own unit', async (t) => {
+t.test('each service of a cascade is priced in its own unit', async (t) => {
   const models = { 'gpt-of-ours': { inputPerMillionTokens: 1, cachedPerMillionTokens: 0.1, outputPerMillionTokens: 4 } }
   const meter = new CostMeter(priceList([{ currency: 'USD', backends: {}, models }]), () => null)
   const add = (model: string, usage: Partial<BackendUsage>): void =>

@@ -207,7 +207,7 @@ t.test('no call of a worker tries a service before its Retry-After has passed', 
   await backend.close('done')
 })
 
-t.test('a stage of the cascade reports it too', async (t) => {
+t.test('a service of a cascade reports it too', async (t) => {
   const baseUrl = await rateLimiting(t, { 'retry-after': '5' })
   const service = { baseUrl, model: 'm' }
   const recorder = new Recorder()

@@ -38,7 +38,7 @@ export function sonioxHarness(): ConformanceHarness {
         },
         vendor: {
           ...cascadeVendor(double),
-          failConnect: (code) => stage(soniox, code),
+          failConnect: (code) => failConnect(soniox, code),
           delayReady: (ms) => {
             double.readyDelayMs = ms
           },
@@ -74,7 +74,7 @@ export function sonioxHarness(): ConformanceHarness {
   }
 }
 
-function stage(soniox: SonioxDouble, code: BackendErrorCode): void {
+function failConnect(soniox: SonioxDouble, code: BackendErrorCode): void {
   const refuse = (status: number): void => {
     soniox.refuse = { status, body: '{"error":{"message":"refused"}}' }
   }

@@ -3,12 +3,12 @@ import t from 'tap'
 import { commonRateHz } from '../../src/backends/cascade/service-list.js'
 import { azureSpeechToText } from '../../src/backends/cascade/azure-speech.js'
 import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram.js'
-import { stageContext } from '../../src/backends/cascade/stage-context.js'
+import { serviceContext } from '../../src/backends/cascade/service-context.js'
 import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from '../../src/backends/cascade/own-server-speech-to-text.js'
 import { sonioxSpeechToText } from '../../src/backends/cascade/soniox.js'
-import { StageFault } from '../../src/backends/cascade/stage-fault.js'
-import type { Heard, SpeechToText, StageContext, StageFactory } from '../../src/backends/cascade/stage.js'
+import { ServiceFault } from '../../src/backends/cascade/service-fault.js'
+import type { Heard, SpeechToText, ServiceContext, ServiceFactory } from '../../src/backends/cascade/service.js'
 import { KeptSound } from '../../src/backends/cascade/turn-sound.js'
 import type { VendorFault } from '../../src/backends/transport/vendor-fault.js'
 import type { BackendUsage } from '../../src/call/backend-events.js'
@@ -18,7 +18,7 @@ import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
 import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
-import type { StageDoubleOptions, StageFaults } from '../../src/simulator/vendors/stage-double.js'
+import type { ServiceDoubleOptions, ServiceFaults } from '../../src/simulator/vendors/service-double.js'
 import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
 import { until } from '../support/until.js'
 import { polled } from './socket-peers.js'
@@ -29,7 +29,7 @@ const RATE_HZ = 8000
 /** Common interface of the doubles of recognisers. */
 interface Double {
   readonly script: Script
-  readonly faults: StageFaults
+  readonly faults: ServiceFaults
   readonly baseUrl: string
   readonly connections: number
   callerAudioMs: number
@@ -39,8 +39,8 @@ interface Double {
 }
 
 interface Service {
-  readonly start: (options: StageDoubleOptions) => Promise<Double>
-  readonly make: (baseUrl: string) => StageFactory<SpeechToText>
+  readonly start: (options: ServiceDoubleOptions) => Promise<Double>
+  readonly make: (baseUrl: string) => ServiceFactory<SpeechToText>
   /** The turns of one call need a connection each. */
   readonly oneTurn?: true
 }
@@ -92,15 +92,15 @@ class Line {
   readonly words = new Map<number, string>()
   readonly used: BackendUsage[] = []
   readonly double: Double
-  readonly stage: SpeechToText
+  readonly recogniser: SpeechToText
   readonly rateHz: SampleRateHz
   readonly #sounds = new Map<number, KeptSound>()
 
-  private constructor(double: Double, factory: StageFactory<SpeechToText>) {
+  private constructor(double: Double, factory: ServiceFactory<SpeechToText>) {
     this.double = double
     this.rateHz = commonRateHz([factory], RATE_HZ)
-    this.stage = factory.make(contextOf(this.rateHz, (usage) => this.used.push(usage)))
-    this.stage.listen({
+    this.recogniser = factory.make(contextOf(this.rateHz, (usage) => this.used.push(usage)))
+    this.recogniser.listen({
       words: (turn, { text }) => this.words.set(turn, text),
       part: () => undefined,
       final: (turn, heard) => this.finals.push({ turn, heard }),
@@ -108,24 +108,24 @@ class Line {
     })
   }
 
-  static async open(service: Service, options: StageDoubleOptions = {}, factory = service.make): Promise<Line> {
+  static async open(service: Service, options: ServiceDoubleOptions = {}, factory = service.make): Promise<Line> {
     const double = await service.start({ key: KEY, ...options })
     const line = new Line(double, factory(double.baseUrl))
-    await line.stage.open(new AbortController().signal, true)
+    await line.recogniser.open(new AbortController().signal, true)
     return line
   }
 
   begin(turn: number): void {
     const sound = new KeptSound(this.rateHz)
     this.#sounds.set(turn, sound)
-    this.stage.begin(turn, sound)
+    this.recogniser.begin(turn, sound)
   }
 
   speak(turn: number, ms: number, level = 9000): void {
     const frame = Int16Array.from({ length: this.rateHz / 50 }, (_, i) => Math.round(level * Math.sin(i / 8)))
     for (let spokenMs = 0; spokenMs < ms; spokenMs += 20) {
       this.#sounds.get(turn)?.push(frame)
-      this.stage.audio(frame)
+      this.recogniser.audio(frame)
     }
   }
 
@@ -135,7 +135,7 @@ class Line {
     this.begin(turn)
     this.speak(turn, 250 * text.split(' ').length + 150)
     await this.until(() => this.words.get(turn) === text)
-    this.stage.finalize(turn, 100)
+    this.recogniser.finalize(turn, 100)
   }
 
   get texts(): readonly string[] {
@@ -147,14 +147,14 @@ class Line {
   }
 
   async close(): Promise<void> {
-    this.stage.close()
+    this.recogniser.close()
     await this.double.close()
   }
 }
 
 /** Does this with all recognisers at the same time. */
 async function withAll(
-  options: StageDoubleOptions,
+  options: ServiceDoubleOptions,
   work: (line: Line, name: string, service: Service) => Promise<void>,
 ): Promise<void> {
   await Promise.all(
@@ -201,7 +201,7 @@ t.test('words of a turn that come when the next one has begun are its own', (t) 
     await line.until(() => line.finals.length === 1)
     line.speak(2, 700)
     await line.until(() => line.words.get(2) === 'the red one')
-    line.stage.finalize(2, 0)
+    line.recogniser.finalize(2, 0)
     await line.until(() => line.finals.length === 2)
     t.same(line.texts, ['1 where is it', '2 the red one'], name)
   }),
@@ -214,7 +214,7 @@ t.test('an answer without words does not wipe out those before it', (t) =>
     line.begin(1)
     line.speak(1, 1000)
     await line.until(() => line.words.get(1) === 'my order please')
-    line.stage.finalize(1, 0)
+    line.recogniser.finalize(1, 0)
     await line.until(() => line.finals.length === 1)
     t.same(line.texts, ['1 my order please'], name)
   }),
@@ -226,7 +226,7 @@ t.test('a connection that breaks inside a word is a fault of the network, once',
     line.begin(1)
     line.speak(1, 400)
     await line.until(() => line.failures.length > 0)
-    line.stage.finalize(1, 0)
+    line.recogniser.finalize(1, 0)
     await polled()
     t.same(
       line.failures.map(({ turn, fault }) => [turn, fault.code, fault.retryable]),
@@ -243,11 +243,11 @@ t.test('a recogniser that says nothing of two turns is out of order', (t) =>
     line.double.faults.deaf = true
     line.begin(1)
     line.speak(1, 900)
-    line.stage.finalize(1, 0)
+    line.recogniser.finalize(1, 0)
     await line.until(() => line.failures.length + line.finals.length === 1)
     line.begin(2)
     line.speak(2, 900)
-    line.stage.finalize(2, 0)
+    line.recogniser.finalize(2, 0)
     await line.until(() => line.failures.length > 0)
     t.match(line.failures[0], { turn: null, fault: { code: 'timeout', retryable: true } }, name)
     t.notOk(
@@ -260,10 +260,10 @@ t.test('a recogniser that says nothing of two turns is out of order', (t) =>
 t.test('noise, silence and a turn without any audio have an empty text', (t) =>
   withAll({}, async (line, name) => {
     line.begin(1)
-    line.stage.finalize(1, 0)
+    line.recogniser.finalize(1, 0)
     line.begin(2)
     line.speak(2, 400, 0)
-    line.stage.finalize(2, 0)
+    line.recogniser.finalize(2, 0)
     await line.until(() => line.finals.length === 2)
     await line.say(3, 'hello')
     await line.until(() => line.finals.length === 3)
@@ -274,7 +274,7 @@ t.test('noise, silence and a turn without any audio have an empty text', (t) =>
 
 t.test('a session that heard nothing at all closes without a fault', (t) =>
   withAll({}, async (line, name) => {
-    line.stage.close()
+    line.recogniser.close()
     await polled()
     t.same([line.failures, line.finals], [[], []], name)
     t.equal(line.double.callerAudioMs, 0, name)
@@ -286,7 +286,7 @@ t.test('twenty interruptions in a row neither end the session nor change the wor
     for (let turn = 1; turn <= 20; turn++) {
       line.begin(turn)
       line.speak(turn, 100)
-      line.stage.abandon(turn)
+      line.recogniser.abandon(turn)
       await turnOfEventLoop()
     }
     await line.say(21, 'are you there')
@@ -307,14 +307,14 @@ t.test('refusals are told apart: wrong key, empty account, too many sessions, ba
       [503, 'internal', false],
     ] as const) {
       line.double.refuse = { status, body: `{"err_msg":"refused ${KEY}"}` }
-      const stage = service.make(line.double.baseUrl).make(contextOf(line.rateHz))
-      const fault = await stage.open(new AbortController().signal, true).then(
+      const recogniser = service.make(line.double.baseUrl).make(contextOf(line.rateHz))
+      const fault = await recogniser.open(new AbortController().signal, true).then(
         () => null,
-        (error: unknown) => (error instanceof StageFault ? error.fault : null),
+        (error: unknown) => (error instanceof ServiceFault ? error.fault : null),
       )
       t.match(fault, { code, fatal: stays }, `${name} ${code}`)
       t.notMatch(fault?.message, KEY, name)
-      stage.close()
+      recogniser.close()
     }
   }),
 )
@@ -342,7 +342,7 @@ t.test('a session is replaced before its limit, while nobody speaks, and no word
   await younger.until(() => younger.double.connections === 2)
   t.equal(line.double.connections, 1, 'the caller speaks, though its session is the older one')
   line.speak(1, 400)
-  line.stage.finalize(1, 0)
+  line.recogniser.finalize(1, 0)
   // It goes on before the new connection is open.
   await line.say(2, 'four five six')
   await line.until(() => line.finals.length === 2)
@@ -362,7 +362,7 @@ t.test(
       key: KEY,
       languageOf: (word) => (word === 'habari' ? 'sw' : 'en'),
     })
-    const stage = azureSpeechToText({
+    const recogniser = azureSpeechToText({
       baseUrl: double.baseUrl,
       apiKey: KEY,
       locales: ['sw-TZ'],
@@ -373,23 +373,23 @@ t.test(
       vocabulary: ['Nakuru'],
     })
     t.teardown(async () => {
-      stage.close()
+      recogniser.close()
       await double.close()
     })
     double.script.callerSays('habari yako bwana my order please')
     const finals: Heard[] = []
-    stage.listen({
+    recogniser.listen({
       words: () => undefined,
       part: () => undefined,
       final: (_, heard) => finals.push(heard),
       failed: (_, { message }) => t.fail(message),
     })
-    await stage.open(new AbortController().signal, true)
+    await recogniser.open(new AbortController().signal, true)
     const sound = new KeptSound(RATE_HZ)
     sound.push(Int16Array.from({ length: RATE_HZ * 2 }, (_, i) => Math.round(9000 * Math.sin(i / 8))))
-    stage.begin(1, sound)
-    stage.audio(new Int16Array(0))
-    stage.finalize(1, 0)
+    recogniser.begin(1, sound)
+    recogniser.audio(new Int16Array(0))
+    recogniser.finalize(1, 0)
     await until(() => finals.length === 1, 10_000, 'the text')
     const [sw, en] = ['sw', 'en']
     t.same(
@@ -423,13 +423,13 @@ t.test('a region in which Azure has no such language is a refusal that names it'
   const double = await AzureSpeechDouble.start({ key: KEY })
   t.teardown(() => double.close())
   const options = { baseUrl: double.baseUrl, apiKey: KEY, locales: ['en-XX'] }
-  const stage = azureSpeechToText(options).make(contextOf(RATE_HZ))
-  const thrown: unknown = await stage.open(new AbortController().signal, true).catch((error: unknown) => error)
+  const recogniser = azureSpeechToText(options).make(contextOf(RATE_HZ))
+  const thrown: unknown = await recogniser.open(new AbortController().signal, true).catch((error: unknown) => error)
   t.match(thrown, { fault: { code: 'bad_request', message: /stt azure.*HTTP 400.*Unsupported language en-XX/ } })
 })
 
-function contextOf(inputRateHz: SampleRateHz, used: StageContext['used'] = () => undefined): StageContext {
-  return stageContext('cascade', () => performance.now(), new AbortController().signal, {
+function contextOf(inputRateHz: SampleRateHz, used: ServiceContext['used'] = () => undefined): ServiceContext {
+  return serviceContext('cascade', () => performance.now(), new AbortController().signal, {
     languages: ['en'],
     inputRateHz,
     legRateHz: RATE_HZ,

@@ -11,8 +11,8 @@ import { deepgramTextToSpeech } from '../../src/backends/cascade/deepgram.js'
 import { elevenLabsTextToSpeech } from '../../src/backends/cascade/elevenlabs-text-to-speech.js'
 import { googleTextToSpeech } from '../../src/backends/cascade/google-text-to-speech.js'
 import { sonioxTextToSpeech } from '../../src/backends/cascade/soniox.js'
-import { stageContext } from '../../src/backends/cascade/stage-context.js'
-import type { StageFactory, TextToSpeech } from '../../src/backends/cascade/stage.js'
+import { serviceContext } from '../../src/backends/cascade/service-context.js'
+import type { ServiceFactory, TextToSpeech } from '../../src/backends/cascade/service.js'
 import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
 import { AzureSpeechDouble } from '../../src/simulator/vendors/azure-speech-double.js'
 import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
@@ -21,7 +21,7 @@ import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-double
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
 import { GoogleVoiceDouble } from '../../src/simulator/vendors/google-voice-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
-import type { StageFaults } from '../../src/simulator/vendors/stage-double.js'
+import type { ServiceFaults } from '../../src/simulator/vendors/service-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
 import { serviceAccount } from '../support/service-account.js'
 import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
@@ -29,7 +29,7 @@ import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
 interface AnyDouble {
   readonly script: Script
   readonly baseUrl: string
-  readonly faults: StageFaults
+  readonly faults: ServiceFaults
   readonly spoken: readonly string[]
   cancelled: number
   connections: number
@@ -51,7 +51,7 @@ interface Service {
 
 interface Voice {
   readonly start: (options: Options) => Promise<AnyDouble>
-  readonly make: (service: Service) => StageFactory<TextToSpeech>
+  readonly make: (service: Service) => ServiceFactory<TextToSpeech>
   /** Opening it speaks an utterance without text, which is cancelled. */
   readonly probes?: true
 }
@@ -290,10 +290,10 @@ t.test('a limit of the account is a fault that the next voice makes good, and no
     const voice = VOICES[name] as Voice
     const service = await voice.start({ key: CASCADE_TEST_KEY, script: double.script })
     t.teardown(() => service.close())
-    const stage = voice.make({ baseUrl: service.baseUrl, apiKey: CASCADE_TEST_KEY })
+    const factory = voice.make({ baseUrl: service.baseUrl, apiKey: CASCADE_TEST_KEY })
     const recorder = new Recorder()
     const options = cascadeOptions(double)
-    const backend = new CascadeBackend(recorder, { ...options, tts: [stage, ...options.tts] })
+    const backend = new CascadeBackend(recorder, { ...options, tts: [factory, ...options.tts] })
     t.teardown(() => backend.close('the test is over'))
     await backend.connect(conformanceSession(), new AbortController().signal)
     ;(
@@ -383,13 +383,13 @@ t.test('Azure speaks what a model writes as text and not as markup, in the voice
   t.teardown(() => double.close())
   const context = { languages: ['sw', 'en'], legRateHz: 8000 } as const
   const spoken = async (text: string, language: string, voice?: string): Promise<string> => {
-    const stage = azureTextToSpeech({ baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY }).make(
-      stageContext('cascade', () => performance.now(), new AbortController().signal, context),
+    const voice = azureTextToSpeech({ baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY }).make(
+      serviceContext('cascade', () => performance.now(), new AbortController().signal, context),
     )
-    t.teardown(() => stage.close())
-    await stage.open(new AbortController().signal, true)
+    t.teardown(() => voice.close())
+    await voice.open(new AbortController().signal, true)
     await new Promise<void>((done, failed) => {
-      const utterance = stage.begin(
+      const utterance = voice.begin(
         { language, speed: 0.85, ...(voice === undefined ? {} : { voice }) },
         {
           audio: () => undefined,

@@ -301,7 +301,7 @@ t.test('settings that are valid but probably not intended are pointed out, and d
   t.match(output, /LOOK AT order-status: voice\.cascade has no effect with speech, whose own voice Maya goes before it/)
 })
 
-t.test('the stages of a cascade are tried, and what their services lack is said', async (t) => {
+t.test('the services of a cascade are tried, and what they lack is said', async (t) => {
   const cascade = await CascadeDouble.start({ key: RIGHT_KEY })
   const soniox = await SonioxDouble.start({ key: RIGHT_KEY })
   t.teardown(() => Promise.all([cascade.close(), soniox.close()]))

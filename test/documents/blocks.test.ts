@@ -15,7 +15,7 @@ import { type Setting, SETTINGS } from '../../src/config/settings.js'
 import { messageOf } from '../../src/core/errors.js'
 import { hostedAgents } from '../../src/gateway/hosted-agents.js'
 import { Numbers } from '../../src/gateway/numbers.js'
-import { DOUBLES, STAGE_DOUBLES } from '../../src/simulator/choices.js'
+import { DOUBLES, SERVICE_DOUBLES } from '../../src/simulator/choices.js'
 import { parseScenario } from '../../src/simulator/scenarios/scenario.js'
 import { parseScript } from '../../src/simulator/script-file.js'
 import { generated } from './generated.js'
@@ -343,7 +343,7 @@ t.test('the quickstart has each model, and the address of each double', async (t
     Object.fromEntries(
       [...rows].flatMap(([, names = '', ports = '']) => cells(names).map((name, i) => [name, Number(cells(ports)[i])])),
     ),
-    Object.fromEntries(Object.entries(STAGE_DOUBLES).map(([name, { port }]) => [name, port])),
+    Object.fromEntries(Object.entries(SERVICE_DOUBLES).map(([name, { port }]) => [name, port])),
   )
 })
 

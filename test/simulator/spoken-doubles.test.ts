@@ -12,7 +12,7 @@ import { INAUDIBLE, Script } from '../../src/simulator/vendors/double.js'
 import { DoubleEar } from '../../src/simulator/vendors/recogniser-double.js'
 import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
-import { NO_STAGE_FAULTS } from '../../src/simulator/vendors/stage-double.js'
+import { NO_SERVICE_FAULTS } from '../../src/simulator/vendors/service-double.js'
 
 // Parts of `mkondo double soniox` and the others: the embedded recogniser and voice over the services' protocols. The
 // client takes the global one, which Node has since version 22.
@@ -144,7 +144,7 @@ t.test('what a recogniser does not hear of a turn beyond 60 s is counted', (t) =
   const heardBy = {
     script: new Script(),
     options: { understand: () => Promise.resolve('') },
-    faults: NO_STAGE_FAULTS,
+    faults: NO_SERVICE_FAULTS,
     callerAudioMs: 0,
     unheardMs: 0,
   }

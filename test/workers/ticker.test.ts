@@ -18,7 +18,7 @@ import { Ticker } from '../../src/workers/shared/ticker.js'
  * A clock that stands still until it is moved, and the timers that tickers set on it: a step goes to when the next one
  * is due, and `lateMs` past it, as on a thread that was blocked.
  */
-class Stage {
+class MovedTime {
   nowMs: number
   #timers: { readonly run: () => void; readonly atMs: number }[] = []
 
@@ -49,22 +49,22 @@ class Stage {
 }
 
 t.test('a tick that takes too long is counted, and those after it are on time again', async (t) => {
-  const stage = new Stage(1003)
+  const time = new MovedTime(1003)
   const ticks: number[] = []
   const lateness: number[] = []
   const ticker = new Ticker(
     { periodMs: 10 },
-    stage.clock,
+    time.clock,
     (nowMs, latenessMs) => {
       ticks.push(nowMs)
       lateness.push(latenessMs)
     },
-    stage.setTimer,
+    time.setTimer,
   )
   ticker.start()
   ticker.start()
-  t.equal(stage.waiting, 1, 'started twice is started once')
-  for (const lateMs of [0, 0.5, 47, 0, 0]) stage.step(lateMs)
+  t.equal(time.waiting, 1, 'started twice is started once')
+  for (const lateMs of [0, 0.5, 47, 0, 0]) time.step(lateMs)
   t.same(ticks, [1010, 1020.5, 1077, 1080, 1090], 'missed ticks are not made up in a burst')
   t.same(lateness, [0, 0.5, 47, 0, 0])
   t.equal(ticker.missed, 4, 'those due at 1040, 1050, 1060 and 1070')
@@ -74,43 +74,43 @@ t.test('a tick that takes too long is counted, and those after it are on time ag
 })
 
 t.test('a callback that throws does not stop the clock', async (t) => {
-  const stage = new Stage(0)
+  const time = new MovedTime(0)
   let runs = 0
   const ticker = new Ticker(
     { periodMs: 2 },
-    stage.clock,
+    time.clock,
     () => {
       runs++
       if (runs === 1) throw new Error('one bad tick')
     },
-    stage.setTimer,
+    time.setTimer,
   )
   ticker.start()
   // The error goes to whoever watches the thread.
-  t.throws(() => stage.step(), { message: 'one bad tick' })
-  stage.step()
+  t.throws(() => time.step(), { message: 'one bad tick' })
+  time.step()
   t.equal(runs, 2)
 })
 
 t.test('a shorter period counts at once, also for the tick that is waited for; a longer one after it', async (t) => {
-  const stage = new Stage(1000)
+  const time = new MovedTime(1000)
   const ticks: number[] = []
   const ticker = new Ticker(
     { periodMs: 5, phaseMs: 2.5 },
-    stage.clock,
+    time.clock,
     (nowMs) => {
       ticks.push(nowMs)
       ticker.periodMs = ticks.length < 4 ? 50 : 5
     },
-    stage.setTimer,
+    time.setTimer,
   )
   ticker.start()
-  for (let i = 0; i < 3; i++) stage.step()
+  for (let i = 0; i < 3; i++) time.step()
   t.same(ticks, [1002.5, 1007.5, 1057.5])
-  stage.nowMs = 1061
+  time.nowMs = 1061
   ticker.periodMs = 5
-  stage.step()
-  stage.step()
+  time.step()
+  time.step()
   t.same(ticks.slice(3), [1062.5, 1067.5])
   ticker.stop()
 })
@@ -122,11 +122,11 @@ t.test('two tickers of one clock keep the distance of their phases, whenever eac
     [5, 7],
     [5, 2],
   ] as const) {
-    const stage = new Stage(1000.25 + startAfterMs)
+    const time = new MovedTime(1000.25 + startAfterMs)
     const ticks: number[] = []
-    const ticker = new Ticker({ periodMs: 10, phaseMs }, stage.clock, (nowMs) => ticks.push(nowMs % 10), stage.setTimer)
+    const ticker = new Ticker({ periodMs: 10, phaseMs }, time.clock, (nowMs) => ticks.push(nowMs % 10), time.setTimer)
     ticker.start()
-    for (let i = 0; i < 5; i++) stage.step(i % 2)
+    for (let i = 0; i < 5; i++) time.step(i % 2)
     t.same(
       ticks,
       [0, 1, 0, 1, 0].map((lateMs) => phaseMs + lateMs),

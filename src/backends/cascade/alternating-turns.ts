@@ -1,4 +1,4 @@
-import type { ChatMessage } from './stage.js'
+import type { ChatMessage } from './service.js'
 
 // Services whose conversations are turns of two speakers, the user's first and last, with tool results among the user's.
 

@@ -9,8 +9,8 @@ import { vendorFault } from '../transport/vendor-fault.js'
 import type { ServiceList } from './service-list.js'
 import type { AgentEntry, Conversation } from './conversation.js'
 import { Speaking } from './speaking.js'
-import { faultOf, StageFault } from './stage-fault.js'
-import type { LanguageModel, ModelDelta, ModelRequest, SpeechManner, TextToSpeech } from './stage.js'
+import { faultOf, ServiceFault } from './service-fault.js'
+import type { LanguageModel, ModelDelta, ModelRequest, SpeechManner, TextToSpeech } from './service.js'
 import { WrittenCalls } from './written-calls.js'
 export type CascadeStats = ReturnType<typeof noCascadeStats>
 
@@ -91,7 +91,7 @@ export class Answer {
    * Delivers the answer.
    * @param fixed  text that is spoken as it is; null asks the model
    * @param draft  the model's answer, if it was asked for already
-   * @throws StageFault; after `interrupt` any error
+   * @throws ServiceFault; after `interrupt` any error
    */
   async deliver(fixed: string | null, draft: Draft | null): Promise<void> {
     const { sink } = this.#context
@@ -161,7 +161,7 @@ export class Answer {
         }
         models.worked(model)
         if (this.#calls.all.length > 0 || !this.#speaking.wordless) break
-        if (empty) throw new StageFault(vendorFault('internal', `${models.model} answered without words`, false))
+        if (empty) throw new ServiceFault(vendorFault('internal', `${models.model} answered without words`, false))
       } catch (error) {
         signal.throwIfAborted()
         if (empty) throw error

@@ -7,7 +7,7 @@ import type { ChatOptions } from './chat-requests.js'
 import { eventData, overHttp } from './http-service.js'
 import { ModelRequests } from './model-requests.js'
 import { SERVICES } from './service-facts.js'
-import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
+import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, ServiceFactory } from './service.js'
 import type { Cached, TextBlock, Thought, Block, AnthropicRequest, Usage, AnthropicEvent } from './anthropic-wire.js'
 
 /** The protocol has no temperature since its version 2026-10-21. */
@@ -45,7 +45,7 @@ const STATUS: Readonly<Record<string, number>> = {
 }
 
 /** A language model on Anthropic's Messages API, with tools and instructions from its prompt cache. */
-export function anthropic(options: AnthropicOptions): StageFactory<LanguageModel> {
+export function anthropic(options: AnthropicOptions): ServiceFactory<LanguageModel> {
   const baseUrl = `${(options.baseUrl ?? SERVICES.llm.anthropic.own.baseUrl).replace(/\/*(?:\/v1)?\/*$/, '')}/v1`
   return overHttp('llm', 'anthropic', TIMEOUT_MS, { ...options, baseUrl }, AnthropicRequests)
 }

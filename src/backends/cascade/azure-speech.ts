@@ -10,9 +10,9 @@ import { numberIn, wordIn } from './recogniser-turns.js'
 import type { Piece } from './recogniser-turns.js'
 import { SERVICES } from './service-facts.js'
 import { localeOf, localeOfVoice } from './spoken-locales.js'
-import type { Mark, SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
-import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
-import type { SentMessage, StageMessage } from './stage-socket.js'
+import type { Mark, SpeechToText, ServiceContext, ServiceFactory, TextToSpeech } from './service.js'
+import { overSocket, serviceRefusal, socketUrl } from './service-socket.js'
+import type { SentMessage, ServiceMessage } from './service-socket.js'
 import { StreamedRecogniser } from './streamed-recogniser.js'
 import type { RecogniserOptions, RecogniserService, RecogniserWire } from './streamed-recogniser.js'
 import { StreamedVoice } from './streamed-voice.js'
@@ -61,7 +61,7 @@ function headerIn(headers: string, name: string): string | undefined {
 }
 
 /** A text of the service: its path and request id beside the fields of its JSON. */
-function readMessage(text: string): StageMessage {
+function readMessage(text: string): ServiceMessage {
   const at = text.indexOf('\r\n\r\n')
   const headers = at < 0 ? text : text.slice(0, at)
   let body: unknown = null
@@ -71,7 +71,7 @@ function readMessage(text: string): StageMessage {
     // Some have no body.
   }
   return {
-    ...(Object(body) as StageMessage),
+    ...(Object(body) as ServiceMessage),
     path: headerIn(headers, 'Path')?.toLowerCase(),
     requestId: headerIn(headers, 'X-RequestId')?.toUpperCase(),
   }
@@ -88,7 +88,7 @@ function requestIdNow(): string {
 function closeFault(what: string, code: number, words: string): VendorFault | null {
   const message = `${what} closed the session with ${code}${words === '' ? '' : `: ${words}`}`
   if (code === 4429 || /throttl|too many|quota/i.test(words)) return vendorFault('rate_limit', message, false)
-  if ([1002, 1003, 1007, 4000].includes(code)) return serviceFault(vendorFault('bad_request', message, false))
+  if ([1002, 1003, 1007, 4000].includes(code)) return serviceRefusal(vendorFault('bad_request', message, false))
   return code === 1011 || code === 1013 ? vendorFault('internal', message, false) : null
 }
 
@@ -118,17 +118,17 @@ const STATUS_FAULTS: Readonly<Record<string, Parameters<typeof vendorFault>[0]>>
 }
 
 /** Azure's recogniser: a connection for each turn, as a second turn must wait for the end of the first. */
-export function azureSpeechToText(options: AzureRecogniserOptions): StageFactory<SpeechToText> {
+export function azureSpeechToText(options: AzureRecogniserOptions): ServiceFactory<SpeechToText> {
   const own = { ...SERVICES.stt.azure.own, baseUrl: options.baseUrl }
   const { locales } = options
-  const wireOf = (service: RecogniserService, context: StageContext): RecogniserWire =>
+  const wireOf = (service: RecogniserService, context: ServiceContext): RecogniserWire =>
     recogniserWire(service, context, locales)
   return { ...overSocket('stt', 'azure', own, options, StreamedRecogniser, wireOf), rates: RATES }
 }
 
 function recogniserWire(
   service: RecogniserService,
-  { languages, vocabulary, inputRateHz }: StageContext,
+  { languages, vocabulary, inputRateHz }: ServiceContext,
   regions: readonly string[] | undefined,
 ): RecogniserWire {
   const { what, apiKey, baseUrl } = service
@@ -149,7 +149,7 @@ function recogniserWire(
       faultOf: ({ path, RecognitionStatus: status }) => {
         const code = path === 'speech.phrase' ? STATUS_FAULTS[String(status)] : undefined
         if (code === undefined) return null
-        return serviceFault(vendorFault(code, `${what}: ${String(status)}`, false))
+        return serviceRefusal(vendorFault(code, `${what}: ${String(status)}`, false))
       },
       closeFault: (code, words) => closeFault(what, code, words),
     },
@@ -206,7 +206,7 @@ function framesOf(requestId: string, bytes: Uint8Array): readonly Uint8Array[] {
 }
 
 /** The words of a phrase. They have one language, which the service names where there are several candidates. */
-function piecesOf({ Offset: offset, PrimaryLanguage: primary }: StageMessage, text: unknown): Piece[] {
+function piecesOf({ Offset: offset, PrimaryLanguage: primary }: ServiceMessage, text: unknown): Piece[] {
   const { Language: spoken } = Object(primary) as { readonly Language?: unknown }
   const language = wordIn(spoken)?.split('-')[0]
   return (wordIn(text) ?? '')
@@ -232,12 +232,12 @@ interface Sentence {
 }
 
 /** Azure's voice: one request for each sentence, one after the other on one connection, with the times of words. */
-export function azureTextToSpeech(options: StreamedVoiceOptions & AzureOptions): StageFactory<TextToSpeech> {
+export function azureTextToSpeech(options: StreamedVoiceOptions & AzureOptions): ServiceFactory<TextToSpeech> {
   const own = { ...SERVICES.tts.azure.own, baseUrl: options.baseUrl }
   return overSocket('tts', 'azure', own, options, StreamedVoice, voiceWire)
 }
 
-function voiceWire({ what, apiKey, baseUrl }: VoiceService, { legRateHz, languages }: StageContext): VoiceWire {
+function voiceWire({ what, apiKey, baseUrl }: VoiceService, { legRateHz, languages }: ServiceContext): VoiceWire {
   const outputFormat = `raw-${legRateHz / 1000}khz-16bit-mono-pcm`
   /** By utterance: its voice, and the sound that came of it. */
   const speeches = new Map<string, { voice: string; locale: string; speed: number; soundMs: number; ended: boolean }>()

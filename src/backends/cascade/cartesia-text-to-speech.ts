@@ -1,8 +1,8 @@
 import { httpFault } from '../transport/vendor-fault.js'
-import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
+import type { Mark, ServiceContext, ServiceFactory, TextToSpeech } from './service.js'
 import { SERVICES } from './service-facts.js'
-import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
-import type { StageMessage } from './stage-socket.js'
+import { overSocket, serviceRefusal, socketUrl } from './service-socket.js'
+import type { ServiceMessage } from './service-socket.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
@@ -15,15 +15,15 @@ const LANGUAGE_DEFAULT = 'en'
 const CONTEXTS_MAX = 4
 
 /** Cartesia's voice over a WebSocket: each answer is one context, which tells when each word sounds. */
-export function cartesiaTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
+export function cartesiaTextToSpeech(options: StreamedVoiceOptions): ServiceFactory<TextToSpeech> {
   return overSocket('tts', 'cartesia', SERVICES.tts.cartesia.own, options, StreamedVoice, wireOf)
 }
 
-function wireOf({ apiKey, model, baseUrl, dictionary, what }: VoiceService, context: StageContext): VoiceWire {
-  const faultOf = ({ type, status_code: status, title, message }: StageMessage) => {
+function wireOf({ apiKey, model, baseUrl, dictionary, what }: VoiceService, context: ServiceContext): VoiceWire {
+  const faultOf = ({ type, status_code: status, title, message }: ServiceMessage) => {
     if (type !== 'error') return null
     const body = [title, message].filter((text) => typeof text === 'string').join(': ')
-    return serviceFault(httpFault(what, { status: typeof status === 'number' ? status : 500, body }, [apiKey]))
+    return serviceRefusal(httpFault(what, { status: typeof status === 'number' ? status : 500, body }, [apiKey]))
   }
   /** By context: how its texts are spoken, which goes with each of them. */
   const manners = new Map<string, Readonly<Record<string, unknown>>>()

@@ -36,25 +36,25 @@ import { isNoiseText } from './noise-text.js'
 import { mannerIn } from './own-voice.js'
 import type { OwnVoice } from './own-voice.js'
 import { Recognition } from './recognition.js'
-import { stageContext } from './stage-context.js'
-import { faultOf } from './stage-fault.js'
+import { serviceContext } from './service-context.js'
+import { faultOf } from './service-fault.js'
 import type {
   Evidence,
   Heard,
   LanguageModel,
   SpeechToText,
-  StageContext,
-  StageFactory,
-  StageLife,
+  ServiceContext,
+  ServiceFactory,
+  ServiceLife,
   TextToSpeech,
   Word,
-} from './stage.js'
+} from './service.js'
 
-/** Each stage is a list: the first service is used, the others take its place when it fails. */
+/** Each part is a list: the first service is used, the others take its place when it fails. */
 export interface CascadeOptions {
-  readonly stt: readonly StageFactory<SpeechToText>[]
-  readonly llm: readonly StageFactory<LanguageModel>[]
-  readonly tts: readonly StageFactory<TextToSpeech>[]
+  readonly stt: readonly ServiceFactory<SpeechToText>[]
+  readonly llm: readonly ServiceFactory<LanguageModel>[]
+  readonly tts: readonly ServiceFactory<TextToSpeech>[]
   /** In metrics and records; `cascade` when not given. */
   readonly name?: string
   /** Rate of the carrier's leg; 16 kHz when not given. */
@@ -78,11 +78,11 @@ export interface CascadeOptions {
 /** State that exists from `connect` on. */
 interface Connected {
   readonly conversation: Conversation
-  readonly context: StageContext
+  readonly context: ServiceContext
   readonly stt: ServiceList<SpeechToText>
   readonly llm: ServiceList<LanguageModel>
   readonly tts: ServiceList<TextToSpeech>
-  readonly stages: readonly Pick<ServiceList<StageLife>, 'warm' | 'close'>[]
+  readonly lists: readonly Pick<ServiceList<ServiceLife>, 'warm' | 'close'>[]
 }
 
 const CLOSE_NORMAL = 1000
@@ -191,7 +191,7 @@ export class CascadeBackend implements Backend {
     if (this.#state !== 'idle' || signal.aborted) throw gone()
     this.#state = 'connecting'
     this.#generation = resumedGeneration(session.resume)
-    const { stt, llm, tts, context } = (this.#connected = this.#stagesFor(session))
+    const { stt, llm, tts, context } = (this.#connected = this.#servicesFor(session))
     this.#recognition.use(stt)
     signal.addEventListener(
       'abort',
@@ -246,7 +246,7 @@ export class CascadeBackend implements Backend {
     this.#drafts = 0
     if (this.#state !== 'ready') return
     // While the caller speaks nobody waits for a connection.
-    for (const stage of this.#connected?.stages ?? []) stage.warm()
+    for (const list of this.#connected?.lists ?? []) list.warm()
   }
 
   speechEnd(atMs: number, unless: readonly string[] = []): void {
@@ -349,10 +349,10 @@ export class CascadeBackend implements Backend {
     else if (this.#state === 'connecting' && this.#waiting.length < BACKEND_WAITING_TEXTS_MAX) this.#waiting.push(work)
   }
 
-  #stagesFor(session: BackendSession): Connected {
+  #servicesFor(session: BackendSession): Connected {
     const options = this.#options
     const { signal } = this.#abort
-    const context = stageContext(this.capabilities.name, this.#nowMs, signal, {
+    const context = serviceContext(this.capabilities.name, this.#nowMs, signal, {
       languages: options.languages ?? session.languages.map(codeOf).filter((language) => language !== ''),
       ...omitNullish({ vocabulary: session.vocabulary }),
       voice: session.voice,
@@ -369,17 +369,17 @@ export class CascadeBackend implements Backend {
       },
     })
     const replaced = (fault: VendorFault): void => this.#replaced(fault)
-    const tts: ServiceList<TextToSpeech> = new ServiceList(options.tts, context, signal, replaced, (stage) =>
-      stage.lost?.((fault) => {
-        if (!tts.failed(stage, fault, true)) this.#fail({ ...fault, fatal: true })
+    const tts: ServiceList<TextToSpeech> = new ServiceList(options.tts, context, signal, replaced, (voice) =>
+      voice.lost?.((fault) => {
+        if (!tts.failed(voice, fault, true)) this.#fail({ ...fault, fatal: true })
       }),
     )
-    const stt = new ServiceList(options.stt, context, signal, replaced, (stage) => this.#recognition.made(stage))
+    const stt = new ServiceList(options.stt, context, signal, replaced, (one) => this.#recognition.made(one))
     const llm = new ServiceList(options.llm, context, signal, replaced)
-    return { conversation: new Conversation(session), context, stt, llm, tts, stages: [stt, llm, tts] }
+    return { conversation: new Conversation(session), context, stt, llm, tts, lists: [stt, llm, tts] }
   }
 
-  /** A stage has failed, and another service or connection takes its place: for the log. */
+  /** A service has failed, and another one or a new connection takes its place: for the log. */
   #replaced(fault: VendorFault): void {
     // This limit is no reason to leave the cascade.
     const code = fault.code === 'rate_limit' ? 'internal' : fault.code
@@ -613,7 +613,7 @@ export class CascadeBackend implements Backend {
     this.#unripe()
     this.#draft = null
     this.#recognition.close()
-    for (const stage of this.#connected?.stages ?? []) stage.close()
+    for (const list of this.#connected?.lists ?? []) list.close()
     this.#waiting.length = 0
   }
 }

@@ -6,12 +6,12 @@ import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../../core/limits.js'
 import { usageNumber } from '../watch.js'
 import { KEPT_WITH_CALLS_MAX } from './alternating-turns.js'
 import { eventData, overHttp } from './http-service.js'
-import type { HttpStageOptions } from './http-service.js'
+import type { HttpServiceOptions } from './http-service.js'
 import { ModelRequests } from './model-requests.js'
-import type { CallPiece, ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
+import type { CallPiece, ChatMessage, LanguageModel, ModelDelta, ModelRequest, ServiceFactory } from './service.js'
 import type { ChatRequest, SentMessage, ReasoningField, ChatChunk, ChatDelta } from './chat-wire.js'
 
-export interface ChatOptions extends HttpStageOptions {
+export interface ChatOptions extends HttpServiceOptions {
   readonly temperature?: number
   readonly maxTokens?: number
 }
@@ -39,7 +39,7 @@ function textOf({ content, refusal }: ChatDelta): string {
 }
 
 /** A language model on `/chat/completions`. */
-export function chat(options: ChatOptions): StageFactory<LanguageModel> {
+export function chat(options: ChatOptions): ServiceFactory<LanguageModel> {
   return overHttp('llm', 'chat', TIMEOUT_MS, options, ChatRequests)
 }
 

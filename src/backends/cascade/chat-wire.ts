@@ -1,4 +1,4 @@
-import type { CallPiece, ChatMessage } from './stage.js'
+import type { CallPiece, ChatMessage } from './service.js'
 
 // The parts of `/chat/completions` that are used. Field names are the vendor's. Checked against the vendor's published
 // types by test/backends/cascade-wire.test.ts.

@@ -2,7 +2,7 @@ import type { BackendSession } from '../backend.js'
 import { lastQuestion } from '../../call/turn-words.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
-import type { ChatMessage, Mark, ModelRequest } from './stage.js'
+import type { ChatMessage, Mark, ModelRequest } from './service.js'
 
 /** One sentence of an answer, or all of one that is spoken in one flow, and the duration of its audio that was delivered. */
 export interface SpokenSentence {

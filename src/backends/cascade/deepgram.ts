@@ -5,9 +5,9 @@ import { termsOf } from '../vocabulary.js'
 import { numberIn, wordIn } from './recogniser-turns.js'
 import type { Piece, SessionTurn } from './recogniser-turns.js'
 import { SERVICES } from './service-facts.js'
-import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
-import type { SocketService, SocketStageOptions, StageMessage } from './stage-socket.js'
-import type { SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
+import { overSocket, serviceRefusal, socketUrl } from './service-socket.js'
+import type { SocketService, SocketServiceOptions, ServiceMessage } from './service-socket.js'
+import type { SpeechToText, ServiceContext, ServiceFactory, TextToSpeech } from './service.js'
 import { StreamedRecogniser } from './streamed-recogniser.js'
 import type { RecogniserOptions, RecogniserService, RecogniserWire } from './streamed-recogniser.js'
 import { StreamedVoice } from './streamed-voice.js'
@@ -45,13 +45,13 @@ export interface DeepgramTurnInfo {
 }
 
 /** Deepgram's recognisers: models whose name begins with `flux` (`/v2/listen`), and Nova (`/v1/listen`). */
-export function deepgramSpeechToText(options: RecogniserOptions): StageFactory<SpeechToText> {
+export function deepgramSpeechToText(options: RecogniserOptions): ServiceFactory<SpeechToText> {
   return overSocket('stt', 'deepgram', SERVICES.stt.deepgram.own, options, StreamedRecogniser, (service, context) =>
     (service.model.startsWith('flux') ? flux : nova)(service, context),
   )
 }
 
-function nova(service: RecogniserService, context: StageContext): RecogniserWire {
+function nova(service: RecogniserService, context: ServiceContext): RecogniserWire {
   const { languages } = context
   return {
     ...common(service, context, 'v1/listen', {
@@ -81,7 +81,7 @@ function nova(service: RecogniserService, context: StageContext): RecogniserWire
 }
 
 /** Flux tells the whole of its own turns, which are not always those of the gateway: it may have missed the end of one. */
-function flux(service: RecogniserService, context: StageContext): RecogniserWire {
+function flux(service: RecogniserService, context: ServiceContext): RecogniserWire {
   /** Words of the service's own turns that are over, of the gateway's turn that is open. */
   let settled: { readonly turn: SessionTurn; readonly pieces: readonly Piece[] } | null = null
   return {
@@ -112,7 +112,7 @@ function flux(service: RecogniserService, context: StageContext): RecogniserWire
 
 function common(
   service: RecogniserService,
-  { inputRateHz, vocabulary }: StageContext,
+  { inputRateHz, vocabulary }: ServiceContext,
   path: string,
   query: Readonly<Record<string, string | number | boolean | readonly string[]>>,
 ) {
@@ -129,7 +129,7 @@ function common(
         sample_rate: inputRateHz,
       }),
       headers: { Authorization: `Token ${apiKey}` },
-      faultOf: (message: StageMessage) => deepgramFault(message, service),
+      faultOf: (message: ServiceMessage) => deepgramFault(message, service),
       closeFault: (code: number, words: string) => {
         // NET-0001: nothing came for too long.
         if (words.includes('NET-0001') || code === 1000) return null
@@ -142,7 +142,7 @@ function common(
   } as const
 }
 
-function piecesOf(words: unknown, { malformed }: StageContext, spoken?: string): Piece[] {
+function piecesOf(words: unknown, { malformed }: ServiceContext, spoken?: string): Piece[] {
   return objectsIn(words).flatMap(({ word, punctuated_word: punctuated, start, language }) => {
     const text = wordIn(punctuated) ?? wordIn(word)
     if (text !== undefined)
@@ -163,14 +163,14 @@ const SPEED_STEP = 0.05
 const IGNORED = /^(NO_AUDIO_GENERATED|INTERRUPT_IN_PROGRESS|INVALID_INTERRUPT_OFFSET|NO_ACTIVE_SPEECH)$/
 
 /** Deepgram's Flux voice, `/v2/speak`: one answer at a time, and the service tells which words were heard of it. */
-export function deepgramTextToSpeech(options: DeepgramVoiceOptions): StageFactory<TextToSpeech> {
+export function deepgramTextToSpeech(options: DeepgramVoiceOptions): ServiceFactory<TextToSpeech> {
   // The voices of a model cost the same, and the agent's is not known yet.
   return overSocket('tts', 'deepgram', SERVICES.tts.deepgram.own, options, StreamedVoice, (service, context) =>
     voiceWire(service, options.model ?? context.voice ?? SERVICES.tts.deepgram.own.model, context),
   )
 }
 
-function voiceWire(service: VoiceService, model: string, context: StageContext): VoiceWire {
+function voiceWire(service: VoiceService, model: string, context: ServiceContext): VoiceWire {
   let speedNow = 1
   /** The utterance that was given text last: without text there is nothing to interrupt, and nothing that would end. */
   let given: string | null = null
@@ -232,8 +232,8 @@ function voiceWire(service: VoiceService, model: string, context: StageContext):
 
 /** The fault for an `Error` of Deepgram's, of recogniser and voice alike; null for any other message. */
 function deepgramFault(
-  { type, code, description }: StageMessage,
-  { what, apiKey }: SocketService<SocketStageOptions>,
+  { type, code, description }: ServiceMessage,
+  { what, apiKey }: SocketService<SocketServiceOptions>,
 ): VendorFault | null {
   if (type !== 'Error') return null
   const word = vendorWord(code)
@@ -242,5 +242,5 @@ function deepgramFault(
   // NET-0001: nothing came for too long. The other NET codes are the service's own.
   if (word === 'NET-0001') return vendorFault('session_expired', message, false)
   if (word.startsWith('NET-')) return vendorFault('internal', message, false)
-  return serviceFault(vendorFault('bad_request', message, false))
+  return serviceRefusal(vendorFault('bad_request', message, false))
 }

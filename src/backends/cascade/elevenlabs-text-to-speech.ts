@@ -1,8 +1,8 @@
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
+import type { Mark, ServiceContext, ServiceFactory, TextToSpeech } from './service.js'
 import { SERVICES } from './service-facts.js'
-import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
+import { overSocket, serviceRefusal, socketUrl } from './service-socket.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
@@ -16,7 +16,7 @@ const INACTIVITY_S = 180
 const KEEPALIVE_MS = 60_000
 
 /** ElevenLabs' voice over a WebSocket with several contexts: each answer is one, and tells when each character sounds. */
-export function elevenLabsTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
+export function elevenLabsTextToSpeech(options: StreamedVoiceOptions): ServiceFactory<TextToSpeech> {
   return overSocket('tts', 'elevenlabs', SERVICES.tts.elevenlabs.own, options, StreamedVoice, (service, context) =>
     (DIALOGUE_MODEL.test(service.model) ? dialogueWire : wireOf)(service, context),
   )
@@ -28,7 +28,7 @@ const DIALOGUE_MODEL = /^eleven_v3/
 const DIALOGUE_KEEPALIVE_MS = 10_000
 
 /** `TextToDialogueWebsocketClientMessageMulti` in `@elevenlabs/elevenlabs-js` 2.73.0: one voice, without a speed. */
-function dialogueWire(service: VoiceService, context: StageContext): VoiceWire {
+function dialogueWire(service: VoiceService, context: ServiceContext): VoiceWire {
   const { model, baseUrl, dictionary } = service
   const voice = service.voice ?? context.voice ?? VOICE_DEFAULT
   return {
@@ -62,7 +62,7 @@ function locatorsOf(dictionary: VoiceService['dictionary']): readonly object[] |
   return dictionary && [{ pronunciation_dictionary_id: dictionary.id, version_id: dictionary.version }]
 }
 
-function wireOf(service: VoiceService, context: StageContext): VoiceWire {
+function wireOf(service: VoiceService, context: ServiceContext): VoiceWire {
   const { apiKey, model, baseUrl, dictionary, what } = service
   const voice = service.voice ?? context.voice ?? VOICE_DEFAULT
   const { languages, legRateHz } = context
@@ -120,12 +120,12 @@ function wireOf(service: VoiceService, context: StageContext): VoiceWire {
 
 function closeFault(what: string, code: number, words: string): VendorFault | null {
   const message = `${what} closed the session with ${code}${words === '' ? '' : `: ${words}`}`
-  if (speaksOfQuota(words) || /quota/i.test(words)) return serviceFault(vendorFault('quota', message, false))
+  if (speaksOfQuota(words) || /quota/i.test(words)) return serviceRefusal(vendorFault('quota', message, false))
   if (/max_active_conversations|too many|rate_limit|concurren/i.test(words))
     return vendorFault('rate_limit', message, false)
-  if (/auth|permission/i.test(words) || speaksOfKey(words)) return serviceFault(vendorFault('auth', message, false))
+  if (/auth|permission/i.test(words) || speaksOfKey(words)) return serviceRefusal(vendorFault('auth', message, false))
   if (/input_timeout|inactiv/i.test(words)) return vendorFault('session_expired', message, false)
-  if (code === 1008) return serviceFault(vendorFault('bad_request', message, false))
+  if (code === 1008) return serviceRefusal(vendorFault('bad_request', message, false))
   return code === 1011 ? vendorFault('internal', message, false) : null
 }
 

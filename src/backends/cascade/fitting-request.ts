@@ -1,4 +1,4 @@
-import type { ChatMessage, ModelRequest } from './stage.js'
+import type { ChatMessage, ModelRequest } from './service.js'
 
 /** In place of what a tool had answered long ago. */
 const LEFT_OUT = '{"status":"left out here, because the conversation is long"}'

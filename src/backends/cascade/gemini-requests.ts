@@ -10,7 +10,7 @@ import type { ChatOptions } from './chat-requests.js'
 import { eventData, overHttp } from './http-service.js'
 import { ModelRequests } from './model-requests.js'
 import { SERVICES } from './service-facts.js'
-import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
+import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, ServiceFactory } from './service.js'
 import type { ThinkingLevel, Part, GeminiRequest, Usage, GeminiChunk } from './gemini-wire.js'
 
 interface GeminiOptions extends Omit<ChatOptions, 'baseUrl'> {
@@ -42,7 +42,7 @@ interface Kept {
 }
 
 /** A language model on Gemini's `generateContent`, with tools; the service caches what requests have in common. */
-export function gemini(options: GeminiOptions): StageFactory<LanguageModel> {
+export function gemini(options: GeminiOptions): ServiceFactory<LanguageModel> {
   const baseUrl = `${(options.baseUrl ?? SERVICES.llm.gemini.own.baseUrl).replace(/^ws/, 'http').replace(/\/+$/, '')}/v1beta`
   const model = options.model.replace(/^models\//, '')
   return overHttp('llm', 'gemini', TIMEOUT_MS, { ...options, model, baseUrl }, GeminiRequests)

@@ -1,13 +1,13 @@
 import { googleHeaders } from './google-account.js'
 import type { GoogleKeys } from './google-account.js'
-import type { HttpStageOptions } from './http-service.js'
+import type { HttpServiceOptions } from './http-service.js'
 import { overHttp } from './http-service.js'
 import { SERVICES } from './service-facts.js'
 import { localeOf, localeOfVoice } from './spoken-locales.js'
 import { ClauseVoice, SPEECH_TIMEOUT_MS } from './speech-requests.js'
-import type { SpeechManner, StageFactory, TextToSpeech } from './stage.js'
+import type { SpeechManner, ServiceFactory, TextToSpeech } from './service.js'
 
-interface GoogleOptions extends Omit<HttpStageOptions, 'apiKey'>, GoogleKeys {
+interface GoogleOptions extends Omit<HttpServiceOptions, 'apiKey'>, GoogleKeys {
   /** The name of a voice as a whole, or that of a Chirp 3 HD voice alone: `Kore`. Goes before the agent's. */
   readonly voice?: string
   readonly speed?: number
@@ -34,7 +34,7 @@ const SPEED_MAX = 2
 /** Google Cloud's voices, a request for each sentence. */
 export function googleTextToSpeech(
   options: Omit<GoogleOptions, 'baseUrl' | 'model'> & Partial<GoogleOptions>,
-): StageFactory<TextToSpeech> {
+): ServiceFactory<TextToSpeech> {
   const { baseUrl, model } = { ...SERVICES.tts.google.own, ...options }
   const versioned = `${baseUrl.replace(/\/*(?:\/v1)?\/*$/, '')}/v1`
   return overHttp('tts', 'google', SPEECH_TIMEOUT_MS, { ...options, model, baseUrl: versioned }, GoogleRequests)

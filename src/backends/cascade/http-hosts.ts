@@ -9,7 +9,7 @@ const COLD_AFTER_MS = 3000
 /** Headers of every request: some hosts refuse one without a name, and answers are read as they come. */
 export const COMMON_HEADERS = { 'user-agent': 'mkondo', 'accept-encoding': 'identity' }
 
-/** The HTTP services of one call: two stages on one host are asked once whether they are there, and opened once. */
+/** The HTTP services of one call: two services on one host are asked once whether they are there, and opened once. */
 export class HttpHosts {
   readonly #nowMs: Clock
   readonly #signal: AbortSignal

@@ -14,8 +14,8 @@ import { StreamBudget } from '../../core/stream-budget.js'
 import { pricedModel } from '../prices.js'
 import { httpFault, overrunFault, retryAfterOf, vendorFault } from '../transport/vendor-fault.js'
 import { COMMON_HEADERS, PROBE_TIMEOUT_MS } from './http-hosts.js'
-import { StageFault } from './stage-fault.js'
-import type { StageContext, StageFactory } from './stage.js'
+import { ServiceFault } from './service-fault.js'
+import type { ServiceContext, ServiceFactory } from './service.js'
 
 /**
  * How services refuse a conversation that is longer than the model's context: OpenAI, DeepSeek, vLLM, Mistral and OpenRouter
@@ -26,8 +26,8 @@ const CONTEXT_FULL =
   /context[ _-]?(?:length|size|window|limit)|maximum (?:model|context) length|prompt is too long|token count\b.{0,40}\bexceeds|request_too_large/i
 const CONTEXT_FULL_STATUS: readonly number[] = [400, 413, 422]
 
-/** One HTTP service of a stage. */
-export interface HttpStageOptions {
+/** One service over HTTP. */
+export interface HttpServiceOptions {
   /** Up to and including the version: `http://10.0.0.5:8000/v1`. */
   readonly baseUrl: string
   /** Null or missing: requests go without a key. Never logged. */
@@ -37,32 +37,32 @@ export interface HttpStageOptions {
   readonly timeoutMs?: number
 }
 
-/** A service of the list whose stage asks over HTTP. @param timeoutMs  unless the options have one */
-export function overHttp<Options extends HttpStageOptions, Stage>(
-  stage: 'stt' | 'llm' | 'tts',
+/** A service of the list that is used over HTTP. @param timeoutMs  unless the options have one */
+export function overHttp<Options extends HttpServiceOptions, Service>(
+  part: 'stt' | 'llm' | 'tts',
   service: string,
   timeoutMs: number,
   options: Options,
-  Kind: new (what: string, options: Timed<Options>, context: StageContext) => Stage,
-): StageFactory<Stage> {
+  Kind: new (what: string, options: Timed<Options>, context: ServiceContext) => Service,
+): ServiceFactory<Service> {
   return {
     service,
     model: pricedModel(options.model, options.baseUrl),
-    make: (context) => new Kind(`${context.name}: ${stage}`, { timeoutMs, ...options }, context),
+    make: (context) => new Kind(`${context.name}: ${part}`, { timeoutMs, ...options }, context),
   }
 }
 
 type Timed<Options> = Options & { readonly timeoutMs: number }
 
-/** A stage over HTTP, which is ready when its service answers; the service's faults are StageFaults in the gateway's own terms. */
-export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOptions> {
-  protected readonly context: StageContext
+/** A service over HTTP, which is ready when it answers; its faults are ServiceFaults in the gateway's own terms. */
+export abstract class HttpService<Options extends HttpServiceOptions = HttpServiceOptions> {
+  protected readonly context: ServiceContext
   /** Begins messages. */
   readonly #what: string
-  /** Not in sight of whoever prints a stage: the key is in it. */
+  /** Not in sight of whoever prints a service: the key is in it. */
   readonly #options: Timed<Options>
 
-  constructor(what: string, options: Timed<Options>, context: StageContext) {
+  constructor(what: string, options: Timed<Options>, context: ServiceContext) {
     this.#what = what
     this.#options = options
     this.context = context
@@ -72,7 +72,7 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
     return this.#options
   }
 
-  /** Asks the service for its models. One that lacks this endpoint has answered, which is enough. @throws StageFault */
+  /** Asks the service for its models. One that lacks this endpoint has answered, which is enough. @throws ServiceFault */
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
     if (!probe) return
     const { baseUrl, apiKey = null, timeoutMs } = this.options
@@ -114,7 +114,7 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
   protected async *objects(texts: AsyncIterable<string> | Iterable<string>): AsyncGenerator<object> {
     const budget = new StreamBudget(BACKEND_RATES)
     for await (const text of texts) {
-      if (!budget.take(0, 1, performance.now())) throw new StageFault(overrunFault(this.#what))
+      if (!budget.take(0, 1, performance.now())) throw new ServiceFault(overrunFault(this.#what))
       let value: unknown = null
       try {
         value = exactJson(text)
@@ -126,18 +126,18 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
     }
   }
 
-  protected fault(code: 'internal' | 'bad_request', words: string, fatal: boolean): StageFault {
-    return new StageFault(vendorFault(code, `${this.#what} ${words}`, fatal))
+  protected fault(code: 'internal' | 'bad_request', words: string, fatal: boolean): ServiceFault {
+    return new ServiceFault(vendorFault(code, `${this.#what} ${words}`, fatal))
   }
 
   /**
    * The fault for an error in the body of an answer with status 200.
    * @param status  that this error would have had before the answer began
    */
-  protected faultInBody(error: unknown, status = 500): StageFault {
+  protected faultInBody(error: unknown, status = 500): ServiceFault {
     const body = JSON.stringify({ error })
     const fault = httpFault(`${this.#what} failed in the middle`, { status, body }, [this.options.apiKey ?? null])
-    return new StageFault({ ...fault, fatal: false }, CONTEXT_FULL.test(body))
+    return new ServiceFault({ ...fault, fatal: false }, CONTEXT_FULL.test(body))
   }
 
   protected post(path: string, value: unknown, signal: AbortSignal): Promise<Body> {
@@ -150,7 +150,7 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
 
   /**
    * Follows no redirect. `undici.request`, because `fetch` costs twice as much for each piece of an answer.
-   * @throws StageFault; where `signal` was aborted, its reason
+   * @throws ServiceFault; where `signal` was aborted, its reason
    */
   protected async request(
     path: string,
@@ -162,10 +162,10 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
     const silence = new AbortController()
     const timer = setTimeout(() => silence.abort(), timeoutMs).unref()
     const faultOf = (error: unknown): unknown => {
-      if (signal.aborted || error instanceof StageFault) return error
+      if (signal.aborted || error instanceof ServiceFault) return error
       if (silence.signal.aborted)
-        return new StageFault(vendorFault('timeout', `${this.#what} was silent for ${timeoutMs} ms`, false))
-      return new StageFault(vendorFault('network', `${this.#what}: no connection (${networkCode(error)})`, false))
+        return new ServiceFault(vendorFault('timeout', `${this.#what} was silent for ${timeoutMs} ms`, false))
+      return new ServiceFault(vendorFault('network', `${this.#what}: no connection (${networkCode(error)})`, false))
     }
     let response: Dispatcher.ResponseData
     this.context.http.asked(baseUrl)
@@ -186,7 +186,7 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
     const retryAfterMs = retryAfterOf((name) => body.header(name), Date.now())
     const fault = httpFault(this.#what, { status, body: words, retryAfterMs }, [apiKey])
     // A wrong key, an empty account or a wrong address does not change within the call.
-    throw new StageFault(
+    throw new ServiceFault(
       { ...fault, fatal: fault.code === 'auth' || fault.code === 'quota' || status === 404 },
       CONTEXT_FULL_STATUS.includes(status) && CONTEXT_FULL.test(words),
     )
@@ -255,7 +255,7 @@ class Body {
     return [this.#response.headers[name] ?? []].flat()[0]
   }
 
-  /** @throws StageFault where more comes than BACKEND_RATES and BACKEND_ANSWER_BYTES_MAX allow; the connection is closed then */
+  /** @throws ServiceFault where more comes than BACKEND_RATES and BACKEND_ANSWER_BYTES_MAX allow; the connection is closed then */
   async *pieces(): AsyncGenerator<Uint8Array> {
     const budget = new StreamBudget(BACKEND_RATES)
     let bytes = 0
@@ -264,7 +264,7 @@ class Body {
         this.#silence.refresh()
         bytes += piece.length
         if (bytes > BACKEND_ANSWER_BYTES_MAX || !budget.take(piece.length, 0, performance.now()))
-          throw new StageFault(overrunFault(this.#what))
+          throw new ServiceFault(overrunFault(this.#what))
         yield piece
       }
     } catch (error) {

@@ -7,7 +7,7 @@ import { digitsIn, plainWords } from '../../call/spoken-numbers.js'
 import { wordsOf } from '../../call/words/languages.js'
 import { MESSAGE_CHARS_MAX } from '../../core/limits.js'
 import { toolNote } from './conversation.js'
-import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
+import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, ServiceFactory } from './service.js'
 
 const NO = wordsOf('no')
 /** Times that a number is asked for. */
@@ -60,7 +60,7 @@ interface Progress {
  * It keeps nothing: each answer follows from the conversation, so that it goes on after an interruption, a change of the
  * language, and on another worker.
  */
-export function messageTaker(phrases: MessagePhrases): StageFactory<LanguageModel> {
+export function messageTaker(phrases: MessagePhrases): ServiceFactory<LanguageModel> {
   return {
     service: 'message',
     model: 'message',

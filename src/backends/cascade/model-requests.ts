@@ -1,21 +1,21 @@
 import { charsOf, withoutOldestHalf } from './fitting-request.js'
-import { HttpStage } from './http-service.js'
-import type { HttpStageOptions } from './http-service.js'
-import { StageFault } from './stage-fault.js'
-import type { LanguageModel, ModelDelta, ModelRequest } from './stage.js'
+import { HttpService } from './http-service.js'
+import type { HttpServiceOptions } from './http-service.js'
+import { ServiceFault } from './service-fault.js'
+import type { LanguageModel, ModelDelta, ModelRequest } from './service.js'
 
 /** Halves of a conversation that are left out before a request; a model for less than this is no model for a call. */
 const HALVES_MAX = 6
 
 /** A language model over HTTP, whose context may be smaller than a long call. */
-export abstract class ModelRequests<Options extends HttpStageOptions>
-  extends HttpStage<Options>
+export abstract class ModelRequests<Options extends HttpServiceOptions>
+  extends HttpService<Options>
   implements LanguageModel
 {
   /** Length in characters of a conversation that was refused as too long. */
   #refusedChars = Infinity
 
-  /** The answer to exactly this request. @throws StageFault */
+  /** The answer to exactly this request. @throws ServiceFault */
   protected abstract deltas(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta>
 
   /** A conversation that is too long for the model is sent once more without its oldest half, and so are later ones. */
@@ -31,7 +31,7 @@ export abstract class ModelRequests<Options extends HttpStageOptions>
         yield delta
       }
     } catch (error) {
-      if (!(error instanceof StageFault) || !error.contextFull || begun) throw error
+      if (!(error instanceof ServiceFault) || !error.contextFull || begun) throw error
       this.#refusedChars = charsOf(fitting.messages)
       const half = this.#half(fitting)
       if (charsOf(half.messages) >= this.#refusedChars) throw error

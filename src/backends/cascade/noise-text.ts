@@ -2,7 +2,7 @@ import { isBackchannel } from '../../call/backchannel.js'
 import { wordsOf } from '../../call/words/languages.js'
 import { isSpeakable } from '../../speech/spoken/sentences.js'
 import { plainWords } from '../told.js'
-import type { Evidence } from './stage.js'
+import type { Evidence } from './service.js'
 
 /** Nobody says more characters in a second of voice; some words may have been too soft for the detector. */
 const CHARACTERS_PER_S_MAX = 30

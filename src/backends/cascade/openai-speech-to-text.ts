@@ -10,10 +10,10 @@ import type { VendorFault } from '../transport/vendor-fault.js'
 import { wordIn } from './recogniser-turns.js'
 import type { RecogniserTurns, SessionTurn } from './recogniser-turns.js'
 import { SERVICES } from './service-facts.js'
-import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
-import type { StageMessage } from './stage-socket.js'
+import { overSocket, serviceRefusal, socketUrl } from './service-socket.js'
+import type { ServiceMessage } from './service-socket.js'
 import { termsOf } from '../vocabulary.js'
-import type { SpeechToText, StageContext, StageFactory } from './stage.js'
+import type { SpeechToText, ServiceContext, ServiceFactory } from './service.js'
 import { StreamedRecogniser } from './streamed-recogniser.js'
 import type { RecogniserOptions, RecogniserService, RecogniserWire } from './streamed-recogniser.js'
 
@@ -51,7 +51,7 @@ export function openAiSpeechToText({
   dialect,
   service: name = 'openai',
   ...options
-}: OpenAiOptions): StageFactory<SpeechToText> {
+}: OpenAiOptions): ServiceFactory<SpeechToText> {
   return {
     ...overSocket(
       'stt',
@@ -65,7 +65,7 @@ export function openAiSpeechToText({
   }
 }
 
-function openAi(service: RecogniserService, context: StageContext): RecogniserWire {
+function openAi(service: RecogniserService, context: ServiceContext): RecogniserWire {
   const { baseUrl, model, priced, context: about = '' } = service
   const terms = termsOf(service.terms, context.vocabulary)
   const { languages, inputRateHz } = context
@@ -155,12 +155,12 @@ function common({ apiKey, baseUrl, what }: RecogniserService, query: Readonly<Re
     socket: {
       url: socketUrl(baseUrl.replace(/\/realtime\/*$/, ''), 'realtime', query),
       headers: apiKey === null ? {} : { Authorization: `Bearer ${apiKey}` },
-      faultOf: (message: StageMessage): VendorFault | null => {
+      faultOf: (message: ServiceMessage): VendorFault | null => {
         if (message['type'] === 'session.updated') configured = true
         if (message['type'] !== 'error' || isRace(errorOf(message))) return null
-        return serviceFault(wireFault(what, errorOf(message), configured, [apiKey]))
+        return serviceRefusal(wireFault(what, errorOf(message), configured, [apiKey]))
       },
-      closeFault: (code: number, words: string) => (code === 1000 ? null : serviceFault(closeFault(what, code, words))),
+      closeFault: (code: number, words: string) => (code === 1000 ? null : serviceRefusal(closeFault(what, code, words))),
     },
     finalizeMs: FINALIZE_MS,
     answerMs: ANSWER_MS,
@@ -168,7 +168,7 @@ function common({ apiKey, baseUrl, what }: RecogniserService, query: Readonly<Re
 }
 
 /** OpenAI's `error` is an object, vLLM's a text beside its code. */
-function errorOf({ error, code }: StageMessage): {
+function errorOf({ error, code }: ServiceMessage): {
   readonly code?: string
   readonly type?: string
   readonly message?: string

@@ -3,8 +3,8 @@ import { vendorFault } from '../transport/vendor-fault.js'
 import { numberIn, wordIn } from './recogniser-turns.js'
 import type { Piece } from './recogniser-turns.js'
 import { SERVICES } from './service-facts.js'
-import type { SpeechToText, StageContext, StageFactory } from './stage.js'
-import { overSocket } from './stage-socket.js'
+import type { SpeechToText, ServiceContext, ServiceFactory } from './service.js'
+import { overSocket } from './service-socket.js'
 import { StreamedRecogniser } from './streamed-recogniser.js'
 import type { RecogniserService, RecogniserWire } from './streamed-recogniser.js'
 
@@ -24,11 +24,11 @@ const ANSWER_MS = 3000
 const EOF = '{"eof" : 1}'
 
 /** vosk-server: a connection for each turn, because `eof` ends it. */
-export function voskSpeechToText({ baseUrl }: OwnServerOptions): StageFactory<SpeechToText> {
+export function voskSpeechToText({ baseUrl }: OwnServerOptions): ServiceFactory<SpeechToText> {
   return overSocket('stt', 'vosk', { ...SERVICES.stt.vosk.own, baseUrl }, { apiKey: null }, StreamedRecogniser, vosk)
 }
 
-function vosk(service: RecogniserService, { inputRateHz }: StageContext): RecogniserWire {
+function vosk(service: RecogniserService, { inputRateHz }: ServiceContext): RecogniserWire {
   return {
     ...common(service),
     audio: 'pcm16',
@@ -46,13 +46,13 @@ function vosk(service: RecogniserService, { inputRateHz }: StageContext): Recogn
 }
 
 /** The online WebSocket server of sherpa-onnx: after `Done` it sends the rest, and then `Done!`. */
-export function sherpaSpeechToText({ baseUrl }: OwnServerOptions): StageFactory<SpeechToText> {
+export function sherpaSpeechToText({ baseUrl }: OwnServerOptions): ServiceFactory<SpeechToText> {
   const own = { ...SERVICES.stt.sherpa.own, baseUrl }
   const factory = overSocket('stt', 'sherpa', own, { apiKey: null }, StreamedRecogniser, sherpa)
   return { ...factory, rates: [SHERPA_RATE_HZ] }
 }
 
-function sherpa(service: RecogniserService, { malformed }: StageContext): RecogniserWire {
+function sherpa(service: RecogniserService, { malformed }: ServiceContext): RecogniserWire {
   /** By number; a segment ends where the caller pauses. */
   const segments = new Map<number, string>()
   return {

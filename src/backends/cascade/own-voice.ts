@@ -10,7 +10,7 @@ import type { Pronunciation } from '../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import { ServiceList } from './service-list.js'
 import { Speaking } from './speaking.js'
-import type { SpeechManner, StageContext, StageFactory, TextToSpeech } from './stage.js'
+import type { SpeechManner, ServiceContext, ServiceFactory, TextToSpeech } from './service.js'
 
 /** Phrases of one agent; the rest is spoken by the gateway's own voice. */
 const TEXTS_MAX = 60
@@ -23,7 +23,7 @@ const BUSY_MS = 200
 interface OwnVoiceOptions {
   readonly store: PhraseStore
   /** The first voice of the agent's list; its module, if it is one, is loaded when this is called. */
-  readonly factory: () => StageFactory<TextToSpeech>
+  readonly factory: () => ServiceFactory<TextToSpeech>
   /** How that voice is set: another setting is another voice. */
   readonly settings: Readonly<Record<string, unknown>>
   /** One for all languages, or one a language; null: the service's. */
@@ -95,7 +95,7 @@ export class OwnVoice {
    * Speaks what was not kept yet. Never rejects.
    * @param busy  somebody needs the service now
    */
-  async render(context: StageContext, signal: AbortSignal, busy: () => boolean): Promise<void> {
+  async render(context: ServiceContext, signal: AbortSignal, busy: () => boolean): Promise<void> {
     const { store } = this
     const voiceKey = this.#key('', '')
     if (rendering || Date.now() < (restsUntilMs.get(voiceKey) ?? 0)) return
@@ -125,9 +125,9 @@ export class OwnVoice {
 
   /**
    * Speaks any text, and keeps nothing.
-   * @returns null for speech that is too long @throws StageFault, or the reason of the signal
+   * @returns null for speech that is too long @throws ServiceFault, or the reason of the signal
    */
-  async say(text: string, language: string, context: StageContext, signal: AbortSignal): Promise<PhraseAudio | null> {
+  async say(text: string, language: string, context: ServiceContext, signal: AbortSignal): Promise<PhraseAudio | null> {
     const voices = new ServiceList([this.#options.factory()], context, signal)
     try {
       await voices.open(false)
@@ -144,7 +144,7 @@ export class OwnVoice {
     return PhraseStore.key({ ...settings, agentVoice, language, legRateHz }, spoken)
   }
 
-  /** @returns null for speech that is too long to keep @throws StageFault, or the reason of the signal */
+  /** @returns null for speech that is too long to keep @throws ServiceFault, or the reason of the signal */
   async #speak(
     text: string,
     language: string,

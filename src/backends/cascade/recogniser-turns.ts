@@ -1,5 +1,5 @@
 import { omitNullish } from '../../core/omit-nullish.js'
-import type { Heard } from './stage.js'
+import type { Heard } from './service.js'
 import type { TurnSound } from './turn-sound.js'
 
 /** Turns of one connection that are remembered, so that their late words are known as such. */

@@ -5,8 +5,8 @@ import { PreRoll } from '../pre-roll.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { ServiceList } from './service-list.js'
 import { isTold } from '../told.js'
-import { faultOf } from './stage-fault.js'
-import type { Heard, SpeechToText } from './stage.js'
+import { faultOf } from './service-fault.js'
+import type { Heard, SpeechToText } from './service.js'
 import { KeptSound } from './turn-sound.js'
 
 /** Turns whose text is awaited at the same time; a further one is dropped and counted as noise. */
@@ -21,9 +21,9 @@ interface Turn {
   readonly voiceFrom: number
   /** Data of the turn after the caller has stopped; null while the caller speaks. */
   ended: { readonly silenceMs: number; readonly unless: readonly string[]; readonly voicedMs: number } | null
-  /** The stage that has its audio; null while there is none. */
-  stage: SpeechToText | null
-  /** Stages that lost it. */
+  /** The recogniser that has its audio; null while there is none. */
+  recogniser: SpeechToText | null
+  /** Recognisers that lost it. */
   losses: number
   result: Heard | VendorFault | null
 }
@@ -45,10 +45,10 @@ interface RecognitionListener {
  * The caller's turns and the recogniser that writes them down. The audio of a turn is kept until its text is there: when a
  * service fails, the next one gets the whole turn again, and the caller notices nothing.
  *
- *     (quiet)  --begin--> speaking    pre-roll and audio go to the stage as they come
+ *     (quiet)  --begin--> speaking    pre-roll and audio go to the recogniser as they come
  *     speaking --end--> awaited       `finalize`; its text is reported after those of earlier turns
  *     speaking --abandon--> (quiet)
- *     speaking, awaited --the stage fails--> the same, at the next stage
+ *     speaking, awaited --the service fails--> the same, at the next one
  */
 export class Recognition {
   /** Samples beyond the longest turn. */
@@ -70,17 +70,17 @@ export class Recognition {
     this.#preRoll = new PreRoll(BACKEND_PRE_ROLL_MS_MAX, rateHz)
   }
 
-  /** Set before anything else; what was spoken before that waits for a stage. */
+  /** Set before anything else; what was spoken before that waits for a recogniser. */
   use(candidates: ServiceList<SpeechToText>): void {
     this.#candidates = candidates
   }
 
-  /** Each stage reports here. */
-  made(stage: SpeechToText): void {
+  /** Each recogniser reports here. */
+  made(recogniser: SpeechToText): void {
     const turnAt = (ordinal: number): Turn | undefined =>
-      this.#turns.find((turn) => turn.ordinal === ordinal && turn.stage === stage)
-    const isOwn = (text: string): boolean => isTold(text, stage.told ?? {})
-    stage.listen({
+      this.#turns.find((turn) => turn.ordinal === ordinal && turn.recogniser === recogniser)
+    const isOwn = (text: string): boolean => isTold(text, recogniser.told ?? {})
+    recogniser.listen({
       words: (ordinal, heard) => {
         if (turnAt(ordinal) === this.#open && !isOwn(heard.text)) this.#listener.words(heard)
       },
@@ -89,10 +89,10 @@ export class Recognition {
       },
       final: (ordinal, heard) => {
         const turn = turnAt(ordinal)
-        this.#candidates?.worked(stage)
+        this.#candidates?.worked(recogniser)
         if (turn !== undefined) this.#settle(turn, isOwn(heard.text) ? { text: '' } : heard)
       },
-      failed: (turn, fault) => this.#failedAt(stage, turn, fault),
+      failed: (turn, fault) => this.#failedAt(recogniser, turn, fault),
     })
   }
 
@@ -110,7 +110,7 @@ export class Recognition {
     if (turn === null) return this.#preRoll.push(pcm)
     const tooMany = turn.sound.push(pcm)
     this.dropped += tooMany
-    if (tooMany === 0) turn.stage?.audio(pcm)
+    if (tooMany === 0) turn.recogniser?.audio(pcm)
   }
 
   /** Speech starts; the last `keptMs` of the pre-roll become its beginning. */
@@ -122,7 +122,7 @@ export class Recognition {
       sound,
       voiceFrom: sound.samples,
       ended: null,
-      stage: null,
+      recogniser: null,
       losses: 0,
       result: null,
     }
@@ -139,17 +139,17 @@ export class Recognition {
     const voicedMs = samplesToMs(turn.sound.samples - turn.voiceFrom, this.#rateHz)
     if (voicedMs < UTTERANCE_MS_MIN || this.#turns.length > AWAITED_MAX) {
       this.#turns.pop()
-      turn.stage?.abandon(turn.ordinal)
+      turn.recogniser?.abandon(turn.ordinal)
       return false
     }
     turn.ended = { silenceMs, unless, voicedMs: Math.max(0, voicedMs - silenceMs) }
-    turn.stage?.finalize(turn.ordinal, silenceMs)
+    turn.recogniser?.finalize(turn.ordinal, silenceMs)
     return true
   }
 
-  /** The stage is ready: what was spoken before that is sent. */
+  /** The recogniser is ready: what was spoken before that is sent. */
   ready(): void {
-    for (const turn of this.#turns) if (turn.stage === null) this.#feed(turn)
+    for (const turn of this.#turns) if (turn.recogniser === null) this.#feed(turn)
   }
 
   close(): void {
@@ -157,16 +157,16 @@ export class Recognition {
     this.#open = null
   }
 
-  #failedAt(stage: SpeechToText, ordinal: number | null, fault: VendorFault): void {
+  #failedAt(recogniser: SpeechToText, ordinal: number | null, fault: VendorFault): void {
     const candidates = this.#candidates
     if (candidates === null) return
-    const lost = this.#turns.filter((turn) => turn.stage === stage && (ordinal === null || turn.ordinal === ordinal))
+    const lost = this.#turns.filter((turn) => turn.recogniser === recogniser && (ordinal === null || turn.ordinal === ordinal))
     if (ordinal !== null && lost.length === 0) return
     // A connection that broke may be opened again, a request that was refused is not repeated.
     const triesMax = candidates.count + (ordinal === null ? 1 : 0)
-    const more = candidates.failed(stage, fault, ordinal === null)
+    const more = candidates.failed(recogniser, fault, ordinal === null)
     for (const turn of lost) {
-      turn.stage = null
+      turn.recogniser = null
       turn.losses++
       if (more && turn.losses < triesMax) {
         this.resent++
@@ -178,16 +178,16 @@ export class Recognition {
     if (lost.length === 0 && !more) this.#listener.gone(fault)
   }
 
-  /** Gives the turn to the stage, with all of its audio so far. */
+  /** Gives the turn to the recogniser, with all of its audio so far. */
   #feed(turn: Turn): void {
     const candidates = this.#candidates
-    const stage = candidates?.current ?? null
+    const recogniser = candidates?.current ?? null
     if (candidates === null) return
-    if (stage !== null) {
-      turn.stage = stage
-      stage.begin(turn.ordinal, turn.sound)
-      stage.audio(turn.sound.since(0))
-      if (turn.ended !== null) stage.finalize(turn.ordinal, turn.ended.silenceMs)
+    if (recogniser !== null) {
+      turn.recogniser = recogniser
+      recogniser.begin(turn.ordinal, turn.sound)
+      recogniser.audio(turn.sound.since(0))
+      if (turn.ended !== null) recogniser.finalize(turn.ordinal, turn.ended.silenceMs)
       return
     }
     candidates.open(false).then(
@@ -196,7 +196,7 @@ export class Recognition {
         this.ready()
       },
       (error: unknown) => {
-        if (turn.stage === null) this.#settle(turn, faultOf(error))
+        if (turn.recogniser === null) this.#settle(turn, faultOf(error))
       },
     )
   }

@@ -1,10 +1,10 @@
-import { stageEntries } from '../../agents/backend-options.js'
+import { serviceEntries } from '../../agents/backend-options.js'
 import type { BackendOptions } from '../../agents/backend-options.js'
 import { pricedModel } from '../prices.js'
 import { VENDOR_URLS } from '../vendor-urls.js'
 import type { GoogleKeys } from './google-account.js'
 
-// Facts of the services of a cascade's stages, without their code: services.ts makes the stages.
+// Facts of the services of a cascade, without their code: services.ts makes them.
 
 /** One service with an API in OpenAI's shape. */
 export interface ServiceSettings {
@@ -25,7 +25,7 @@ type GoogleSettings = GoogleKeys & Pick<VendorSettings, 'baseUrl'>
 /** Null for a service that lacks the setting that it needs. */
 type Settings<Name extends string, Own> = Readonly<Record<Name, Own | null>>
 
-/** Keys and addresses of the stages' services. Plain data. */
+/** Keys and addresses of the services. Plain data. */
 export interface CascadeSettings {
   /** `realtime`: OpenAI's realtime transcription, or vLLM's, on one's own machines. */
   readonly stt: Settings<'whisper' | 'realtime', ServiceSettings> &
@@ -40,11 +40,11 @@ export interface CascadeSettings {
     Settings<'google', GoogleSettings>
 }
 
-export type StageName = keyof CascadeSettings
+export type PartName = keyof CascadeSettings
 export type CascadeOwn = NonNullable<BackendOptions['cascade']>
-export type EntryOf<Name extends StageName> = NonNullable<ReturnType<typeof stageEntries<Name>>>[number]
+export type EntryOf<Name extends PartName> = NonNullable<ReturnType<typeof serviceEntries<Name>>>[number]
 
-/** A service of one stage. */
+/** A service of one part of the cascade. */
 interface ServiceFacts {
   /** The setting without which it cannot be used. */
   readonly needs: string
@@ -54,7 +54,7 @@ interface ServiceFacts {
   readonly own?: { readonly baseUrl?: string; readonly model?: string }
 }
 
-/** The first one of a stage that is set up is used where the agent names none. */
+/** The first one of a part that is set up is used where the agent names none. */
 export const SERVICES = {
   stt: {
     whisper: {
@@ -123,57 +123,57 @@ export const SERVICES = {
     },
   },
 } as const satisfies {
-  readonly [Name in StageName]: { readonly [One in keyof CascadeSettings[Name]]: ServiceFacts }
+  readonly [Name in PartName]: { readonly [One in keyof CascadeSettings[Name]]: ServiceFacts }
 }
-export const STAGES = ['stt', 'llm', 'tts'] as const
+export const PARTS = ['stt', 'llm', 'tts'] as const
 
 export function isModule(service: string): boolean {
   return service.startsWith('module:')
 }
 
 /** A service by its name in an agent's file; undefined for a module. */
-function factsOf(stage: StageName, name: string): ServiceFacts | undefined {
-  return (SERVICES[stage] as Readonly<Record<string, ServiceFacts>>)[name]
+function factsOf(part: PartName, name: string): ServiceFacts | undefined {
+  return (SERVICES[part] as Readonly<Record<string, ServiceFacts>>)[name]
 }
 
 /** Settings of a service; null for one that is not set up. */
-export function settingsOf(settings: CascadeSettings, stage: StageName, name: string): object | null {
-  return (settings[stage] as Readonly<Record<string, object | null>>)[name] ?? null
+export function settingsOf(settings: CascadeSettings, part: PartName, name: string): object | null {
+  return (settings[part] as Readonly<Record<string, object | null>>)[name] ?? null
 }
 
-/** The agent's services for a stage; without any, the one with an address of its own, or else one that has a key. */
-export function entriesOf<Name extends StageName>(
-  stage: Name,
+/** The agent's services for a part; without any, the one with an address of its own, or else one that has a key. */
+export function entriesOf<Name extends PartName>(
+  part: Name,
   settings: CascadeSettings,
   own: CascadeOwn,
 ): readonly EntryOf<Name>[] {
-  const listed = stageEntries(stage, own)
+  const listed = serviceEntries(part, own)
   if (listed !== null) return listed
-  const names = Object.keys(SERVICES[stage])
-  const service = names.find((name) => settingsOf(settings, stage, name) !== null) ?? names[0] ?? ''
+  const names = Object.keys(SERVICES[part])
+  const service = names.find((name) => settingsOf(settings, part, name) !== null) ?? names[0] ?? ''
   return [{ service } as EntryOf<Name>]
 }
 
-/** The services of all stages that the agent uses. */
+/** The services of all parts that the agent uses. */
 function servicesOf(settings: CascadeSettings, own: CascadeOwn) {
-  return STAGES.flatMap((stage) =>
-    entriesOf<StageName>(stage, settings, own).map((entry) => ({ stage, entry, ...factsOf(stage, entry.service) })),
+  return PARTS.flatMap((part) =>
+    entriesOf<PartName>(part, settings, own).map((entry) => ({ part, entry, ...factsOf(part, entry.service) })),
   )
 }
 
 /** The settings that a cascade of this agent lacks; null when it can be used. */
-export function missingForStages(settings: CascadeSettings, own: CascadeOwn): string | null {
-  const missing = servicesOf(settings, own).flatMap(({ stage, entry, needs = [] }) =>
-    settingsOf(settings, stage, entry.service) === null ? needs : [],
+export function missingForServices(settings: CascadeSettings, own: CascadeOwn): string | null {
+  const missing = servicesOf(settings, own).flatMap(({ part, entry, needs = [] }) =>
+    settingsOf(settings, part, entry.service) === null ? needs : [],
   )
   const names = [...new Set(missing)]
   return names.length === 0 ? null : names.join(', ').replace(/, ([^,]*)$/, ' and $1')
 }
 
-/** The models of all stages, as they are priced; null for a module. All of them are set up. */
-export function stageModels(settings: CascadeSettings, own: CascadeOwn): readonly (string | null)[] {
-  return servicesOf(settings, own).map(({ stage, entry, own: usual }) => {
-    const { model, baseUrl } = { ...usual, ...settingsOf(settings, stage, entry.service), ...entry } as {
+/** The models of all parts, as they are priced; null for a module. All of them are set up. */
+export function serviceModels(settings: CascadeSettings, own: CascadeOwn): readonly (string | null)[] {
+  return servicesOf(settings, own).map(({ part, entry, own: usual }) => {
+    const { model, baseUrl } = { ...usual, ...settingsOf(settings, part, entry.service), ...entry } as {
       readonly model?: string
       readonly baseUrl?: string
     }
@@ -182,8 +182,8 @@ export function stageModels(settings: CascadeSettings, own: CascadeOwn): readonl
 }
 
 /** Missing abilities of the agent's services, one line each: `stt whisper has no …`. */
-export function stageLacks(settings: CascadeSettings, own: CascadeOwn): readonly string[] {
-  return servicesOf(settings, own).flatMap(({ stage, entry, lacks }) =>
-    lacks === undefined ? [] : [`${stage} ${entry.service} ${lacks}`],
+export function serviceLacks(settings: CascadeSettings, own: CascadeOwn): readonly string[] {
+  return servicesOf(settings, own).flatMap(({ part, entry, lacks }) =>
+    lacks === undefined ? [] : [`${part} ${entry.service} ${lacks}`],
   )
 }

@@ -2,8 +2,8 @@ import { GatewayError } from '../../core/errors.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import { faultOf, StageFault } from './stage-fault.js'
-import type { StageContext, StageFactory, StageLife } from './stage.js'
+import { faultOf, ServiceFault } from './service-fault.js'
+import type { ServiceContext, ServiceFactory, ServiceLife } from './service.js'
 
 /** How long a service that failed is left alone while there is another one. */
 const REST_MS = 15_000
@@ -12,7 +12,7 @@ const RATES: readonly SampleRateHz[] = [8000, 16_000, 24_000]
 
 /** The lowest rate, from the leg's on, that all recognisers of a list take. @throws GatewayError AGENT_INVALID */
 export function commonRateHz(
-  factories: readonly Pick<StageFactory<unknown>, 'service' | 'rates'>[],
+  factories: readonly Pick<ServiceFactory<unknown>, 'service' | 'rates'>[],
   legRateHz: SampleRateHz,
 ): SampleRateHz {
   const all = RATES.filter((rate) => factories.every(({ rates }) => rates === undefined || rates.includes(rate)))
@@ -22,49 +22,49 @@ export function commonRateHz(
   throw new GatewayError('AGENT_INVALID', `stt: no sample rate suits all services of the list: ${takes} Hz`)
 }
 
-interface Candidate<Stage> {
-  readonly factory: StageFactory<Stage>
+interface Candidate<Service> {
+  readonly factory: ServiceFactory<Service>
   /** Until then others go first; Infinity: its fault stays for the whole call. */
   restsUntilMs: number
   /** Open, also while another one is in use; null before, and once it was lost. */
-  stage: Stage | null
+  service: Service | null
   /** How it has refused its work since it last did some; null: it has not. */
   refusal: string | null
 }
 
 /**
- * The services of one stage, in the order of the agent's file, and the one that is in use:
+ * The services of one part of the cascade, in the order of the agent's file, and the one that is in use:
  *
  *     (none) --open()--> the first that does not rest and can be opened
  *     in use --failed()--> (none), and the service rests
  *
  * What failed once is not returned to by itself: a voice that changes twice in a call is worse than one that changed.
  */
-export class ServiceList<Stage extends StageLife> {
+export class ServiceList<Service extends ServiceLife> {
   /** Times that another service took the place of the one in use. */
   failovers = 0
-  readonly #candidates: readonly Candidate<Stage>[]
-  readonly #context: StageContext
+  readonly #candidates: readonly Candidate<Service>[]
+  readonly #context: ServiceContext
   readonly #signal: AbortSignal
   readonly #failed: (fault: VendorFault) => void
-  readonly #made: (stage: Stage) => void
-  #current: Candidate<Stage> | null = null
-  #last: Candidate<Stage> | null = null
-  #opening: Promise<Stage> | null = null
+  readonly #made: (service: Service) => void
+  #current: Candidate<Service> | null = null
+  #last: Candidate<Service> | null = null
+  #opening: Promise<Service> | null = null
 
   /**
    * @param signal  aborted when the call ends
    * @param failed  called with each fault that another service may make good
-   * @param made  called with each stage before it is opened
+   * @param made  called with each service before it is opened
    */
   constructor(
-    factories: readonly StageFactory<Stage>[],
-    context: StageContext,
+    factories: readonly ServiceFactory<Service>[],
+    context: ServiceContext,
     signal: AbortSignal,
     failed: (fault: VendorFault) => void = () => undefined,
-    made: (stage: Stage) => void = () => undefined,
+    made: (service: Service) => void = () => undefined,
   ) {
-    this.#candidates = factories.map((factory) => ({ factory, restsUntilMs: -Infinity, stage: null, refusal: null }))
+    this.#candidates = factories.map((factory) => ({ factory, restsUntilMs: -Infinity, service: null, refusal: null }))
     this.#context = context
     this.#signal = signal
     this.#failed = failed
@@ -81,9 +81,9 @@ export class ServiceList<Stage extends StageLife> {
     return this.#candidates.length
   }
 
-  /** The open stage; null while there is none. */
-  get current(): Stage | null {
-    return this.#current?.stage ?? null
+  /** The open one; null while there is none. */
+  get current(): Service | null {
+    return this.#current?.service ?? null
   }
 
   /** No service of the list will do its work again in this call. */
@@ -91,8 +91,8 @@ export class ServiceList<Stage extends StageLife> {
     return this.#candidates.every(({ restsUntilMs }) => restsUntilMs === Infinity)
   }
 
-  /** @throws StageFault of the last service that was tried, or the reason of the call's end */
-  open(probe: boolean): Promise<Stage> {
+  /** @throws ServiceFault of the last service that was tried, or the reason of the call's end */
+  open(probe: boolean): Promise<Service> {
     const { current } = this
     if (current !== null) return Promise.resolve(current)
     this.#opening ??= this.#open(probe).finally(() => {
@@ -108,12 +108,12 @@ export class ServiceList<Stage extends StageLife> {
   }
 
   /**
-   * The stage does not do its work any more, or not for now.
+   * The service does not do its work any more, or not for now.
    * @param lost  its connection is gone: a new one may be what helps
    * @returns true if another service, or another connection, may do the work
    */
-  failed(stage: Stage, fault: VendorFault, lost: boolean): boolean {
-    const candidate = this.#candidates.find((one) => one.stage === stage)
+  failed(service: Service, fault: VendorFault, lost: boolean): boolean {
+    const candidate = this.#candidates.find((one) => one.service === service)
     if (candidate === undefined) return this.#candidates.some(({ restsUntilMs }) => restsUntilMs !== Infinity)
     if (lost) this.#drop(candidate)
     this.#rest(candidate, fault)
@@ -123,9 +123,9 @@ export class ServiceList<Stage extends StageLife> {
     return more
   }
 
-  /** The stage has done its work. */
-  worked(stage: Stage): void {
-    const candidate = this.#candidates.find((one) => one.stage === stage)
+  /** The service has done its work. */
+  worked(service: Service): void {
+    const candidate = this.#candidates.find((one) => one.service === service)
     if (candidate !== undefined) candidate.refusal = null
   }
 
@@ -134,25 +134,25 @@ export class ServiceList<Stage extends StageLife> {
     for (const candidate of this.#candidates) this.#drop(candidate)
   }
 
-  async #open(probe: boolean): Promise<Stage> {
+  async #open(probe: boolean): Promise<Service> {
     const nowMs = this.#context.nowMs()
     const order = [...this.#candidates]
       .filter(({ restsUntilMs }) => restsUntilMs !== Infinity)
       .toSorted((a, b) => Number(a.restsUntilMs > nowMs) - Number(b.restsUntilMs > nowMs))
-    let last: unknown = new StageFault(
-      vendorFault('internal', `${this.#context.name}: no service of the stage is left`, true),
+    let last: unknown = new ServiceFault(
+      vendorFault('internal', `${this.#context.name}: no service of the list is left`, true),
     )
     for (const [i, candidate] of order.entries()) {
-      if (candidate.stage !== null) return this.#use(candidate, candidate.stage)
-      const stage = candidate.factory.make(this.#context)
-      candidate.stage = stage
-      this.#made(stage)
+      if (candidate.service !== null) return this.#use(candidate, candidate.service)
+      const service = candidate.factory.make(this.#context)
+      candidate.service = service
+      this.#made(service)
       try {
-        await stage.open(this.#signal, probe)
+        await service.open(this.#signal, probe)
         this.#signal.throwIfAborted()
         // Lost as soon as it was open.
-        if (candidate.stage !== stage) continue
-        return this.#use(candidate, stage)
+        if (candidate.service !== service) continue
+        return this.#use(candidate, service)
       } catch (error) {
         this.#drop(candidate)
         this.#signal.throwIfAborted()
@@ -165,14 +165,14 @@ export class ServiceList<Stage extends StageLife> {
     throw last
   }
 
-  #use(candidate: Candidate<Stage>, stage: Stage): Stage {
+  #use(candidate: Candidate<Service>, service: Service): Service {
     this.#current = candidate
     if (this.#last !== null && this.#last !== candidate) this.failovers++
     this.#last = candidate
-    return stage
+    return service
   }
 
-  #rest(candidate: Candidate<Stage>, fault: VendorFault): void {
+  #rest(candidate: Candidate<Service>, fault: VendorFault): void {
     // A wrong key, an empty account or a wrong address does not change within the call.
     let stays = !fault.retryable && (fault.fatal || fault.code === 'auth' || fault.code === 'quota')
     if (fault.code === 'bad_request') {
@@ -184,9 +184,9 @@ export class ServiceList<Stage extends StageLife> {
     candidate.restsUntilMs = stays ? Infinity : this.#context.nowMs() + REST_MS
   }
 
-  #drop(candidate: Candidate<Stage>): void {
-    const { stage } = candidate
-    candidate.stage = null
-    stage?.close()
+  #drop(candidate: Candidate<Service>): void {
+    const { service } = candidate
+    candidate.service = null
+    service?.close()
   }
 }

@@ -5,9 +5,9 @@ import { termsOf } from '../vocabulary.js'
 import { numberIn, wordIn } from './recogniser-turns.js'
 import type { Piece } from './recogniser-turns.js'
 import { SERVICES } from './service-facts.js'
-import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
-import type { SocketService, SocketStageOptions, StageMessage } from './stage-socket.js'
-import type { SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
+import { overSocket, serviceRefusal, socketUrl } from './service-socket.js'
+import type { SocketService, SocketServiceOptions, ServiceMessage } from './service-socket.js'
+import type { SpeechToText, ServiceContext, ServiceFactory, TextToSpeech } from './service.js'
 import { StreamedRecogniser } from './streamed-recogniser.js'
 import type { RecogniserOptions, RecogniserService, RecogniserWire } from './streamed-recogniser.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'
@@ -22,11 +22,11 @@ const FINALIZE_MS = 700
 const SESSION_MS = 300 * 60_000
 
 /** Soniox's recogniser. */
-export function sonioxSpeechToText(options: RecogniserOptions): StageFactory<SpeechToText> {
+export function sonioxSpeechToText(options: RecogniserOptions): ServiceFactory<SpeechToText> {
   return overSocket('stt', 'soniox', SERVICES.stt.soniox.own, options, StreamedRecogniser, recogniserWire)
 }
 
-function recogniserWire(service: RecogniserService, context: StageContext): RecogniserWire {
+function recogniserWire(service: RecogniserService, context: ServiceContext): RecogniserWire {
   const { baseUrl, apiKey, model, sessionMs = SESSION_MS } = service
   const terms = termsOf(service.terms, context.vocabulary)
   const about = service.context === '' ? undefined : service.context
@@ -88,11 +88,11 @@ const LANGUAGE_DEFAULT = 'en'
 const STREAMS_MAX = 5
 
 /** Soniox's voice over a WebSocket: each answer is one stream, which gets its words while they are written. */
-export function sonioxTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
+export function sonioxTextToSpeech(options: StreamedVoiceOptions): ServiceFactory<TextToSpeech> {
   return overSocket('tts', 'soniox', SERVICES.tts.soniox.own, options, StreamedVoice, voiceWire)
 }
 
-function voiceWire(service: VoiceService, context: StageContext): VoiceWire {
+function voiceWire(service: VoiceService, context: ServiceContext): VoiceWire {
   const { apiKey, model, baseUrl } = service
   return {
     input: 'words',
@@ -146,13 +146,13 @@ function voiceWire(service: VoiceService, context: StageContext): VoiceWire {
 
 /** The fault for an error of Soniox', of recogniser and voice alike; null for any other message. */
 function sonioxFault(
-  { error_code: code, error_message: text }: StageMessage,
-  { what, apiKey }: SocketService<SocketStageOptions>,
+  { error_code: code, error_message: text }: ServiceMessage,
+  { what, apiKey }: SocketService<SocketServiceOptions>,
 ): VendorFault | null {
   if (code === undefined && text === undefined) return null
   const status = typeof code === 'number' ? code : 500
   const fault = httpFault(what, { status, body: typeof text === 'string' ? text : '' }, [apiKey])
   // 408: idle for too long; 503: the service restarts, and wants a new session.
   if (status === 408 || status === 503) return vendorFault('session_expired', fault.message, false)
-  return serviceFault(fault)
+  return serviceRefusal(fault)
 }

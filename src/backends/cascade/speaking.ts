@@ -8,8 +8,8 @@ import type { ServiceList } from './service-list.js'
 import { markedText } from './conversation.js'
 import type { SpokenSentence } from './conversation.js'
 import { Sentences } from './sentences.js'
-import { StageFault } from './stage-fault.js'
-import type { SpeechManner, TextToSpeech, Utterance } from './stage.js'
+import { ServiceFault } from './service-fault.js'
+import type { SpeechManner, TextToSpeech, Utterance } from './service.js'
 
 interface SpeakingListener {
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz): void
@@ -22,7 +22,7 @@ interface SpeakingListener {
  * being written. If the service fails in the middle, the next one goes on with the words that were not spoken yet.
  */
 export class Speaking {
-  /** Resolves when all was delivered; rejects with StageFault, after `cancel` with any error. */
+  /** Resolves when all was delivered; rejects with ServiceFault, after `cancel` with any error. */
   readonly done: Promise<void>
   audioMs = 0
   readonly #voices: ServiceList<TextToSpeech>
@@ -103,8 +103,8 @@ export class Speaking {
   }
 
   #begin(): void {
-    const stage = this.#voices.current
-    if (stage !== null) return this.#use(stage)
+    const voice = this.#voices.current
+    if (voice !== null) return this.#use(voice)
     this.#voices.open(false).then(
       (opened) => {
         if (!this.#cancelled && this.#run === null) this.#use(opened)
@@ -113,12 +113,12 @@ export class Speaking {
     )
   }
 
-  #use(stage: TextToSpeech): void {
-    this.#sentences.unit = stage.input === 'words' ? 'words' : 'sentences'
-    const run = new Run(stage, this.#manner.language, this.#listener)
+  #use(voice: TextToSpeech): void {
+    this.#sentences.unit = voice.input === 'words' ? 'words' : 'sentences'
+    const run = new Run(voice, this.#manner.language, this.#listener)
     this.#run = run
     const over = (): boolean => this.#run !== run
-    run.speech = stage.begin(this.#manner, {
+    run.speech = voice.begin(this.#manner, {
       clause: (index) => {
         if (!over()) run.begin(index)
       },
@@ -135,7 +135,7 @@ export class Speaking {
       done: () => {
         if (over()) return
         if (run.current !== null) run.current.open = false
-        this.#voices.worked(stage)
+        this.#voices.worked(voice)
         this.#run = null
         this.#delivered = run
         this.#resolve()
@@ -167,16 +167,16 @@ export class Speaking {
 
   #failed(run: Run, fault: VendorFault, lost: boolean): void {
     this.#run = null
-    const more = this.#voices.failed(run.stage, fault, lost)
+    const more = this.#voices.failed(run.voice, fault, lost)
     this.#sentences.unread(run.takeUnspoken())
     if (more && ++this.#failures <= this.#voices.count) this.#begin()
-    else this.#reject(new StageFault(fault))
+    else this.#reject(new ServiceFault(fault))
   }
 }
 
 /** One utterance of one service. */
 class Run {
-  readonly stage: TextToSpeech
+  readonly voice: TextToSpeech
   readonly #language: string
   readonly #listener: SpeakingListener
   speech: Utterance | null = null
@@ -192,11 +192,11 @@ class Run {
   readonly #given: SpokenSentence[] = []
   #at = -1
 
-  constructor(stage: TextToSpeech, language: string, listener: SpeakingListener) {
-    this.stage = stage
+  constructor(voice: TextToSpeech, language: string, listener: SpeakingListener) {
+    this.voice = voice
     this.#language = language
     this.#listener = listener
-    this.#flow = stage.input === 'clauses' ? null : { text: '', ms: 0, open: true }
+    this.#flow = voice.input === 'clauses' ? null : { text: '', ms: 0, open: true }
     this.current = this.#flow
   }
 

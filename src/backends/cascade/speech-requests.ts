@@ -1,11 +1,11 @@
 import type { SampleRateHz } from '../../core/units.js'
-import { ahead, HttpStage, overHttp } from './http-service.js'
-import type { HttpStageOptions } from './http-service.js'
+import { ahead, HttpService, overHttp } from './http-service.js'
+import type { HttpServiceOptions } from './http-service.js'
 import { SpeechBody, TTS_RATE_HZ, UnplayableSpeech } from './speech-body.js'
-import { faultOf } from './stage-fault.js'
-import type { SpeechListener, SpeechManner, StageFactory, TextToSpeech, Utterance } from './stage.js'
+import { faultOf } from './service-fault.js'
+import type { SpeechListener, SpeechManner, ServiceFactory, TextToSpeech, Utterance } from './service.js'
 
-interface SpeechOptions extends HttpStageOptions {
+interface SpeechOptions extends HttpServiceOptions {
   /** Goes before the voice that the agent names; `alloy` when neither is given. */
   readonly voice?: string
   readonly speed?: number
@@ -35,13 +35,13 @@ const SPEED_MAX = 4
 const AT_ONCE_MAX = 2
 
 /** A voice on `/audio/speech`: each clause is one request, whose sound is delivered as it arrives. */
-export function speech(options: SpeechOptions): StageFactory<TextToSpeech> {
+export function speech(options: SpeechOptions): ServiceFactory<TextToSpeech> {
   return overHttp('tts', 'speech', SPEECH_TIMEOUT_MS, options, SpeechRequests)
 }
 
 /** A voice whose clauses are a request each. */
-export abstract class ClauseVoice<Options extends HttpStageOptions & { readonly sampleRateHz?: number }>
-  extends HttpStage<Options>
+export abstract class ClauseVoice<Options extends HttpServiceOptions & { readonly sampleRateHz?: number }>
+  extends HttpService<Options>
   implements TextToSpeech
 {
   readonly input = 'clauses'
@@ -99,7 +99,7 @@ export abstract class ClauseVoice<Options extends HttpStageOptions & { readonly 
   }
 
   /** Asks for the speech of a clause. */
-  protected abstract ask(input: string, manner: SpeechManner, signal: AbortSignal): ReturnType<HttpStage['post']>
+  protected abstract ask(input: string, manner: SpeechManner, signal: AbortSignal): ReturnType<HttpService['post']>
 
   /** The samples of one clause as they arrive. */
   async *#speak(input: string, manner: SpeechManner, signal: AbortSignal): AsyncGenerator<Piece> {

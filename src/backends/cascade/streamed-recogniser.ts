@@ -9,10 +9,10 @@ import type { Told } from '../told.js'
 import { termsOf } from '../vocabulary.js'
 import { heardIn, RecogniserTurns } from './recogniser-turns.js'
 import type { SessionTurn } from './recogniser-turns.js'
-import { faultOf } from './stage-fault.js'
-import { StageSocket } from './stage-socket.js'
-import type { SentMessage, SocketService, SocketStageOptions, SocketWire, StageMessage } from './stage-socket.js'
-import type { SpeechToText, StageContext, SttListener } from './stage.js'
+import { faultOf } from './service-fault.js'
+import { ServiceSocket } from './service-socket.js'
+import type { SentMessage, SocketService, SocketServiceOptions, SocketWire, ServiceMessage } from './service-socket.js'
+import type { SpeechToText, ServiceContext, SttListener } from './service.js'
 import type { TurnSound } from './turn-sound.js'
 
 /** A session is replaced this long before the service would end it, in the first pause of the caller. */
@@ -21,7 +21,7 @@ const RENEW_BEFORE_MS = 5 * 60_000
 const SILENCE_MS = 100
 
 /** Options of every service of this kind. */
-export interface RecogniserOptions extends SocketStageOptions {
+export interface RecogniserOptions extends SocketServiceOptions {
   /** Words and names that callers are likely to say. Not of vosk and sherpa-onnx. */
   readonly terms?: readonly string[]
   /** Subject of the calls, in a sentence or two. Soniox and OpenAI only. */
@@ -69,25 +69,25 @@ export interface RecogniserWire {
   /** Basis of the charge: the time the session is open, the audio that was sent (the default), or what `read` reports. */
   readonly charges?: 'session' | 'audio' | 'reported'
   /** The message says something of the audio. Absent: each does. */
-  readonly hears?: (message: StageMessage) => boolean
+  readonly hears?: (message: ServiceMessage) => boolean
   /** Puts what a message says into the turns. */
-  readonly read: (message: StageMessage, turns: RecogniserTurns) => void
+  readonly read: (message: ServiceMessage, turns: RecogniserTurns) => void
 }
 
 /** A recogniser over a WebSocket. The gateway's VAD ends the turns: the service's own detection of their end is off. */
 export class StreamedRecogniser implements SpeechToText {
   /** Null before `listen`, and once nothing is to be reported any more. */
   listener: SttListener | null = null
-  readonly context: StageContext
+  readonly context: ServiceContext
   readonly #wire: () => RecogniserWire
-  /** Not in sight of whoever prints a stage: the key is in it. */
+  /** Not in sight of whoever prints a recogniser: the key is in it. */
   readonly #service: RecogniserService
   #signal = AbortSignal.abort()
   #current: Session | null = null
   /** Sessions that were replaced, until the text of their last turn is there. */
   readonly #draining = new Set<Session>()
 
-  constructor(service: RecogniserService, wire: () => RecogniserWire, context: StageContext) {
+  constructor(service: RecogniserService, wire: () => RecogniserWire, context: ServiceContext) {
     this.#service = service
     this.context = context
     this.#wire = wire
@@ -179,8 +179,8 @@ class Session {
   state: 'opening' | 'open' | 'over' = 'opening'
   readonly wire: RecogniserWire
   readonly #owner: StreamedRecogniser
-  readonly #context: StageContext
-  readonly #socket: StageSocket
+  readonly #context: ServiceContext
+  readonly #socket: ServiceSocket
   readonly turns: RecogniserTurns
   #aged = false
   #sentMs = 0
@@ -214,7 +214,7 @@ class Session {
         owner.changed(this)
       },
     })
-    this.#socket = new StageSocket(service, wire.socket, {
+    this.#socket = new ServiceSocket(service, wire.socket, {
       message: (message) => {
         if (wire.hears?.(message) !== false) this.#heardAtMs = context.nowMs()
         if (wire.unsure === true) this.#unheard = 0
@@ -229,7 +229,7 @@ class Session {
     return (this.#aged || (this.wire.oneTurn === true && this.turns.all.length > 0)) && !this.turns.open
   }
 
-  /** @throws StageFault */
+  /** @throws ServiceFault */
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
     try {
       await this.#socket.open(signal, probe)

@@ -6,9 +6,9 @@ import { readSamples } from '../../media/pcm.js'
 import { Base64Audio } from '../transport/base64-audio.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import type { Mark, SpeechListener, SpeechManner, StageContext, TextToSpeech, Utterance } from './stage.js'
-import { StageSocket } from './stage-socket.js'
-import type { SentMessage, SocketService, SocketStageOptions, SocketWire, StageMessage } from './stage-socket.js'
+import type { Mark, SpeechListener, SpeechManner, ServiceContext, TextToSpeech, Utterance } from './service.js'
+import { ServiceSocket } from './service-socket.js'
+import type { SentMessage, SocketService, SocketServiceOptions, SocketWire, ServiceMessage } from './service-socket.js'
 
 /** A service that owes sound, and sends none for this long, is out of order; unless its options say otherwise. */
 const SILENT_MS = 5000
@@ -43,7 +43,7 @@ interface VoiceNews {
 }
 
 /** Options of every service of this kind. */
-export interface StreamedVoiceOptions extends SocketStageOptions {
+export interface StreamedVoiceOptions extends SocketServiceOptions {
   readonly apiKey: string
   /** The name or id of a voice. Goes before the voice that the agent names; not for Deepgram, whose model has one voice. */
   readonly voice?: string
@@ -89,7 +89,7 @@ export interface VoiceWire {
    * @param current  the utterance that has had its place for the longest time; null without one
    * @param soundMsOf  the sound of an utterance before this message
    */
-  read(message: StageMessage, current: string | null, soundMsOf: (id: string) => number): VoiceNews | null
+  read(message: ServiceMessage, current: string | null, soundMsOf: (id: string) => number): VoiceNews | null
   /** Finds the samples of a binary message, s16le, and whose they are; null: it has none. Absent: it is samples, of `current`. */
   bytes?(data: Buffer): { readonly id: string; readonly samples: Buffer } | null
 }
@@ -108,8 +108,8 @@ export class StreamedVoice implements TextToSpeech {
   readonly input: 'sentences' | 'words'
   readonly #service: VoiceService
   readonly #wire: VoiceWire
-  readonly #context: StageContext
-  #socket: StageSocket | null = null
+  readonly #context: ServiceContext
+  #socket: ServiceSocket | null = null
   #lostListener: ((fault: VendorFault) => void) | null = null
   /** By id, the oldest first; until the service has ended them. */
   readonly #streams = new Map<string, Stream>()
@@ -120,7 +120,7 @@ export class StreamedVoice implements TextToSpeech {
   #asked: { readonly id: string; readonly heard: (text: string) => void } | null = null
   #keepalive: NodeJS.Timeout | undefined
 
-  constructor(service: VoiceService, wire: () => VoiceWire, context: StageContext) {
+  constructor(service: VoiceService, wire: () => VoiceWire, context: ServiceContext) {
     this.#service = service
     this.#wire = wire()
     this.#context = context
@@ -129,7 +129,7 @@ export class StreamedVoice implements TextToSpeech {
 
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
     const { socket: wire, keepalive, probes } = this.#wire
-    const socket = new StageSocket(this.#service, wire, {
+    const socket = new ServiceSocket(this.#service, wire, {
       message: (message) => this.#message(message),
       bytes: (data) => this.#bytes(data),
       lost: (fault) => this.#lost(fault),
@@ -293,7 +293,7 @@ export class StreamedVoice implements TextToSpeech {
     this.#failAfter(ms, stream, 'does not end a cancelled utterance')
   }
 
-  #message(message: StageMessage): void {
+  #message(message: ServiceMessage): void {
     const current = this.#running()[0] ?? null
     const news = this.#wire.read(message, current?.id ?? null, (id) => this.#streams.get(id)?.soundMs ?? 0)
     if (news === null) return

@@ -1,6 +1,6 @@
 /** Asking a text model about a transcript: its whole answer, the form that it fills in, and whether its quotes are true. */
 import { plainText } from '../../call/backchannel.js'
-import type { LanguageModel, ModelRequest, StageContext, StageFactory } from './stage.js'
+import type { LanguageModel, ModelRequest, ServiceContext, ServiceFactory } from './service.js'
 import { WrittenCalls } from './written-calls.js'
 
 /** From a longer conversation the model reads the first quarter of this length, and the end. */
@@ -15,10 +15,10 @@ interface WholeAnswer {
   readonly cut: 'length' | 'filter' | null
 }
 
-/** One request to a model that is made for it. @throws StageFault */
+/** One request to a model that is made for it. @throws ServiceFault */
 export async function wholeAnswer(
-  factory: StageFactory<LanguageModel>,
-  context: StageContext,
+  factory: ServiceFactory<LanguageModel>,
+  context: ServiceContext,
   request: ModelRequest,
   signal: AbortSignal,
 ): Promise<WholeAnswer> {

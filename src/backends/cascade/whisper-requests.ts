@@ -4,13 +4,13 @@ import { jsonOrNull, objectsIn } from '../../core/json.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import { writeWav } from '../../media/wav.js'
 import type { Told } from '../told.js'
-import { HttpStage, overHttp } from './http-service.js'
-import type { HttpStageOptions } from './http-service.js'
-import { faultOf } from './stage-fault.js'
-import type { Evidence, Heard, SpeechToText, StageFactory, SttListener } from './stage.js'
+import { HttpService, overHttp } from './http-service.js'
+import type { HttpServiceOptions } from './http-service.js'
+import { faultOf } from './service-fault.js'
+import type { Evidence, Heard, SpeechToText, ServiceFactory, SttListener } from './service.js'
 import type { TurnSound } from './turn-sound.js'
 
-interface WhisperOptions extends HttpStageOptions {
+interface WhisperOptions extends HttpServiceOptions {
   /** Words that callers are likely to say, such as names of products. */
   readonly prompt?: string
 }
@@ -22,7 +22,7 @@ const RATES = [16_000, 24_000] as const
 const PART_MS = 4000
 
 /** A recogniser on `/audio/transcriptions`: each turn is one request, when it is over. */
-export function whisper(options: WhisperOptions): StageFactory<SpeechToText> {
+export function whisper(options: WhisperOptions): ServiceFactory<SpeechToText> {
   return { ...overHttp('stt', 'whisper', TIMEOUT_MS, options, WhisperRequests), rates: RATES }
 }
 
@@ -40,7 +40,7 @@ function evidenceOf(segments: unknown): Evidence {
   })
 }
 
-class WhisperRequests extends HttpStage<WhisperOptions> implements SpeechToText {
+class WhisperRequests extends HttpService<WhisperOptions> implements SpeechToText {
   readonly #abort = new AbortController()
   #listener: SttListener | null = null
   /** Turns without a final, and their audio. */

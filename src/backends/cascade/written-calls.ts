@@ -1,7 +1,7 @@
 import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../../core/limits.js'
 import { parseArguments } from '../tool-text.js'
 import type { CallEntry } from './conversation.js'
-import type { CallPiece } from './stage.js'
+import type { CallPiece } from './service.js'
 
 /** Tool calls of one answer. */
 const CALLS_MAX = 16

@@ -7,9 +7,9 @@ import { chat } from '../cascade/chat-requests.js'
 import type { ChatOptions } from '../cascade/chat-requests.js'
 import type { Conversation } from '../cascade/conversation.js'
 import { Sentences } from '../cascade/sentences.js'
-import { stageContext } from '../cascade/stage-context.js'
-import { StageFault } from '../cascade/stage-fault.js'
-import type { LanguageModel } from '../cascade/stage.js'
+import { serviceContext } from '../cascade/service-context.js'
+import { ServiceFault } from '../cascade/service-fault.js'
+import type { LanguageModel } from '../cascade/service.js'
 import { WrittenCalls } from '../cascade/written-calls.js'
 import { lateToolText } from '../prompts.js'
 import { replyText } from '../tool-text.js'
@@ -56,7 +56,7 @@ export class ClientDelegate implements Delegate {
     this.#host = host
     this.#conversation = conversation
     this.updateSession(conversation.session)
-    this.#model = chat(llm).make(stageContext(name, nowMs, this.#closed.signal, { used: (usage) => host.usage(usage) }))
+    this.#model = chat(llm).make(serviceContext(name, nowMs, this.#closed.signal, { used: (usage) => host.usage(usage) }))
   }
 
   created(delegationId: string): void {
@@ -125,7 +125,7 @@ export class ClientDelegate implements Delegate {
       this.#stop()
       this.#host.stats.delegationsFailed++
       const fault =
-        error instanceof StageFault ? error.fault : vendorFault('internal', `${service}: the delegate failed`, false)
+        error instanceof ServiceFault ? error.fault : vendorFault('internal', `${service}: the delegate failed`, false)
       this.#host.failed(fault.code, fault)
     })
   }

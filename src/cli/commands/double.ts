@@ -1,11 +1,11 @@
-import { DOUBLES, DOUBLE_FAULTS, SCENARIO_DOUBLES, STAGE_DOUBLES, type DoubleName } from '../../simulator/choices.js'
+import { DOUBLES, DOUBLE_FAULTS, SCENARIO_DOUBLES, SERVICE_DOUBLES, type DoubleName } from '../../simulator/choices.js'
 import type { RunDoubleOptions } from '../double.js'
 import { UsageError, withExitCodes } from '../exit-codes.js'
 import { chosenArgument, oneOf, repeated, text, valued, whole } from '../options.js'
 import { untilSignal } from '../terminal.js'
 import type { Define } from './define.js'
 
-const NAMES = [DOUBLES, STAGE_DOUBLES, SCENARIO_DOUBLES].flatMap((doubles) => Object.keys(doubles))
+const NAMES = [DOUBLES, SERVICE_DOUBLES, SCENARIO_DOUBLES].flatMap((doubles) => Object.keys(doubles))
 const FAULTS = Object.keys(DOUBLE_FAULTS)
 
 export const defineDouble: Define = (program, terminal, ends) => {
@@ -40,7 +40,7 @@ ${listed(Object.entries(DOUBLES).map(([name, { what, port }]) => [name, `${what}
 
 Services of a cascade, over their own protocols. The double also runs what the cascade needs beside them, such as the
 language model, at the next port (docs/CASCADE.md):
-${listed(Object.entries(STAGE_DOUBLES).map(([name, { what, port }]) => [name, `${what} (port ${port})`]))}
+${listed(Object.entries(SERVICE_DOUBLES).map(([name, { what, port }]) => [name, `${what} (port ${port})`]))}
 
 For scenarios (docs/SIMULATOR.md, "Callers and judges that are models"); it answers as their files say, and as no agent:
 ${listed(Object.entries(SCENARIO_DOUBLES).map(([name, { what, port }]) => [name, `${what} (port ${port})`]))}

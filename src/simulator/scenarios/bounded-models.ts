@@ -1,7 +1,7 @@
 import type { BackendOptions } from '../../agents/backend-options.js'
 import { textModelOf } from '../../backends/cascade/services.js'
-import { stageContext } from '../../backends/cascade/stage-context.js'
-import type { LanguageModel, ModelRequest, StageFactory } from '../../backends/cascade/stage.js'
+import { serviceContext } from '../../backends/cascade/service-context.js'
+import type { LanguageModel, ModelRequest, ServiceFactory } from '../../backends/cascade/service.js'
 import { wholeAnswer } from '../../backends/cascade/transcript-form.js'
 import { CostMeter } from '../../backends/cost-meter.js'
 import { priceList, type PriceList } from '../../backends/prices.js'
@@ -88,7 +88,7 @@ export class BoundedModels {
     this.#requests++
     let charged = false
     const signal = AbortSignal.any([this.#options.signal, AbortSignal.timeout(ASK_TIMEOUT_MS)])
-    const context = stageContext('simulate', () => performance.now(), signal, {
+    const context = serviceContext('simulate', () => performance.now(), signal, {
       used: (usage) => {
         charged = usage.inputTokens + usage.outputTokens > 0
         this.#meter.add(CASCADE, usage)
@@ -117,7 +117,7 @@ export class BoundedModels {
     this.#stopped.abort()
   }
 
-  #factory(llm: Llm): StageFactory<LanguageModel> | null {
+  #factory(llm: Llm): ServiceFactory<LanguageModel> | null {
     return textModelOf(this.#options.settings.cascade, llm === undefined ? {} : { llm })
   }
 }

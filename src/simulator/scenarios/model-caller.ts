@@ -1,4 +1,4 @@
-import type { ChatMessage } from '../../backends/cascade/stage.js'
+import type { ChatMessage } from '../../backends/cascade/service.js'
 import { UnspokenText } from '../../backends/cascade/unspoken-text.js'
 import { parseArguments } from '../../backends/tool-text.js'
 import { messageOf } from '../../core/errors.js'

@@ -6,7 +6,7 @@ import { samplesOf } from '../../media/pcm.js'
 import { wavHead } from '../../media/wav.js'
 import type { Refusal } from './double.js'
 import { RecogniserSession, type SpokenWord } from './recogniser-double.js'
-import { StageDouble } from './stage-double.js'
+import { ServiceDouble } from './service-double.js'
 import { type Json, VoiceSession, type VoiceSpeech } from './voice-double.js'
 
 const LISTEN_PATH = '/speech/recognition/conversation/cognitiveservices/v1'
@@ -35,7 +35,7 @@ interface Message {
  * Azure Speech on loopback, recogniser and voice, written from the types and the wire of
  * `microsoft-cognitiveservices-speech-sdk` 1.52.0. It closes with 1007 and in words where a client breaks the protocol.
  */
-export class AzureSpeechDouble extends StageDouble<AzureListenSession | AzureVoiceSession> {
+export class AzureSpeechDouble extends ServiceDouble<AzureListenSession | AzureVoiceSession> {
   /** A connection without a message for this long is closed. */
   idleMs = 300_000
   /** Connections that are over. */

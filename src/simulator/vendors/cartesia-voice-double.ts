@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { WebSocket } from 'ws'
 import type { Refusal } from './double.js'
-import { StageDouble } from './stage-double.js'
+import { ServiceDouble } from './service-double.js'
 import { type Json, textIn, VoiceSession, type VoiceSpeech } from './voice-double.js'
 
 /** Contexts that the account's plan allows at the same time. */
@@ -13,7 +13,7 @@ const BUFFER_MS = 3000
  * Cartesia's `/tts/websocket` on loopback, written from the types and the source of `@cartesia/cartesia-js` 4.2.0 and from
  * what that client sends: contexts, times of words, and a cancel after which nothing is promised.
  */
-export class CartesiaVoiceDouble extends StageDouble<CartesiaVoiceSession> {
+export class CartesiaVoiceDouble extends ServiceDouble<CartesiaVoiceSession> {
   protected override refusalOf({ pathname }: URL, headers: IncomingHttpHeaders): Refusal | null {
     const refusal = (status: number, message: string): Refusal => ({ status, body: JSON.stringify({ error: message }) })
     if (pathname !== '/tts/websocket') return refusal(404, 'Not found.')

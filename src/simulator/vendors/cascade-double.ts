@@ -9,7 +9,7 @@ import { HttpDouble } from '../http-double.js'
 import { type DoubleOptions, keyRefusal, partOf, type Refusal, Script, soundOf } from './double.js'
 import { toneSpeaker } from './tone-speaker.js'
 
-type Stage = 'models' | 'stt' | 'llm' | 'tts'
+type Route = 'models' | 'stt' | 'llm' | 'tts'
 
 interface CascadeDoubleOptions extends DoubleOptions {
   /** Takes the place of script and speaker. */
@@ -24,8 +24,8 @@ interface CascadeDoubleOptions extends DoubleOptions {
 export class CascadeDouble extends HttpDouble {
   protected override readonly basePath = '/v1'
   readonly script: Script
-  /** Requests by stage. */
-  readonly requests: Record<Stage, number> = { models: 0, stt: 0, llm: 0, tts: 0 }
+  /** Requests by route. */
+  readonly requests: Record<Route, number> = { models: 0, stt: 0, llm: 0, tts: 0 }
   /** Requests that only open a connection. */
   warmings = 0
   /** Ports of the client at the last such request and at the last transcription. */
@@ -38,10 +38,10 @@ export class CascadeDouble extends HttpDouble {
   readonly heardBytes: number[] = []
   callerAudioMs = 0
   readyDelayMs: number
-  /** Stages that refuse, never answer or break the connection. */
-  readonly refuse: Partial<Record<Stage, Refusal | 'never' | 'destroy'>> = {}
-  /** Delay before each answer of a stage. */
-  readonly delayMs: Partial<Record<Stage, number>> = {}
+  /** Routes that refuse, never answer or break the connection. */
+  readonly refuse: Partial<Record<Route, Refusal | 'never' | 'destroy'>> = {}
+  /** Delay before each answer of a route. */
+  readonly delayMs: Partial<Record<Route, number>> = {}
   /** Format of the voice's answers. */
   voice: 'pcm' | 'wav' | 'wav-22050' | 'mp3' = 'pcm'
   /** Lines sent unchanged after the first chunk of the model's stream. */
@@ -69,19 +69,19 @@ export class CascadeDouble extends HttpDouble {
       this.warmings++
       this.clientPorts.warming = request.socket.remotePort
     }
-    const stage = stageOf(request.url ?? '')
-    if (stage === 'stt') this.clientPorts.stt = request.socket.remotePort
-    if (stage === null) return void response.writeHead(404).end('{"error":{"message":"Not found"}}')
-    this.requests[stage]++
+    const route = routeOf(request.url ?? '')
+    if (route === 'stt') this.clientPorts.stt = request.socket.remotePort
+    if (route === null) return void response.writeHead(404).end('{"error":{"message":"Not found"}}')
+    this.requests[route]++
     const body = await buffer(request)
-    const refusal = keyRefusal(this.#options.key ?? null, request.headers) ?? this.refuse[stage]
+    const refusal = keyRefusal(this.#options.key ?? null, request.headers) ?? this.refuse[route]
     if (refusal === 'never') return
     if (refusal === 'destroy') return void request.socket.destroy()
-    const delayMs = stage === 'models' ? this.readyDelayMs : (this.delayMs[stage] ?? 0)
+    const delayMs = route === 'models' ? this.readyDelayMs : (this.delayMs[route] ?? 0)
     if (delayMs > 0) await sleep(delayMs, undefined, { ref: false })
     if (refusal !== undefined)
       return void response.writeHead(refusal.status, { 'content-type': 'application/json' }).end(refusal.body)
-    switch (stage) {
+    switch (route) {
       case 'models':
         return void response.writeHead(200, { 'content-type': 'application/json' }).end('{"object":"list","data":[]}')
       case 'stt':
@@ -165,7 +165,7 @@ export class CascadeDouble extends HttpDouble {
   }
 }
 
-function stageOf(url: string): Stage | null {
+function routeOf(url: string): Route | null {
   if (url === '/v1/models') return 'models'
   if (url === '/v1/audio/transcriptions') return 'stt'
   if (url === '/v1/chat/completions') return 'llm'

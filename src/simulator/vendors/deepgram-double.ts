@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { WebSocket } from 'ws'
 import { LevelDetector, type Refusal } from './double.js'
 import { type DoubleEar, RecogniserSession, type SpokenWord } from './recogniser-double.js'
-import { StageDouble } from './stage-double.js'
+import { ServiceDouble } from './service-double.js'
 import { type Json, textIn, VoiceSession, type VoiceSpeech } from './voice-double.js'
 
 /** Words after which `/v1/listen` settles a range of the audio in the middle of a turn. */
@@ -15,7 +15,7 @@ const PAUSE_MS_MIN = 100
  * Deepgram's `/v1/listen` and `/v2/listen` on loopback, written from the types of `@deepgram/sdk` 5.13.0 and from what that
  * client sends. Turns end with `Finalize` and `ForceEndTurn`; on `/v1/listen` with `endpointing` after that silence too.
  */
-export class DeepgramDouble extends StageDouble<DeepgramListenSession> {
+export class DeepgramDouble extends ServiceDouble<DeepgramListenSession> {
   protected override refusalOf(url: URL, headers: IncomingHttpHeaders): Refusal | null {
     return refusalOf(url, headers, /^\/v[12]\/listen$/, this.key)
   }
@@ -247,7 +247,7 @@ const SPEED_MAX = 1.5
  * Deepgram's `/v2/speak` on loopback, written from the types of `@deepgram/sdk` 5.13.0 and from what that client sends: one
  * turn at a time, binary sound without an id, and an `Interrupt` whose answer says which words were heard.
  */
-export class DeepgramVoiceDouble extends StageDouble<DeepgramVoiceSession> {
+export class DeepgramVoiceDouble extends ServiceDouble<DeepgramVoiceSession> {
   protected override refusalOf(url: URL, headers: IncomingHttpHeaders): Refusal | null {
     return refusalOf(url, headers, /^\/v2\/speak$/, this.key)
   }

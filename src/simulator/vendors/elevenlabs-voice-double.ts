@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { WebSocket } from 'ws'
 import { objectsIn } from '../../core/json.js'
 import type { Refusal } from './double.js'
-import { StageDouble } from './stage-double.js'
+import { ServiceDouble } from './service-double.js'
 import { type Json, textIn, VoiceSession, type VoiceSpeech } from './voice-double.js'
 
 const CONTEXTS_MAX = 5
@@ -16,7 +16,7 @@ const SCHEDULE_CHARS = 120
  * `@elevenlabs/elevenlabs-js` 2.73.0: at most five contexts, times that begin with each message, and `isFinal`. Models from
  * `eleven_v3` on are spoken on the socket for dialogues only; a context that is closed before it speaks stays silent.
  */
-export class ElevenLabsVoiceDouble extends StageDouble<ElevenLabsVoiceSession> {
+export class ElevenLabsVoiceDouble extends ServiceDouble<ElevenLabsVoiceSession> {
   /** Contexts beyond the fifth, each of which ended its connection. */
   refusedContexts = 0
 

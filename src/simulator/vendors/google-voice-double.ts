@@ -6,7 +6,7 @@ import { HttpDouble } from '../http-double.js'
 import { googleKeyRefusal, type GoogleDoubleOptions, type GoogleRefusal, INVALID_ARGUMENT } from './google-keys.js'
 import { partOf, type Refusal, Script, soundOf } from './double.js'
 import { toneSpeaker } from './tone-speaker.js'
-import { NO_STAGE_FAULTS, type StageFaults } from './stage-double.js'
+import { NO_SERVICE_FAULTS, type ServiceFaults } from './service-double.js'
 
 /** Some of the service's voices. */
 const VOICES = ['sw-KE', 'en-GB', 'en-US', 'fr-FR'].flatMap((locale) =>
@@ -22,7 +22,7 @@ const RATES = [8000, 16_000, 24_000, 48_000]
  */
 export class GoogleVoiceDouble extends HttpDouble {
   readonly script: Script
-  readonly faults: StageFaults = { ...NO_STAGE_FAULTS }
+  readonly faults: ServiceFaults = { ...NO_SERVICE_FAULTS }
   /** Requests for speech, the oldest first. */
   readonly asked: GoogleSpeechRequest[] = []
   readonly spoken: string[] = []

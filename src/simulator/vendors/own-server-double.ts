@@ -1,6 +1,6 @@
 import type { WebSocket } from 'ws'
 import { RecogniserSession, type SpokenWord } from './recogniser-double.js'
-import { StageDouble } from './stage-double.js'
+import { ServiceDouble } from './service-double.js'
 
 /** Words after which the double takes a pause of the caller for the end of an utterance. */
 const SEGMENT_WORDS = 3
@@ -22,7 +22,7 @@ abstract class OwnServerSession extends RecogniserSession {
 }
 
 /** vosk-server on loopback, written from its source: one reply for each message, and a close after `eof`. */
-export class VoskDouble extends StageDouble<VoskSession> {
+export class VoskDouble extends ServiceDouble<VoskSession> {
   protected override accept(client: WebSocket, { searchParams }: URL): VoskSession {
     return new VoskSession(client, searchParams, this)
   }
@@ -77,7 +77,7 @@ class VoskSession extends OwnServerSession {
 }
 
 /** The online WebSocket server of sherpa-onnx on loopback, written from its source. */
-export class SherpaDouble extends StageDouble<SherpaSession> {
+export class SherpaDouble extends ServiceDouble<SherpaSession> {
   protected override accept(client: WebSocket, { searchParams }: URL): SherpaSession {
     return new SherpaSession(client, searchParams, this)
   }

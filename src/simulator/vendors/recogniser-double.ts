@@ -1,7 +1,7 @@
 import type { WebSocket } from 'ws'
 import { decodeMuLaw, joined, samplesOf } from '../../media/pcm.js'
 import { DoubleSession, INAUDIBLE, LevelDetector } from './double.js'
-import type { StageDouble, StageDoubleOptions } from './stage-double.js'
+import type { ServiceDouble, ServiceDoubleOptions } from './service-double.js'
 
 /** A word takes this long in the double's transcripts. */
 const WORD_MS = 250
@@ -20,8 +20,8 @@ export interface SpokenWord {
 }
 
 /** Interface of an ear to its double. */
-type HeardBy = Pick<StageDouble, 'script' | 'options' | 'faults' | 'callerAudioMs' | 'unheardMs'>
-type Understand = NonNullable<StageDoubleOptions['understand']>
+type HeardBy = Pick<ServiceDouble, 'script' | 'options' | 'faults' | 'callerAudioMs' | 'unheardMs'>
+type Understand = NonNullable<ServiceDoubleOptions['understand']>
 
 interface EarOut {
   /** All words of the turn so far. */
@@ -161,11 +161,11 @@ export abstract class RecogniserSession extends DoubleSession {
   /** Texts of the client, the oldest first. */
   readonly messages: string[] = []
   readonly query: URLSearchParams
-  protected readonly double: StageDouble
+  protected readonly double: ServiceDouble
   protected ear: DoubleEar | null = null
   readonly #expanded = new Int16Array(65_536)
 
-  constructor(client: WebSocket, query: URLSearchParams, double: StageDouble) {
+  constructor(client: WebSocket, query: URLSearchParams, double: ServiceDouble) {
     super(client)
     this.double = double
     this.query = query

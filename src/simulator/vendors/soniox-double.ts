@@ -1,7 +1,7 @@
 import type { WebSocket } from 'ws'
 import type { Refusal } from './double.js'
 import { RecogniserSession, type SpokenWord } from './recogniser-double.js'
-import { StageDouble } from './stage-double.js'
+import { ServiceDouble } from './service-double.js'
 import { type Json, type SpokenFrame, textIn, VoiceSession, type VoiceSpeech } from './voice-double.js'
 
 const ENDED = 1000
@@ -11,7 +11,7 @@ const ENDED = 1000
  * that client sends: tokens that are pieces of words, `<fin>`, streams that are cancelled with an acknowledgement, times of
  * characters. The words of a turn are the script's.
  */
-export class SonioxDouble extends StageDouble<ListenSession | SpeakSession> {
+export class SonioxDouble extends ServiceDouble<ListenSession | SpeakSession> {
   /** How sessions are refused after their first message; null accepts them. */
   refuseSession: { readonly code: number; readonly message: string } | null = null
 

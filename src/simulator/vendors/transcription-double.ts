@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { WebSocket } from 'ws'
 import { keyRefusal, NOT_FOUND, type Refusal } from './double.js'
 import { RecogniserSession, type SpokenWord } from './recogniser-double.js'
-import { StageDouble } from './stage-double.js'
+import { ServiceDouble } from './service-double.js'
 import type { Json } from './voice-double.js'
 
 /** The rate of vLLM's audio; OpenAI's is in the session. */
@@ -13,7 +13,7 @@ const PCM_RATE_HZ = 24_000
  * Realtime transcription on loopback: OpenAI's (`?intent=transcription`), written from the types of `openai` 7.55.0 and from
  * what that client sends, and vLLM's at the same path, written from the server's source.
  */
-export class TranscriptionDouble extends StageDouble<TranscriptionClient> {
+export class TranscriptionDouble extends ServiceDouble<TranscriptionClient> {
   protected override readonly basePath = '/v1'
   protected override refusalOf({ pathname }: URL, headers: IncomingHttpHeaders): Refusal | null {
     return pathname === '/v1/realtime' ? keyRefusal(this.key, headers) : NOT_FOUND

@@ -2,7 +2,7 @@ import type { WebSocket } from 'ws'
 import { Sentences } from '../../backends/cascade/sentences.js'
 import { DoubleSession, partOf, soundOf } from './double.js'
 import { toneSpeaker } from './tone-speaker.js'
-import type { StageDouble } from './stage-double.js'
+import type { ServiceDouble } from './service-double.js'
 
 const FRAME_MS = 100
 
@@ -39,7 +39,7 @@ export class VoiceSpeech {
   text = ''
   spokenMs = 0
   over = false
-  readonly #double: StageDouble
+  readonly #double: ServiceDouble
   readonly #rateHz: number
   readonly #out: SpeechOut
   readonly #waiting: string[] = []
@@ -49,7 +49,7 @@ export class VoiceSpeech {
   #speaking = false
   #ended = false
 
-  constructor(double: StageDouble, rateHz: number, out: SpeechOut) {
+  constructor(double: ServiceDouble, rateHz: number, out: SpeechOut) {
     this.#double = double
     this.#sentences = double.options.speaker === undefined ? null : new Sentences()
     this.#rateHz = rateHz
@@ -150,10 +150,10 @@ export class VoiceSpeech {
 export abstract class VoiceSession extends DoubleSession {
   /** Messages of the client, the oldest first. */
   readonly messages: Json[] = []
-  protected readonly double: StageDouble
+  protected readonly double: ServiceDouble
   readonly #speeches = new Set<VoiceSpeech>()
 
-  constructor(client: WebSocket, double: StageDouble) {
+  constructor(client: WebSocket, double: ServiceDouble) {
     super(client)
     this.double = double
   }

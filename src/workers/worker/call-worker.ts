@@ -35,7 +35,7 @@ const WORKER_BEAT_MS = 100
  * A media worker, which `start-call-worker.ts` loads. One task is one call, from the webhook to the end. All calls of
  * a worker share the tick, the WebAssembly memories and the connections of their tools.
  *
- * A fault of one call must not reach the others. In the tick it is caught where the stage is called; for everything
+ * A fault of one call must not reach the others. In the tick it is caught where the step is called; for everything
  * that a call started outside the tick, the async context tells which call it belongs to. Faults that cannot be caught
  * (code that exits, spins or takes all memory) end the worker, and its pulse tells the main thread whose code ran.
  */

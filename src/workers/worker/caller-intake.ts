@@ -42,7 +42,7 @@ interface CallerIntakeOptions {
 
 /**
  * The caller's side of a call on its worker: takes packets out of the shared ring. For each frame that is due, the
- * session gets the voice decision and the backend gets the samples. Its methods are stages of the worker's tick.
+ * session gets the voice decision and the backend gets the samples. Its methods are steps of the worker's tick.
  */
 export class CallerIntake {
   readonly #options: CallerIntakeOptions

@@ -7,8 +7,8 @@ import { NO_CALL } from '../shared/worker-memory.js'
 import type { RunningCode, SocketsRead } from '../shared/worker-memory.js'
 
 /**
- * The one tick of a media worker. Every 5 ms it takes all calls that have work through one stage after the other,
- * so that each stage handles many calls while its code and tables are in the cache. A call that throws fails alone.
+ * The one tick of a media worker. Every 5 ms it takes all calls that have work through one step after the other,
+ * so that each step handles many calls while its code and tables are in the cache. A call that throws fails alone.
  */
 export class TickLoop {
   readonly #calls = new Set<WorkerCall>()
@@ -59,22 +59,22 @@ export class TickLoop {
     const due = this.#due
     const running = this.#running
     for (const call of this.#calls) if (call.due(nowMs)) add(due, call)
-    stage(due, receive, nowMs, running)
+    step(due, receive, nowMs, running)
     // A call has no frame or one; more after a stall, until it has caught up.
     const heard = this.#heard
     const readMs = Math.min(nowMs, this.#sockets.untilMs + READ_LAG_MS)
     for (take(due, heard, nowMs, readMs); heard.count > 0; take(heard, heard, nowMs, readMs)) {
-      stage(heard, detect, nowMs, running)
-      stage(heard, attend, nowMs, running)
+      step(heard, detect, nowMs, running)
+      step(heard, attend, nowMs, running)
     }
-    stage(due, decide, nowMs, running)
-    stage(due, speak, nowMs, running)
+    step(due, decide, nowMs, running)
+    step(due, speak, nowMs, running)
     clear(due)
     this.#busy.observeMs(this.#clock() - nowMs)
   }
 }
 
-/** Calls that go through a stage together. */
+/** Calls that go through a step together. */
 interface CallList {
   readonly calls: (WorkerCall | null)[]
   count: number
@@ -110,8 +110,8 @@ function take(from: CallList, heard: CallList, nowMs: number, readMs: number): v
   heard.count = kept
 }
 
-/** Takes all calls of a list through a stage. A call that throws leaves the list and fails. */
-function stage(
+/** Takes all calls of a list through a step. A call that throws leaves the list and fails. */
+function step(
   list: CallList,
   each: (call: WorkerCall, nowMs: number) => void,
   nowMs: number,
@@ -132,7 +132,7 @@ function stage(
   running.leave(before)
 }
 
-// The stages as plain functions: one call site each, always of the same type.
+// The steps as plain functions: one call site each, always of the same type.
 function receive(call: WorkerCall, nowMs: number): void {
   call.receive(nowMs)
 }

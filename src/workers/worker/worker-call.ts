@@ -94,7 +94,7 @@ const NOT_NOTED = {
 /**
  * One call on a media worker: joins the caller's intake, the session, the backend, the tools and the playout. All
  * decisions are the session's; this class only carries them out. Its methods `receive`, `take`, `detect`, `attend`,
- * `decide` and `speak` are the stages of the worker's tick.
+ * `decide` and `speak` are the steps of the worker's tick.
  */
 export class WorkerCall implements BackendSink {
   /** Resolves when the call is over and everything it held is free; never rejects. */
@@ -341,7 +341,7 @@ export class WorkerCall implements BackendSink {
     this.#abort.signal.addEventListener('abort', () => clearTimeout(timer), { once: true })
   }
 
-  // --- stages of the tick ---------------------------------------------------------------------------------
+  // --- steps of the tick ----------------------------------------------------------------------------------
 
   /**
    * True if the tick at `nowMs` has anything to do: most calls have nothing to do in three of four ticks. The words are

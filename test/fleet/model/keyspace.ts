@@ -54,9 +54,9 @@ const EMPTY = {
 
 /** Ids of a stream in their order. */
 function isAfter(id: string, other: string): boolean {
-  const [ms = 0, number = 0] = id.split('-').map(Number)
-  const [otherMs = 0, otherNumber = 0] = other.split('-').map(Number)
-  return ms > otherMs || (ms === otherMs && number > otherNumber)
+  const [ms = 0, ordinal = 0] = id.split('-').map(Number)
+  const [otherMs = 0, otherOrdinal = 0] = other.split('-').map(Number)
+  return ms > otherMs || (ms === otherMs && ordinal > otherOrdinal)
 }
 
 const scripts = new Map<string, LuaScript>()
@@ -295,8 +295,8 @@ export class Keyspace {
     xadd: (key = '', _id, ...fields) => {
       const stream = this.#make('stream', key)
       const now = `${Math.floor(this.#clock())}-0`
-      const [ms = '', number = ''] = stream.last.split('-')
-      const id = isAfter(now, stream.last) ? now : `${ms}-${Number(number) + 1}`
+      const [ms = '', ordinal = ''] = stream.last.split('-')
+      const id = isAfter(now, stream.last) ? now : `${ms}-${Number(ordinal) + 1}`
       stream.last = id
       stream.entries.set(id, fields)
       return id

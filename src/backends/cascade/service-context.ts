@@ -1,17 +1,17 @@
 import type { Clock } from '../../core/clock.js'
 import { HttpHosts } from './http-hosts.js'
-import type { StageContext } from './stage.js'
+import type { ServiceContext } from './service.js'
 
 /**
  * A context without a caller, where `own` does not say otherwise.
  * @param signal  ends the requests that only open connections
  */
-export function stageContext(
+export function serviceContext(
   name: string,
   nowMs: Clock,
   signal: AbortSignal,
-  own: Partial<StageContext> = {},
-): StageContext {
+  own: Partial<ServiceContext> = {},
+): ServiceContext {
   return {
     name,
     languages: [],

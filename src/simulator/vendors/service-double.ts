@@ -1,6 +1,6 @@
 import { type DoubleOptions, type DoubleSession, SocketDouble } from './double.js'
 
-export interface StageDoubleOptions extends DoubleOptions {
+export interface ServiceDoubleOptions extends DoubleOptions {
   /** Delay of what follows the end of a turn. */
   readonly finalMs?: number
   /** Understands what is said, in place of the script. Empty where there are no words. */
@@ -14,9 +14,9 @@ export interface StageDoubleOptions extends DoubleOptions {
 }
 
 /** Deliberate faults of a recogniser or a voice. */
-export type StageFaults = typeof NO_STAGE_FAULTS
+export type ServiceFaults = typeof NO_SERVICE_FAULTS
 
-export const NO_STAGE_FAULTS = {
+export const NO_SERVICE_FAULTS = {
   /** The end of a turn is not answered, as services do with little audio. */
   noAnswer: false,
   /** The answer to the end of a turn has no words, although words came before. */
@@ -38,9 +38,9 @@ export const NO_STAGE_FAULTS = {
 }
 
 /** A vendor's recogniser, voice, or both, on loopback. */
-export abstract class StageDouble<Session extends DoubleSession = DoubleSession> extends SocketDouble<Session> {
-  readonly options: StageDoubleOptions
-  readonly faults: StageFaults = { ...NO_STAGE_FAULTS }
+export abstract class ServiceDouble<Session extends DoubleSession = DoubleSession> extends SocketDouble<Session> {
+  readonly options: ServiceDoubleOptions
+  readonly faults: ServiceFaults = { ...NO_SERVICE_FAULTS }
   callerAudioMs = 0
   /** Audio of turns that were too long. */
   unheardMs = 0
@@ -49,7 +49,7 @@ export abstract class StageDouble<Session extends DoubleSession = DoubleSession>
   cancelled = 0
   keepalives = 0
 
-  constructor(options: StageDoubleOptions = {}) {
+  constructor(options: ServiceDoubleOptions = {}) {
     super(options)
     this.options = options
   }

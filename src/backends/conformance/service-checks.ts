@@ -1,23 +1,23 @@
 import { commonRateHz } from '../cascade/service-list.js'
-import { stageContext } from '../cascade/stage-context.js'
-import { StageFault } from '../cascade/stage-fault.js'
+import { serviceContext } from '../cascade/service-context.js'
+import { ServiceFault } from '../cascade/service-fault.js'
 import type {
   Heard,
   LanguageModel,
   Mark,
   ModelDelta,
   SpeechToText,
-  StageFactory,
+  ServiceFactory,
   TextToSpeech,
-} from '../cascade/stage.js'
+} from '../cascade/service.js'
 import { KeptSound } from '../cascade/turn-sound.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { expect, expectEqual, pause } from './harness.js'
 import type { ScriptedReply } from './harness.js'
 
-/** A stage of a cascade, wired to a fresh scripted service, for one check. */
-export interface StageSetup<Stage> {
-  readonly factory: StageFactory<Stage>
+/** A service of a cascade, wired to a fresh double of it, for one check. */
+export interface ServiceSetup<Service> {
+  readonly factory: ServiceFactory<Service>
   /** Words that the recogniser understands in the next turns. */
   callerSays(...texts: readonly string[]): void
   /** The model's next answers. */
@@ -29,11 +29,11 @@ export interface StageSetup<Stage> {
   close(): Promise<void>
 }
 
-interface StageCheck<Stage> {
-  /** A sentence about the stage. */
+interface ServiceCheck<Service> {
+  /** A sentence about the service. */
   readonly name: string
   /** @throws Error that says what was expected and what came */
-  run(setup: () => Promise<StageSetup<Stage>>): Promise<void>
+  run(setup: () => Promise<ServiceSetup<Service>>): Promise<void>
 }
 
 const RATE_HZ = 16_000
@@ -42,11 +42,11 @@ const PATIENCE_MS = 10_000
 /** How long a check waits to see that nothing comes. */
 const QUIET_MS = 60
 
-interface Opened<Stage> {
-  readonly stage: Stage
+interface Opened<Service> {
+  readonly service: Service
   /** Sample rate of the caller. */
   readonly rateHz: number
-  readonly setup: StageSetup<Stage>
+  readonly setup: ServiceSetup<Service>
 }
 
 interface Openable {
@@ -59,13 +59,13 @@ class Listening {
   readonly failures: { readonly turn: number | null; readonly fault: VendorFault }[] = []
   /** Turns of all events. */
   readonly turns: number[] = []
-  readonly #stage: SpeechToText
+  readonly #service: SpeechToText
   readonly #rateHz: number
 
-  constructor(stage: SpeechToText, rateHz: number) {
-    this.#stage = stage
+  constructor(service: SpeechToText, rateHz: number) {
+    this.#service = service
     this.#rateHz = rateHz
-    stage.listen({
+    service.listen({
       words: (turn) => this.turns.push(turn),
       part: (turn) => this.turns.push(turn),
       final: (turn, heard) => {
@@ -79,28 +79,28 @@ class Listening {
   /** The caller speaks for this long; level 0 is silence. */
   speak(turn: number, ms: number, level = 9000): void {
     const sound = new KeptSound(this.#rateHz)
-    this.#stage.begin(turn, sound)
+    this.#service.begin(turn, sound)
     const frame = Int16Array.from({ length: this.#rateHz / 50 }, (_, i) => Math.round(level * Math.sin(i / 8)))
     for (let spokenMs = 0; spokenMs < ms; spokenMs += 20) {
       sound.push(frame)
-      this.#stage.audio(frame)
+      this.#service.audio(frame)
     }
   }
 }
 
 /** Checks for every recogniser of a cascade. */
-export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
+export const STT_CHECKS: readonly ServiceCheck<SpeechToText>[] = [
   opened(
     'reports the text of each finalized turn once, in their order, each turn its own words',
-    async ({ stage, setup, rateHz }) => {
+    async ({ service, setup, rateHz }) => {
       setup.callerSays('one two', 'three four')
-      const listening = new Listening(stage, rateHz)
+      const listening = new Listening(service, rateHz)
       listening.speak(1, 900)
-      stage.finalize(1, 200)
+      service.finalize(1, 200)
       // The next turn begins before the text of the first one is there.
       listening.speak(2, 900)
       await until('the first text', () => listening.finals.length === 1)
-      stage.finalize(2, 200)
+      service.finalize(2, 200)
       await until('the second text', () => listening.finals.length === 2)
       await pause(QUIET_MS)
       expectEqual(listening.finals.map(({ turn }) => turn).join(), '1,2', 'turns')
@@ -113,22 +113,22 @@ export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
       }
     },
   ),
-  opened('says nothing more of an abandoned turn, and understands the next one', async ({ stage, setup, rateHz }) => {
+  opened('says nothing more of an abandoned turn, and understands the next one', async ({ service, setup, rateHz }) => {
     setup.callerSays('yes please')
-    const listening = new Listening(stage, rateHz)
+    const listening = new Listening(service, rateHz)
     listening.speak(1, 100)
-    stage.abandon(1)
+    service.abandon(1)
     const before = listening.turns.length
     listening.speak(2, 900)
-    stage.finalize(2, 0)
+    service.finalize(2, 0)
     await until('the text', () => listening.finals.length === 1)
     expect(!listening.turns.slice(before).includes(1), 'no event of the abandoned turn')
     expectEqual(listening.finals[0]?.heard.text, 'yes please', 'text')
   }),
   opened(
     'reports a lost connection once, without its key, and nothing after it was closed',
-    async ({ stage, setup, rateHz }) => {
-      const listening = new Listening(stage, rateHz)
+    async ({ service, setup, rateHz }) => {
+      const listening = new Listening(service, rateHz)
       setup.callerSays('hello there')
       listening.speak(1, 900)
       if (setup.breakOff()) {
@@ -139,8 +139,8 @@ export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
         expect(!JSON.stringify(listening.failures).includes(setup.secret), 'no key in a fault')
         return
       }
-      stage.finalize(1, 0)
-      stage.close()
+      service.finalize(1, 0)
+      service.close()
       await pause(QUIET_MS)
       expectEqual(listening.finals.length + listening.failures.length, 0, 'events after close')
     },
@@ -156,8 +156,8 @@ class Speech {
   readonly failures: VendorFault[] = []
   readonly utterance
 
-  constructor(stage: TextToSpeech) {
-    this.utterance = stage.begin(
+  constructor(service: TextToSpeech) {
+    this.utterance = service.begin(
       { language: 'en', speed: 1 },
       {
         audio: (pcm, rateHz) => {
@@ -180,9 +180,9 @@ class Speech {
 }
 
 /** Checks for every voice of a cascade. */
-export const TTS_CHECKS: readonly StageCheck<TextToSpeech>[] = [
-  opened('speaks texts in their order, then is done once; its times follow the sound', async ({ stage }) => {
-    const speech = new Speech(stage)
+export const TTS_CHECKS: readonly ServiceCheck<TextToSpeech>[] = [
+  opened('speaks texts in their order, then is done once; its times follow the sound', async ({ service }) => {
+    const speech = new Speech(service)
     speech.utterance.text('Your order is here. ')
     speech.utterance.text('It was sent today.')
     speech.utterance.end()
@@ -191,22 +191,22 @@ export const TTS_CHECKS: readonly StageCheck<TextToSpeech>[] = [
     expectEqual(speech.dones, 1, 'ends')
     expectEqual(speech.failures.length, 0, 'faults')
     expect(speech.ms > 500, `sound of both texts, not ${speech.ms} ms`)
-    if (stage.input === 'clauses') expectEqual(speech.clauses.join(), '0,1', 'clauses')
+    if (service.input === 'clauses') expectEqual(speech.clauses.join(), '0,1', 'clauses')
     for (const [i, mark] of speech.marks.entries())
       expect(
         mark.fromMs >= (speech.marks[i - 1]?.fromMs ?? 0) && mark.toMs <= speech.ms + 1,
         'times that grow, within the sound',
       )
   }),
-  opened('is done with an utterance that has no text', async ({ stage }) => {
-    const speech = new Speech(stage)
+  opened('is done with an utterance that has no text', async ({ service }) => {
+    const speech = new Speech(service)
     speech.utterance.end()
     await until('the end', () => speech.dones === 1)
     expectEqual(speech.samples, 0, 'samples')
   }),
-  opened('says nothing more of a cancelled utterance, and speaks the next one whole', async ({ stage }) => {
+  opened('says nothing more of a cancelled utterance, and speaks the next one whole', async ({ service }) => {
     for (let i = 0; i < 8; i++) {
-      const speech = new Speech(stage)
+      const speech = new Speech(service)
       speech.utterance.text('This is a long sentence that nobody wants to hear to its end. ')
       if (i > 3) await until('sound', () => speech.samples > 0)
       speech.utterance.cancel(null)
@@ -215,14 +215,14 @@ export const TTS_CHECKS: readonly StageCheck<TextToSpeech>[] = [
       expectEqual(speech.samples, samples, 'samples after it was cancelled')
       expectEqual(speech.dones + speech.failures.length, 0, 'events after it was cancelled')
     }
-    const next = new Speech(stage)
+    const next = new Speech(service)
     next.utterance.text('This one is heard.')
     next.utterance.end()
     await until('the end', () => next.dones === 1)
     expect(next.samples > 0, 'sound')
   }),
-  opened('fails an utterance whose connection is lost, once and without its key', async ({ stage, setup }) => {
-    const speech = new Speech(stage)
+  opened('fails an utterance whose connection is lost, once and without its key', async ({ service, setup }) => {
+    const speech = new Speech(service)
     speech.utterance.text('A sentence that is not')
     if (!setup.breakOff()) return
     await until('the fault', () => speech.failures.length === 1)
@@ -233,8 +233,8 @@ export const TTS_CHECKS: readonly StageCheck<TextToSpeech>[] = [
 ]
 
 /** Checks for every language model of a cascade. */
-export const LLM_CHECKS: readonly StageCheck<LanguageModel>[] = [
-  opened('passes text and tool calls on as they come', async ({ stage, setup }) => {
+export const LLM_CHECKS: readonly ServiceCheck<LanguageModel>[] = [
+  opened('passes text and tool calls on as they come', async ({ service, setup }) => {
     const args = { orderNumber: '4711' }
     setup.reply({ say: 'One moment, please.', calls: [{ callId: 'c1', name: 'lookup_order', args }] })
     const deltas: ModelDelta[] = []
@@ -245,28 +245,28 @@ export const LLM_CHECKS: readonly StageCheck<LanguageModel>[] = [
       ],
       tools: [{ name: 'lookup_order', description: 'An order.', parameters: { type: 'object', properties: {} } }],
     }
-    for await (const delta of stage.answer(request, new AbortController().signal)) deltas.push(delta)
+    for await (const delta of service.answer(request, new AbortController().signal)) deltas.push(delta)
     expectEqual(deltas.map(({ text = '' }) => text).join(''), 'One moment, please.', 'text')
     const pieces = deltas.flatMap(({ calls = [] }) => calls)
     expectEqual(pieces.find(({ id }) => id !== undefined)?.id, 'c1', 'id of the call')
     const written = pieces.map((piece) => piece.function?.arguments ?? '').join('')
     expectEqual(JSON.stringify(JSON.parse(written)), JSON.stringify(args), 'arguments')
   }),
-  opened('ends an answer that is aborted, and can answer again', async ({ stage, setup }) => {
+  opened('ends an answer that is aborted, and can answer again', async ({ service, setup }) => {
     setup.reply({ say: 'A long story. '.repeat(40) }, { say: 'Short.' })
     const request = { messages: [{ role: 'user' as const, content: 'Hello' }], tools: [] }
     const abort = new AbortController()
     let text = ''
     try {
-      for await (const delta of stage.answer(request, abort.signal)) {
+      for await (const delta of service.answer(request, abort.signal)) {
         text += delta.text ?? ''
         if (text !== '') abort.abort()
       }
     } catch (error) {
-      expect(!(error instanceof StageFault), 'an abort that is no fault of the service')
+      expect(!(error instanceof ServiceFault), 'an abort that is no fault of the service')
     }
     text = ''
-    for await (const delta of stage.answer(request, new AbortController().signal)) text += delta.text ?? ''
+    for await (const delta of service.answer(request, new AbortController().signal)) text += delta.text ?? ''
     expectEqual(text, 'Short.', 'the next answer')
   }),
 ]
@@ -278,30 +278,30 @@ async function until(what: string, condition: () => boolean): Promise<void> {
   }
 }
 
-/** A check that runs `work` on an open stage, and cleans up after it. */
-function opened<Stage extends Openable>(
+/** A check that runs `work` on an open service, and cleans up after it. */
+function opened<Service extends Openable>(
   name: string,
-  work: (opened: Opened<Stage>) => Promise<void>,
-): StageCheck<Stage> {
+  work: (opened: Opened<Service>) => Promise<void>,
+): ServiceCheck<Service> {
   return {
     name,
     run: async (make) => {
       const setup = await make()
       const ended = new AbortController()
       const inputRateHz = commonRateHz([setup.factory], RATE_HZ)
-      const stage = setup.factory.make(
-        stageContext('conformance', () => performance.now(), ended.signal, {
+      const service = setup.factory.make(
+        serviceContext('conformance', () => performance.now(), ended.signal, {
           languages: ['en'],
           inputRateHz,
           legRateHz: RATE_HZ,
         }),
       )
       try {
-        await stage.open(ended.signal, true)
-        await work({ stage, setup, rateHz: inputRateHz })
+        await service.open(ended.signal, true)
+        await work({ service, setup, rateHz: inputRateHz })
       } finally {
         ended.abort()
-        stage.close()
+        service.close()
         await setup.close()
       }
     },

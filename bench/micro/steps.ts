@@ -12,15 +12,15 @@ import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { FRAME_MS } from '../../src/core/units.js'
 import type { SampleRateHz } from '../../src/core/units.js'
 
-/** One hot stage with the state of many calls, so that caches are as cold as in a full worker. */
-export interface Stage {
+/** One hot step with the state of many calls, so that caches are as cold as in a full worker. */
+export interface Step {
   readonly name: string
   /** Takes every call through one frame. */
   frame(): void
 }
 
-/** Calls that a stage goes round. */
-export const STAGE_CALLS = 256
+/** Calls that a step goes round. */
+export const STEP_CALLS = 256
 
 /** Speech-like noise, the same each time: 100 ms for each of a few callers. */
 function material(rateHz: SampleRateHz): Int16Array[] {
@@ -36,10 +36,10 @@ function material(rateHz: SampleRateHz): Int16Array[] {
   )
 }
 
-const calls = <T>(make: () => T): T[] => Array.from({ length: STAGE_CALLS }, make)
+const calls = <T>(make: () => T): T[] => Array.from({ length: STEP_CALLS }, make)
 
-/** All stages, each with its own state. */
-export async function makeStages(): Promise<readonly Stage[]> {
+/** All steps, each with its own state. */
+export async function makeSteps(): Promise<readonly Step[]> {
   const assets = await loadMediaAssets()
   const resamplers = new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel })
   const vads = voiceDetectors(assets)
@@ -63,7 +63,7 @@ export async function makeStages(): Promise<readonly Stage[]> {
   ]
 }
 
-function packetRing(): Stage {
+function packetRing(): Step {
   const rings = calls(() => new SharedCall(allocateSharedCall()).inbound)
   const packet = new Uint8Array(640).fill(7)
   return {
@@ -78,7 +78,7 @@ function packetRing(): Stage {
   }
 }
 
-function sampleRing(): Stage {
+function sampleRing(): Step {
   const rings = calls(() => new SharedCall(allocateSharedCall()).outbound)
   const samples = new Int16Array(320).fill(7)
   const out = new Int16Array(320)
@@ -94,7 +94,7 @@ function sampleRing(): Stage {
   }
 }
 
-function callerPath(vadBank: VadBank): Stage {
+function callerPath(vadBank: VadBank): Step {
   const paths = calls(() => new CallerPath({ sampleRateHz: 16000, track: 'inbound_track', vadBank }))
   const frames = material(16000).map((frame) => new Uint8Array(frame.buffer))
   let nowMs = 0
@@ -147,7 +147,7 @@ function echoed({ frames, gain }: { readonly frames: number; readonly gain: numb
 }
 
 /** While we talk: the reference and the verdict. @param known  an echo is there, and known after the warm-up */
-function loudspeakerEcho(known: boolean): Stage {
+function loudspeakerEcho(known: boolean): Step {
   const make = () => calls(() => new LoudspeakerEcho({ sampleRateHz: 16000 }))
   let echoes = make()
   const { sent, heard } = echoed(LOUDSPEAKER_ECHO)
@@ -169,7 +169,7 @@ function loudspeakerEcho(known: boolean): Stage {
 }
 
 /** A line into which the carrier mixes our own speech, while we talk: it is found and taken out. */
-function mixedLine(): Stage {
+function mixedLine(): Step {
   const matchers = calls(() => new EchoMatcher({ sampleRateHz: 16000 }))
   const { sent, heard } = echoed(MIXED_COPY)
   const frame = new Int16Array((16000 * FRAME_MS) / 1000)
@@ -188,7 +188,7 @@ function mixedLine(): Stage {
   }
 }
 
-function detector(bank: VadBank): Stage {
+function detector(bank: VadBank): Step {
   const detectors = calls(
     () => bank.openDetector?.(16000) ?? new ComposedDetector({ sampleRateHz: 16000, vad: bank.open(16000) }),
   )
@@ -202,7 +202,7 @@ function detector(bank: VadBank): Stage {
   }
 }
 
-function vad(bank: VadBank): Stage {
+function vad(bank: VadBank): Step {
   const vads = calls(() => bank.open(16000))
   const frames = material(16000)
   let turn = 0
@@ -214,7 +214,7 @@ function vad(bank: VadBank): Stage {
   }
 }
 
-function resampler(bank: ResamplerBank, from: SampleRateHz, to: SampleRateHz): Stage {
+function resampler(bank: ResamplerBank, from: SampleRateHz, to: SampleRateHz): Step {
   const streams = calls(() => bank.open(from, to))
   const frames = material(from)
   const out = new Int16Array((to * FRAME_MS) / 1000)
@@ -231,14 +231,14 @@ function resampler(bank: ResamplerBank, from: SampleRateHz, to: SampleRateHz): S
 const MESSAGE_FRAMES = 3
 const MESSAGE_BYTES = 24 * 60 * 2
 
-function encode(): Stage {
+function encode(): Step {
   const audio = Buffer.alloc(MESSAGE_BYTES, 7)
   let turn = 0
   return {
     name: 'backends/openai-realtime: caller audio into 60 ms messages',
     frame: () => {
       if (++turn % MESSAGE_FRAMES !== 0) return
-      for (let i = 0; i < STAGE_CALLS; i++)
+      for (let i = 0; i < STEP_CALLS; i++)
         lastSample += Buffer.from(APPEND_PREFIX + audio.toString('base64', 0, MESSAGE_BYTES) + APPEND_SUFFIX).length
     },
   }
@@ -251,7 +251,7 @@ function swallow(pcm: Int16Array): void {
   lastSample = (lastSample + (pcm[pcm.length - 1] as number)) | 0
 }
 
-function decode(): Stage {
+function decode(): Step {
   const audio = new Base64Audio('pcm16')
   const message = Buffer.from(
     `{"type":"response.output_audio.delta","event_id":"e","response_id":"r","item_id":"i","output_index":0,"content_index":0,"delta":"${Buffer.alloc(MESSAGE_BYTES, 7).toString('base64')}"}`,
@@ -261,13 +261,13 @@ function decode(): Stage {
     name: 'backends/openai-realtime: agent audio out of 60 ms messages',
     frame: () => {
       if (++turn % MESSAGE_FRAMES !== 0) return
-      for (let i = 0; i < STAGE_CALLS; i++)
+      for (let i = 0; i < STEP_CALLS; i++)
         audio.decode((JSON.parse(message.toString()) as { readonly delta: string }).delta, swallow)
     },
   }
 }
 
-function playout(): Stage {
+function playout(): Step {
   const lines = calls(() => ({
     playout: new Playout({ sampleRateHz: 16000 }),
     ring: new SharedCall(allocateSharedCall()).outbound,
@@ -289,7 +289,7 @@ function playout(): Stage {
   }
 }
 
-function histogram(): Stage {
+function histogram(): Step {
   const histograms = calls(() => new FrameHistogram())
   let ms = 0
   return {

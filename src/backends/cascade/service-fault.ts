@@ -1,8 +1,8 @@
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
-/** The error of a stage. An aborted request throws the reason of its signal instead. */
-export class StageFault extends Error {
+/** The error of a service. An aborted request throws the reason of its signal instead. */
+export class ServiceFault extends Error {
   readonly fault: VendorFault
   /** The conversation is longer than the model's context. */
   readonly contextFull: boolean
@@ -14,9 +14,9 @@ export class StageFault extends Error {
   }
 }
 
-/** The fault of an error that a stage threw. */
+/** The fault of an error that a service threw. */
 export function faultOf(error: unknown): VendorFault {
-  if (error instanceof StageFault) return error.fault
+  if (error instanceof ServiceFault) return error.fault
   const name = error instanceof Error ? error.name : typeof error
   return vendorFault('internal', `a fault of the gateway's own: ${name}`, false)
 }

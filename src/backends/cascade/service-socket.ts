@@ -4,8 +4,8 @@ import { httpFault, overrunFault, vendorFault, vendorText } from '../transport/v
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { RealtimeSocket } from '../transport/vendor-connection.js'
 import type { SocketFailure } from '../transport/vendor-connection.js'
-import { StageFault } from './stage-fault.js'
-import type { StageContext, StageFactory } from './stage.js'
+import { ServiceFault } from './service-fault.js'
+import type { ServiceContext, ServiceFactory } from './service.js'
 
 /** A connection that replaces another in mid-call. */
 const RECONNECT_MS = 2500
@@ -13,13 +13,13 @@ const RECONNECT_MS = 2500
 const CLOSE_ABNORMAL = 1006
 
 /** A message of the service that was parsed; none of its fields is to be trusted. One that is no JSON is `unparsed`. */
-export type StageMessage = Readonly<Record<string, unknown>>
+export type ServiceMessage = Readonly<Record<string, unknown>>
 
 /** JSON, or a text or bytes that are sent as they are. */
 export type SentMessage = Readonly<Record<string, unknown>> | string | Uint8Array
 
-/** Options of every stage over a WebSocket. */
-export interface SocketStageOptions {
+/** Options of every service over a WebSocket. */
+export interface SocketServiceOptions {
   /** The service's own when not given; http(s) and ws(s) alike, with or without a path. */
   readonly baseUrl?: string
   /** Never logged, and removed from messages of faults; null where there is none. */
@@ -43,17 +43,17 @@ export interface SocketWire {
   /** Address, as for `socketUrl`. */
   readonly url: string
   /** Reads a text of the service; as JSON when not given. */
-  readonly parse?: (text: string) => StageMessage
+  readonly parse?: (text: string) => ServiceMessage
   /** Hold the key, where it does not go in a message; none when not given. */
   readonly headers?: Readonly<Record<string, string>>
   /** The fault of a message that ends the connection; null for any other message. */
-  readonly faultOf: (message: StageMessage) => VendorFault | null
+  readonly faultOf: (message: ServiceMessage) => VendorFault | null
   /** The fault of a close by the service. `words` are safe to show. `session_expired` when not given, or null. */
   readonly closeFault?: (code: number, words: string) => VendorFault | null
 }
 
-interface StageSocketListener {
-  message(message: StageMessage): void
+interface ServiceSocketListener {
+  message(message: ServiceMessage): void
   /** A binary message, whose memory is valid only during the call. Without this they are dropped. */
   bytes?(data: Buffer): void
   /** The connection is over, after it was open; once. Not after `close`. */
@@ -61,16 +61,16 @@ interface StageSocketListener {
 }
 
 /** The connection of a recogniser or a voice: JSON, audio, and errors that end the session. */
-export class StageSocket {
-  readonly #service: SocketService<SocketStageOptions>
+export class ServiceSocket {
+  readonly #service: SocketService<SocketServiceOptions>
   readonly #wire: SocketWire
-  readonly #listener: StageSocketListener
+  readonly #listener: ServiceSocketListener
   readonly #socket: RealtimeSocket
   #state: 'connecting' | 'open' | 'over' = 'connecting'
   #settle: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | null = null
   readonly #opened: Promise<void>
 
-  constructor(service: SocketService<SocketStageOptions>, wire: SocketWire, listener: StageSocketListener) {
+  constructor(service: SocketService<SocketServiceOptions>, wire: SocketWire, listener: ServiceSocketListener) {
     this.#service = service
     this.#wire = wire
     this.#listener = listener
@@ -99,7 +99,7 @@ export class StageSocket {
 
   /**
    * @param probe  the call begins, and nobody waits yet. False: somebody does
-   * @throws StageFault, or the reason of the signal
+   * @throws ServiceFault, or the reason of the signal
    */
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
     const timeoutMs = this.#service.connectTimeoutMs ?? (probe ? BACKEND_CONNECT_MS : RECONNECT_MS)
@@ -140,13 +140,13 @@ export class StageSocket {
     if (state === 'over') return
     this.#state = 'over'
     this.#socket.close(1000)
-    if (state === 'connecting') this.#settle?.reject(new StageFault(fault))
+    if (state === 'connecting') this.#settle?.reject(new ServiceFault(fault))
     else this.#listener.lost(fault)
   }
 
   close(): void {
     const fault = vendorFault('network', `${this.#service.what}: closed before it was open`, false)
-    if (this.#state === 'connecting') this.#settle?.reject(new StageFault(fault))
+    if (this.#state === 'connecting') this.#settle?.reject(new ServiceFault(fault))
     this.#state = 'over'
     this.#socket.close(1000)
   }
@@ -169,9 +169,9 @@ export class StageSocket {
   #closeFault(code: number, reason: string, failure: SocketFailure | null): VendorFault {
     const { what, apiKey } = this.#service
     if (failure?.kind === 'refused')
-      return serviceFault(httpFault(`${what} refused the connection`, failure.refusal, [apiKey]))
+      return serviceRefusal(httpFault(`${what} refused the connection`, failure.refusal, [apiKey]))
     if (failure?.kind === 'broken') return vendorFault('network', `${what}: no connection (${failure.detail})`, false)
-    if (failure?.kind === 'overrun') return serviceFault(overrunFault(what))
+    if (failure?.kind === 'overrun') return serviceRefusal(overrunFault(what))
     if (failure !== null) return vendorFault('network', `${what}: the connection is dead`, false)
     if (code === CLOSE_ABNORMAL) return vendorFault('network', `${what}: the connection broke`, false)
     return (
@@ -181,40 +181,40 @@ export class StageSocket {
   }
 }
 
-function readJson(text: string): StageMessage {
+function readJson(text: string): ServiceMessage {
   try {
     const parsed: unknown = JSON.parse(text)
-    return typeof parsed === 'object' && parsed !== null ? (parsed as StageMessage) : {}
+    return typeof parsed === 'object' && parsed !== null ? (parsed as ServiceMessage) : {}
   } catch {
     return { unparsed: text }
   }
 }
 
 /** A refusal of one service: it ends the call's use of it only if another attempt cannot succeed. */
-export function serviceFault(fault: VendorFault): VendorFault {
+export function serviceRefusal(fault: VendorFault): VendorFault {
   return { ...fault, fatal: !fault.retryable }
 }
 
 /**
- * A service of the list whose stage is a WebSocket.
+ * A service of the list that is used over a WebSocket.
  * @param own  what it is where the options do not say otherwise
  * @param wireOf  what differs from one service to the next; made anew for each connection
  */
-export function overSocket<Options extends SocketStageOptions, Wire, Stage>(
-  stage: 'stt' | 'tts',
+export function overSocket<Options extends SocketServiceOptions, Wire, Service>(
+  part: 'stt' | 'tts',
   name: string,
   own: { readonly baseUrl: string; readonly model: string },
   options: Options,
-  Kind: new (service: SocketService<Options>, wire: () => Wire, context: StageContext) => Stage,
-  wireOf: (service: SocketService<Options>, context: StageContext) => Wire,
-): StageFactory<Stage> {
+  Kind: new (service: SocketService<Options>, wire: () => Wire, context: ServiceContext) => Service,
+  wireOf: (service: SocketService<Options>, context: ServiceContext) => Wire,
+): ServiceFactory<Service> {
   const { baseUrl, model } = { ...own, ...options }
   const priced = pricedModel(model, baseUrl)
   return {
     service: name,
     model: priced,
     make: (context) => {
-      const service = { ...options, baseUrl, model, priced, what: `${context.name}: ${stage} ${name}` }
+      const service = { ...options, baseUrl, model, priced, what: `${context.name}: ${part} ${name}` }
       return new Kind(service, () => wireOf(service, context), context)
     },
   }

@@ -11,10 +11,10 @@ import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-
 import { sherpaSpeechToText, voskSpeechToText } from '../../src/backends/cascade/own-server-speech-to-text.js'
 import { sonioxSpeechToText, sonioxTextToSpeech } from '../../src/backends/cascade/soniox.js'
 import { speech } from '../../src/backends/cascade/speech-requests.js'
-import type { StageFactory } from '../../src/backends/cascade/stage.js'
+import type { ServiceFactory } from '../../src/backends/cascade/service.js'
 import { whisper } from '../../src/backends/cascade/whisper-requests.js'
 import { LLM_CHECKS, STT_CHECKS, TTS_CHECKS } from '../../src/backends/conformance.js'
-import type { StageSetup } from '../../src/backends/conformance.js'
+import type { ServiceSetup } from '../../src/backends/conformance.js'
 import { AnthropicDouble } from '../../src/simulator/vendors/anthropic-double.js'
 import { AzureSpeechDouble } from '../../src/simulator/vendors/azure-speech-double.js'
 import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
@@ -29,17 +29,17 @@ import { ModelDouble } from '../../src/simulator/vendors/model-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
 
-const KEY = 'sk-stage-0123456789abcdef'
+const KEY = 'sk-service-0123456789abcdef'
 const service = (baseUrl: string): { baseUrl: string; apiKey: string } => ({ baseUrl, apiKey: KEY })
 
 type Running = CascadeDouble | GoogleVoiceDouble | ModelDouble<unknown> | SocketDouble<DoubleSession>
 
-/** A stage on one of the doubles; only those with a connection can lose it. */
+/** A service on one of the doubles; only those with a connection can lose it. */
 const on =
-  <Stage>(
+  <Service>(
     double: { start(options: { readonly key: string }): Promise<Running> },
-    make: (baseUrl: string) => StageFactory<Stage>,
-  ): (() => Promise<StageSetup<Stage>>) =>
+    make: (baseUrl: string) => ServiceFactory<Service>,
+  ): (() => Promise<ServiceSetup<Service>>) =>
   async () => {
     const running = await double.start({ key: KEY })
     return {

@@ -9,13 +9,13 @@ import type { HttpHosts } from './http-hosts.js'
 import type { TurnSound } from './turn-sound.js'
 
 /**
- * The contracts of a cascade's three stages: `SpeechToText`, `LanguageModel` and `TextToSpeech`. The cascade owns turns,
- * the conversation, replay and what counts as heard; a stage owns its wire: connection, framing, keepalive, the service's
- * error codes. A stage never connects anew by itself, and reports no fault by throwing except where it says so.
+ * The contracts of a cascade's three services: `SpeechToText`, `LanguageModel` and `TextToSpeech`. The cascade owns turns,
+ * the conversation, replay and what counts as heard; a service owns its wire: connection, framing, keepalive, the vendor's
+ * error codes. It never connects anew by itself, and reports no fault by throwing except where it says so.
  */
 
-/** Context of every stage of one call. */
-export interface StageContext {
+/** Context of every service of one call. */
+export interface ServiceContext {
   /** Begins the text of faults: `cascade`. */
   readonly name: string
   /** Languages that the caller may speak, the most likely first: `sw`, `en`. Empty: not known. */
@@ -38,26 +38,26 @@ export interface StageContext {
   readonly http: HttpHosts
 }
 
-/** One service for one stage. */
-export interface StageFactory<Stage> {
+/** One service for one part of the cascade. */
+export interface ServiceFactory<Service> {
   /** In messages and counters: `soniox`. */
   readonly service: string
   /** Its model, as it is priced. */
   readonly model: string
   /** Rates of the caller's samples that it takes. Absent: any. */
   readonly rates?: readonly SampleRateHz[]
-  make(context: StageContext): Stage
+  make(context: ServiceContext): Service
 }
 
-/** Methods of all stages. */
-export interface StageLife {
+/** Methods of all services. */
+export interface ServiceLife {
   /**
-   * Makes the stage ready; called once, first.
+   * Makes the service ready; called once, first.
    * @param probe  the call begins, and nobody waits yet: find out whether the key is good. False: be ready soon
-   * @throws StageFault, or the reason of an aborted signal
+   * @throws ServiceFault, or the reason of an aborted signal
    */
   open(signal: AbortSignal, probe: boolean): Promise<void>
-  /** The stage will be used in a moment: open what was closed in the meantime. */
+  /** The service will be used in a moment: open what was closed in the meantime. */
   warm?(): void
   /** Idempotent. No event follows. */
   close(): void
@@ -96,13 +96,13 @@ export interface SttListener {
   /** The text of a finalized turn; empty where there was none. */
   final(turn: number, heard: Heard): void
   /**
-   * @param turn  the turn that will have no final; null: the stage is lost, and all its open turns
+   * @param turn  the turn that will have no final; null: the recogniser is lost, and all its open turns
    */
   failed(turn: number | null, fault: VendorFault): void
 }
 
 /** Turns are numbered upwards and do not overlap, but one may begin before the final of the one before has come. */
-export interface SpeechToText extends StageLife {
+export interface SpeechToText extends ServiceLife {
   /** A text of nothing else is not the caller's. Absent: nothing. */
   readonly told?: Told
   listen(listener: SttListener): void
@@ -159,8 +159,8 @@ export interface ModelDelta {
   readonly cut?: 'length' | 'filter'
 }
 
-export interface LanguageModel extends StageLife {
-  /** An abort of `signal` ends the request. @throws StageFault */
+export interface LanguageModel extends ServiceLife {
+  /** An abort of `signal` ends the request. @throws ServiceFault */
   answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta>
 }
 
@@ -211,7 +211,7 @@ export interface SpeechManner {
   readonly pronunciations?: readonly Pronunciation[]
 }
 
-export interface TextToSpeech extends StageLife {
+export interface TextToSpeech extends ServiceLife {
   /**
    * `clauses`: each text is spoken by itself. `words`: texts of any length are one flow of speech. `sentences`: they are
    * one flow too, but each is to be a whole sentence or clause.
