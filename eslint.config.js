@@ -59,6 +59,37 @@ const comments = {
   }),
 }
 
+/** The text of a string expression, without what is put in; empty for any other. */
+const textOf = (node) => {
+  switch (node?.type) {
+    case 'Literal':
+      return String(node.value)
+    case 'TemplateLiteral':
+      return node.quasis.map(({ value }) => value.cooked).join('``')
+    case 'BinaryExpression':
+      return textOf(node.left) + textOf(node.right)
+    default:
+      return ''
+  }
+}
+
+/** Help of settings, and descriptions in schemas, from which documents are made, read as comments do. */
+const descriptions = {
+  create: (context) => {
+    const check = (node) => {
+      const text = textOf(node)
+      for (const [found, message] of UNCLEAR) if (found.test(text)) context.report({ node, message })
+      if (UNCLEAR_BEGINNING.test(text))
+        context.report({ node, message: 'A description begins with a noun or a verb: "Price of …", "Keeps …".' })
+    }
+    return {
+      'CallExpression[callee.property.name="describe"]': ({ arguments: [text] }) => check(text),
+      'Property[key.name="help"]': ({ value }) => check(value),
+      'CallExpression[callee.property.name="meta"] Property[key.name="description"]': ({ value }) => check(value),
+    }
+  },
+}
+
 /** An option of a public type that may be absent has its default in its comment. */
 const defaults = {
   create: (context) => ({
@@ -91,7 +122,7 @@ export default tseslint.config(
   },
   ...tseslint.configs.recommendedTypeChecked,
   {
-    plugins: { mkondo: { rules: { words, comments, defaults } } },
+    plugins: { mkondo: { rules: { words, comments, descriptions, defaults } } },
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
@@ -117,7 +148,7 @@ export default tseslint.config(
   },
   {
     files: ['src/**'],
-    rules: { 'mkondo/comments': 'error' },
+    rules: { 'mkondo/comments': 'error', 'mkondo/descriptions': 'error' },
   },
   {
     // A log line: a static message in lower case, its values in fields in snake_case.

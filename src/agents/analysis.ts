@@ -7,7 +7,7 @@ const VALUES_MAX = 40
 /** Results that the gateway knows of a call without asking a model. */
 const KNOWN = ['outcome', 'escalated', 'callback', 'tools'] as const
 
-const description = z.string().trim().min(1).max(500).optional().describe('What it is, for the model that fills it.')
+const description = z.string().trim().min(1).max(500).optional().describe('Meaning of the field, for the model that fills it.')
 const fieldSchema = z
   .union([
     z.strictObject({
@@ -43,7 +43,7 @@ export const analysisSchema = z.strictObject({
     )
     .refine((fields) => Object.keys(fields).length <= FIELDS_MAX, { error: `has more than ${FIELDS_MAX} fields` })
     .default({})
-    .describe('What is to be known of each call, by name.'),
+    .describe('Fields to fill for each call, by name.'),
   summary: z
     .union([z.enum(['caller', 'none']), z.string().regex(/^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/)], {
       error: 'must be caller, none, or a tag of a language such as sw',

@@ -17,7 +17,7 @@ const streamSilence = z
   .boolean()
   .exactOptional()
   .describe(
-    'Whether a service that detects turns gets the silence between them too. Default: BACKEND_STREAM_SILENCE. ' +
+    'Sends the silence between turns too to a service that detects turns. Default: BACKEND_STREAM_SILENCE. ' +
       'Always true with idleTimeoutMs.',
   )
 const temperature = z
@@ -41,7 +41,7 @@ const interruptResponse = z
   .boolean()
   .exactOptional()
   .describe(
-    'Whether the service ends its own answer when it hears the caller. false: the gateway decides that by the rules of ' +
+    'Has the service end its own answer when it hears the caller. false: the gateway decides that by the rules of ' +
       'bargeIn. Default: false; true where bargeIn.backchannel is null.',
   )
 
@@ -220,7 +220,7 @@ const gemini = z.strictObject({
   compressContext: z
     .boolean()
     .exactOptional()
-    .describe('Whether the service drops the oldest part of a long call. Default: true.'),
+    .describe('Lets the service drop the oldest part of a long call. Default: true.'),
   messageMs,
   streamSilence,
 })
@@ -347,7 +347,7 @@ function partOf<Shape extends z.ZodRawShape>(part: PartName, shape: Shape) {
   const options = z
     .strictObject({
       service: service.exactOptional().describe(`${names}. Default: ${USUAL_SERVICE[part]}.`),
-      options: z.record(z.string(), z.unknown()).exactOptional().describe('What a module gets.'),
+      options: z.record(z.string(), z.unknown()).exactOptional().describe('Options that a module gets.'),
       ...shape,
     })
     .superRefine((given, context) => {
@@ -391,14 +391,14 @@ const cascade = z.strictObject({
     ...common,
     prompt: z.string().max(1000).exactOptional().describe('Words that are likely.'),
     terms: vocabulary,
-    context: z.string().max(2000).exactOptional().describe('What the calls are about.'),
+    context: z.string().max(2000).exactOptional().describe('Subject of the calls.'),
     locales: z
       .array(z.string().regex(/^[a-z]{2,3}-[A-Z]{2}$/, { error: 'must be a language and a region, such as sw-TZ' }))
       .min(1)
       .max(10)
       .exactOptional()
       .describe("Regions of the callers' languages, such as sw-TZ. Default: sw-KE and en-KE."),
-    dialect: z.enum(['openai', 'vllm']).exactOptional().describe("Of a realtime server: OpenAI's, or vLLM's own."),
+    dialect: z.enum(['openai', 'vllm']).exactOptional().describe("Protocol of a realtime server: OpenAI's, or vLLM's own."),
   }),
   llm: partOf('llm', {
     ...common,
@@ -420,7 +420,7 @@ const cascade = z.strictObject({
       .describe(
         '0.25 to 4; Soniox: 0.7 to 1.3; Deepgram: 0.5 to 1.5; Azure: 0.5 to 2; Google: 0.25 to 2; Cartesia: 0.6 to 1.5; ElevenLabs: 0.7 to 1.2. What is beyond a range is cut to it.',
       ),
-    sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Of raw samples. Default: 24000.'),
+    sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Rate of raw samples. Default: 24000.'),
     dictionary: z
       .strictObject({
         id: vendorId.describe('Its id in your account.'),

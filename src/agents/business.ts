@@ -86,12 +86,12 @@ const dayBudgetSchema = z.strictObject({
     .positive()
     .max(1_000_000_000)
     .describe(
-      'Of all ended calls of one day in the zone of facts.hours, in CURRENCY. Beyond it callers leave messages.',
+      'Limit for all ended calls of one day in the zone of facts.hours, in CURRENCY. Beyond it callers leave messages.',
     ),
   cheaper: z
     .strictObject({
-      fromPercent: z.int().min(1).max(99).default(80).describe('Of perDay.'),
-      backend: z.string().min(1).describe('What new calls get from then on, in place of the backend of the agent.'),
+      fromPercent: z.int().min(1).max(99).default(80).describe('Share of perDay.'),
+      backend: z.string().min(1).describe('Backend of new calls from then on, in place of that of the agent.'),
     })
     .exactOptional(),
 })
@@ -109,7 +109,7 @@ export const businessSchema = z.strictObject({
     .optional()
     .describe('A bearer token of the ops port that sees and commands the calls of this number.'),
   budget: dayBudgetSchema.exactOptional(),
-  messages: numberReceiversSchema.optional().describe('Who is told of the calls of this number (docs/MESSAGES.md).'),
+  messages: numberReceiversSchema.optional().describe('Receivers of messages about the calls of this number (docs/MESSAGES.md).'),
 })
 
 type Entry = z.output<typeof businessSchema>

@@ -57,7 +57,7 @@ export const callerSchema = z
       .boolean()
       .default(false)
       .describe(
-        "Whether the facts and the outcome of a caller's last call are known in their next: last_NAME, said to verified callers only.",
+        "Keeps the facts and the outcome of a caller's last call for their next: last_NAME, said to verified callers only.",
       ),
   })
   .refine(({ tool, file }) => tool === undefined || file === undefined, {

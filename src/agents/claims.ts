@@ -33,7 +33,7 @@ export const claimsSchema = z
     correct: z
       .boolean()
       .default(false)
-      .describe('Whether the model is told to correct itself aloud after an unsupported claim.'),
+      .describe('Has the model correct itself aloud after an unsupported claim.'),
     words: z
       .record(listName, z.string().trim().min(1).max(1000))
       .refine((lists) => Object.keys(lists).length <= CLAIM_LISTS_MAX, {

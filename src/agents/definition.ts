@@ -112,7 +112,7 @@ const verificationSchema = z
       .array(questionSchema)
       .min(1)
       .max(VERIFICATION_QUESTIONS_MAX)
-      .describe('What the model asks; a caller who knows enough of the answers is verified.'),
+      .describe('Questions that the model asks; a caller who knows enough of the answers is verified.'),
     required: z
       .int()
       .min(1)
@@ -389,7 +389,7 @@ const turnSchema = z.strictObject({
     .nullable()
     .prefault({})
     .describe(
-      'What the words so far change of an adaptive wait, with backends that deliver them while the caller speaks. null: nothing.',
+      'Changes of an adaptive wait by the words so far, with backends that deliver them while the caller speaks. null: none.',
     ),
   waitWords: z
     .boolean()
@@ -541,11 +541,11 @@ const bargeInSchema = z
       .max(5000)
       .default(CALL.bargeIn.resumeAfterMs)
       .describe('False interruption: without a commit in this time the speech resumes where it paused.'),
-    onDtmf: z.boolean().default(CALL.bargeIn.onDtmf).describe('Whether a DTMF digit interrupts too.'),
+    onDtmf: z.boolean().default(CALL.bargeIn.onDtmf).describe('Lets a DTMF digit interrupt too.'),
     protectGreeting: z
       .boolean()
       .default(CALL.bargeIn.protectGreeting)
-      .describe('Whether the greeting cannot be interrupted.'),
+      .describe('Keeps the greeting from being interrupted.'),
   })
   .refine((bargeIn) => bargeIn.commitMs >= bargeIn.onsetMs, {
     path: ['commitMs'],
@@ -598,7 +598,7 @@ const failoverSchema = z.strictObject({
   standby: z
     .boolean()
     .default(false)
-    .describe('Whether the second backend of the list is kept connected from the start of each call, without audio.'),
+    .describe('Keeps the second backend of the list connected from the start of each call, without audio.'),
   stallMs: z
     .int()
     .min(1000)
@@ -774,7 +774,7 @@ const escalationSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      'Opening hours. Outside them no number rings and the caller is told. Default: those of the business, else always.',
+      'Opening hours. Outside them no number rings and the caller hears so. Default: those of the business, else always.',
     ),
   callerId: e164.optional().describe('Number that the human sees. Default: the carrier decides.'),
   strategies: z
@@ -832,7 +832,7 @@ const escalationSchema = z.strictObject({
   afterFailure: z
     .enum(['continue', 'goodbye'])
     .default(ESCALATION.afterFailure)
-    .describe('Whether the agent then continues with the caller or says goodbye.'),
+    .describe('The agent then continues with the caller or says goodbye.'),
 })
 
 const callBackPauses = z.array(z.int().min(1).max(10_080)).min(1).max(5)
@@ -856,7 +856,7 @@ const callbacksSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe(
-      'Whether the first human of escalation.numbers who is there is rung first, and put through to the caller; the agent calls where they do not take it.',
+      'Rings the first human of escalation.numbers who is there first, and puts them through to the caller; the agent calls where they do not take it.',
     ),
   humanGreeting: spoken
     .default({
@@ -883,7 +883,7 @@ const recordingSchema = z.strictObject({
   enabled: z
     .boolean()
     .default(false)
-    .describe('Whether calls are recorded: caller left, agent right, a WAV under DATA_DIR/recordings.'),
+    .describe('Records calls: caller left, agent right, a WAV under DATA_DIR/recordings.'),
   consent: spoken
     .nullable()
     .default({ en: 'This call is recorded.', sw: 'Simu hii inarekodiwa.' })
@@ -945,7 +945,7 @@ export const amdSchema = z.strictObject({
   onSilence: z
     .enum(['speak', 'hang-up'])
     .default('speak')
-    .describe('Whether the agent then speaks anyway or hangs up.'),
+    .describe('The agent then speaks anyway or hangs up.'),
   message: spoken
     .nullable()
     .default(null)
@@ -972,7 +972,7 @@ const outboundSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe(
-      'Whether the agent may press keys in those calls, for extensions and recorded menus: its model gets the tool send_digits.',
+      'Lets the agent press keys in those calls, for extensions and recorded menus: its model gets the tool send_digits.',
     ),
   ringTimeoutS: z.int().min(5).max(50).default(30).describe('How long a called number may ring.'),
   openOn: z
@@ -999,7 +999,7 @@ const sampleSchema = z
 
 const afterCallSchema = z.strictObject({
   say: spoken.optional().describe("Spoken by the carrier's own voice after the stream. Default: nothing."),
-  hangup: z.boolean().default(true).describe('Whether the carrier is then told to end the call.'),
+  hangup: z.boolean().default(true).describe('Has the carrier end the call then.'),
 })
 
 /** `recovery: callback` is short for `recovery: { callback: true }`. */
@@ -1012,7 +1012,7 @@ const recoverySchema = z.preprocess(
     callback: z
       .boolean()
       .default(false)
-      .describe('Whether a caller whose call was cut off and cannot continue is called back, once.'),
+      .describe('Calls a caller back, once, whose call was cut off and cannot continue.'),
     callbackGreeting: spoken
       .default({
         en: 'Hello, you called us a moment ago, and we were cut off. Shall we go on where we stopped? Say yes, or press 1.',
@@ -1038,7 +1038,7 @@ const pronunciationsSchema = z
         .describe('Whole words as they are written, in any case.'),
       say: saying
         .or(z.record(languageCode, saying))
-        .describe('What voices get in their place; of one a language only in these languages.'),
+        .describe('The text that voices get in their place; of one a language only in these languages.'),
     }),
   )
   .max(PRONUNCIATIONS_MAX)
@@ -1101,7 +1101,7 @@ export const agentSchema = z
     speechRate: z
       .boolean()
       .default(true)
-      .describe('Whether callers can have the agent speak slower or faster: its model gets the tool set_speech_rate.'),
+      .describe('Lets callers have the agent speak slower or faster: its model gets the tool set_speech_rate.'),
     backend: backendSchema
       .default('auto')
       .describe(
@@ -1116,7 +1116,7 @@ export const agentSchema = z
     budget: budgetSchema
       .nullable()
       .default(null)
-      .describe('What one call may use before the agent says goodbye. Default: no limit and no estimate.'),
+      .describe('Limits of one call before the agent says goodbye. Default: no limit and no estimate.'),
     canary: z
       .strictObject({
         percent: z
@@ -1137,8 +1137,8 @@ export const agentSchema = z
       .default(null)
       .describe('Concurrent calls of this agent, on all nodes; further callers hear the fallback. Default: all slots.'),
     instructions: z.string().trim().min(1).max(32_000).describe('The prompt of the model.'),
-    context: contextSchema.prefault({}).describe('What models are told of the call, after the instructions.'),
-    greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
+    context: contextSchema.prefault({}).describe('Facts of the call that models get after the instructions.'),
+    greeting: spoken.nullable().default(null).describe('The first words of the agent. Default: the model decides.'),
     say: saySchema.prefault({}),
     stream: streamSchema.prefault({}),
     turn: turnSchema.prefault({}),
@@ -1151,7 +1151,7 @@ export const agentSchema = z
       ),
     putOnHold: putOnHoldSchema
       .prefault({})
-      .describe('What the agent does when the caller puts it on hold. null: it asks repeatedly.'),
+      .describe('Behaviour while the caller has put the agent on hold. null: it asks repeatedly.'),
     limits: limitsSchema.prefault({}),
     bargeIn: bargeInSchema.prefault({}),
     fillers: fillersSchema.prefault({}),
@@ -1168,7 +1168,7 @@ export const agentSchema = z
       .nullable()
       .default(null)
       .describe(
-        'What callers hear in place of silence while a tool runs, while an outcome is awaited, and while a human is rung: music, or a thinking sound. Default: silence.',
+        'Sound in place of silence while a tool runs, while an outcome is awaited, and while a human is rung: music, or a thinking sound. Default: silence.',
       ),
     recordedPhrases: recordedPhrasesSchema
       .default({})
@@ -1180,7 +1180,7 @@ export const agentSchema = z
       .describe('How a call continues after it was cut off; callback is short for { callback: true }.'),
     tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]).describe('Tools that call an API over HTTP.'),
     mcp: mcpSchema.default([]).describe('Servers whose tools the agent may use (docs/MCP.md).'),
-    digits: digitsSchema.default([]).describe('What callers enter on the keypad: collect_digits (docs/KEYPAD.md).'),
+    digits: digitsSchema.default([]).describe('Entries that callers make on the keypad: collect_digits (docs/KEYPAD.md).'),
     modules: z
       .array(
         z
@@ -1204,7 +1204,7 @@ export const agentSchema = z
     caller: callerSchema
       .nullable()
       .default(null)
-      .describe('What is known of a caller before the greeting: {{caller.NAME}} (docs/CALLERS.md). Default: nothing.'),
+      .describe('Facts of a caller that are known before the greeting: {{caller.NAME}} (docs/CALLERS.md). Default: none.'),
     verification: verificationSchema
       .nullable()
       .default(null)
@@ -1217,9 +1217,9 @@ export const agentSchema = z
       .nullable()
       .default(null)
       .describe(
-        'What the agent says, checked against its tool calls and what it was given. Default: nothing is checked.',
+        'Checks what the agent says against its tool calls and what it was given. Default: nothing is checked.',
       ),
-    facts: factsSchema.default({}).describe('What can be known in a call, for stages (docs/STAGES.md).'),
+    facts: factsSchema.default({}).describe('Facts that can become known in a call, for stages (docs/STAGES.md).'),
     stages: stagesSchema
       .nullable()
       .default(null)
@@ -1240,7 +1240,7 @@ export const agentSchema = z
     analysis: analysisSchema
       .nullable()
       .default(null)
-      .describe('What is to be known of each call after it (docs/ANALYSIS.md). Default: nothing.'),
+      .describe('Fields that are filled for each call after it (docs/ANALYSIS.md). Default: none.'),
     escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
     callbacks: callbacksSchema
       .nullable()

@@ -29,7 +29,7 @@ export const digitsSchema = z
           })
           .describe('By which the model asks for it.'),
         description: z.string().min(1).max(1000).describe('When the model asks for it.'),
-        say: spoken.describe('What the caller is asked. The gateway says it, so that the model need not.'),
+        say: spoken.describe('The question to the caller. The gateway says it, so that the model need not.'),
         again: spoken
           .default({ en: 'I did not get all the digits.', sw: 'Sijapata tarakimu zote.' })
           .describe('Said before `say` when the digits were too few, or none came.'),
@@ -49,7 +49,7 @@ export const digitsSchema = z
           .union([z.literal(true).transform(() => CONFIRM), z.literal(false).transform(() => null), spoken])
           .default(null)
           .describe('Reads the digits back. true: in a sentence of the gateway; a text of yours has {{digits}} in it.'),
-        speech: z.boolean().optional().describe('Whether the digits may be said too. Default: unless it is sensitive.'),
+        speech: z.boolean().optional().describe('Lets the caller say the digits too. Default: unless it is sensitive.'),
         maskAllBut: z
           .int()
           .min(0)

@@ -26,7 +26,7 @@ const serverTool = z.strictObject({
   idempotent: z
     .boolean()
     .default(false)
-    .describe('Whether it may run again for one call of the model. What the server says of itself is not believed.'),
+    .describe('Lets it run again for one call of the model. What the server says of itself is not believed.'),
   timeoutMs: z.int().min(100).max(15_000).default(TOOL_TIMEOUT_MS).describe('Deadline of one call.'),
   blocking: blockingSchema,
   scheduling: schedulingSchema,
@@ -44,21 +44,21 @@ export const mcpSchema = z
         url: template
           .refine((text) => ORIGIN.test(text), { error: 'must begin with http://HOST, https://HOST or {{env.NAME}}' })
           .exactOptional()
-          .describe('Of a server with streamable HTTP.'),
+          .describe('Address of a server with streamable HTTP.'),
         headers: z
           .record(z.string().regex(/^[A-Za-z0-9-]{1,60}$/), template)
           .default({})
-          .describe('Of every request.'),
+          .describe('Headers of every request.'),
         allowPrivate: z
           .boolean()
           .default(false)
-          .describe('Whether a host name of url may resolve to a private or loopback address.'),
+          .describe('Lets a host name of url resolve to a private or loopback address.'),
         command: z
           .array(z.string().min(1).max(1000))
           .min(1)
           .max(50)
           .exactOptional()
-          .describe('Of a local server (stdio): program and arguments, without a shell.'),
+          .describe('Command of a local server (stdio): program and arguments, without a shell.'),
         env: z
           .record(z.string().regex(/^[A-Za-z_]\w{0,99}$/), template)
           .default({})

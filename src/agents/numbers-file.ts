@@ -21,7 +21,7 @@ const NUMBERS_MAX = 5000
 
 const numbersSchema = z.strictObject({
   version: z.literal(1, { error: 'must be 1, the only version of numbers files that this gateway reads' }),
-  numbers: z.record(e164, businessSchema).describe('What answers each of our numbers, in E.164 form.'),
+  numbers: z.record(e164, businessSchema).describe('The business that answers each of our numbers, in E.164 form.'),
 })
 
 /** The published JSON Schema (`schema/numbers.schema.json`). */

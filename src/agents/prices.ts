@@ -7,17 +7,17 @@ const amount = z.number().min(0).max(1_000_000).exactOptional()
  * are for a million tokens or characters, or for a minute, in the currency of the list.
  */
 const modelPrice = z.strictObject({
-  inputPerMillionTokens: amount.describe('Of text, and of each kind of token without a price of its own.'),
-  inputAudioPerMillionTokens: amount.describe('Of audio.'),
-  cachedPerMillionTokens: amount.describe('Of text from the cache.'),
-  cachedAudioPerMillionTokens: amount.describe('Of audio from the cache.'),
-  cacheWritePerMillionTokens: amount.describe('Of text that is written to the cache, where that costs more.'),
-  outputPerMillionTokens: amount.describe('Of text, and of audio without a price of its own.'),
-  outputAudioPerMillionTokens: amount.describe('Of audio.'),
-  perMinute: amount.describe('Of a connected session, or of audio transcribed.'),
-  audioInPerMinute: amount.describe('Of caller audio sent.'),
-  audioOutPerMinute: amount.describe('Of agent audio received.'),
-  perMillionCharacters: amount.describe('Of text that is synthesised.'),
+  inputPerMillionTokens: amount.describe('Price of text, and of each kind of token without a price of its own.'),
+  inputAudioPerMillionTokens: amount.describe('Price of audio.'),
+  cachedPerMillionTokens: amount.describe('Price of text from the cache.'),
+  cachedAudioPerMillionTokens: amount.describe('Price of audio from the cache.'),
+  cacheWritePerMillionTokens: amount.describe('Price of text that is written to the cache, where that costs more.'),
+  outputPerMillionTokens: amount.describe('Price of text, and of audio without a price of its own.'),
+  outputAudioPerMillionTokens: amount.describe('Price of audio.'),
+  perMinute: amount.describe('Price of a connected session, or of audio transcribed.'),
+  audioInPerMinute: amount.describe('Price of caller audio sent.'),
+  audioOutPerMinute: amount.describe('Price of agent audio received.'),
+  perMillionCharacters: amount.describe('Price of text that is synthesised.'),
 })
 
 export type ModelPrice = Readonly<z.infer<typeof modelPrice>>
@@ -36,9 +36,9 @@ export type Prices = z.infer<typeof pricesSchema>
 /** Prices of the carrier, and their currency. */
 const carrierRates = z.strictObject({
   currency,
-  inboundPerMinute: z.number().min(0).max(1_000_000).describe('Of a call that came in.'),
-  outboundPerMinute: z.number().min(0).max(1_000_000).describe('Of an answered call that the gateway placed.'),
-  streamPerMinute: z.number().min(0).max(1_000_000).describe('Of an open stream, besides its call.'),
+  inboundPerMinute: z.number().min(0).max(1_000_000).describe('Price of a call that came in.'),
+  outboundPerMinute: z.number().min(0).max(1_000_000).describe('Price of an answered call that the gateway placed.'),
+  streamPerMinute: z.number().min(0).max(1_000_000).describe('Price of an open stream, besides its call.'),
   blockS: z.int().min(1).max(3600).describe('Each begun block of this many seconds is charged whole.'),
   readOn: z.iso.date().describe('The day on which these rates were read.'),
 })

@@ -115,7 +115,7 @@ export const httpSchema = z
       .boolean()
       .default(false)
       .describe(
-        'Whether a host name of url may resolve to a private or loopback address. An address written out in url needs ' +
+        'Lets a host name of url resolve to a private or loopback address. An address written out in url needs ' +
           'no permission.',
       ),
   })
@@ -138,13 +138,13 @@ const resultSchema = z.strictObject({
     )
     .optional()
     .describe(
-      'What the model gets: new name to path in the response (order.status). Paths that the response lacks are left ' +
+      'Result for the model: new name to path in the response (order.status). Paths that the response lacks are left ' +
         'out. Without it the model gets the whole response.',
     ),
   notFound: z
     .unknown()
     .optional()
-    .describe('What the model gets when the API answers 404. Without it a 404 is an error.'),
+    .describe('The answer that the model gets when the API answers 404. Without it a 404 is an error.'),
 })
 
 /** Name of a tool, in the form that OpenAI and Gemini both accept. */
@@ -173,7 +173,7 @@ export const blockingSchema = z
   .boolean()
   .exactOptional()
   .describe(
-    'Whether the model waits for the answer before it goes on (Gemini). Default: true; on Gemini 3.8 and later false for ' +
+    'Has the model wait for the answer before it goes on (Gemini). Default: true; on Gemini 3.8 and later false for ' +
       'a tool that is not idempotent, because there any sound of the caller cancels a call that the model waits for.',
   )
 export const schedulingSchema = z
@@ -240,7 +240,7 @@ export const toolSchema = z
       .boolean()
       .optional()
       .describe(
-        'Whether it may be sent twice for one tool call: after a network failure or 429, 502, 503, 504, and after the ' +
+        'Lets it be sent twice for one tool call: after a network failure or 429, 502, 503, 504, and after the ' +
           'gateway lost the call in the middle of it. Default: true for GET, else false.',
       ),
     blocking: blockingSchema,

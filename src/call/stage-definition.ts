@@ -40,7 +40,7 @@ export const factsSchema = z
           .describe('The tools whose results give it: TOOL.FIELD, or TOOL alone: true once the tool has succeeded.'),
         ask: sentence
           .exactOptional()
-          .describe('What it is, for the model, which passes it on with go_to_stage when the caller has said it.'),
+          .describe('Meaning of the fact, for the model, which passes it on with go_to_stage when the caller has said it.'),
       })
       .refine(({ from, ask }) => from !== undefined || ask !== undefined, { error: 'needs from or ask' }),
   )
@@ -85,7 +85,7 @@ const nextSchema = z
           .array(factName)
           .max(FACTS_MAX)
           .exactOptional()
-          .describe('What must be known for that, in place of the needs of the stage.'),
+          .describe('Facts that must be known for that, in place of the needs of the stage.'),
         on: onSchema
           .exactOptional()
           .describe('When the gateway goes there by itself: as soon as one of these is true.'),
@@ -104,7 +104,7 @@ const stageSchema = z.strictObject({
     .trim()
     .min(1)
     .max(16_000)
-    .describe('What the model does in this stage; it comes after the instructions of the agent.'),
+    .describe('Instructions of the model in this stage; they come after the instructions of the agent.'),
   tools: z
     .array(toolName)
     .max(60)
@@ -122,8 +122,8 @@ const stageSchema = z.strictObject({
       cascade: z
         .union([voiceName, z.record(languageCode, voiceName)])
         .exactOptional()
-        .describe('Of a cascade.'),
-      embedded: z.enum(['slt', 'rms', 'awb', 'kal']).exactOptional().describe('Of the embedded backend.'),
+        .describe('Voice of a cascade.'),
+      embedded: z.enum(['slt', 'rms', 'awb', 'kal']).exactOptional().describe('Voice of the embedded backend.'),
     })
     .exactOptional()
     .describe(
@@ -133,7 +133,7 @@ const stageSchema = z.strictObject({
     .array(factName)
     .max(FACTS_MAX)
     .default([])
-    .describe('What must be known before the model may leave the stage.'),
+    .describe('Facts that must be known before the model may leave the stage.'),
   next: z
     .record(stageName, nextSchema)
     .refine((next) => Object.keys(next).length <= NEXT_MAX, { error: `has more than ${NEXT_MAX} ways` })

@@ -289,7 +289,7 @@ export const SETTINGS = named({
   insecure: define({
     kind: yesNo,
     fallback: false,
-    help: 'Whether the gateway starts even if strangers could place calls or use the ops port.',
+    help: 'Lets the gateway start even if strangers could place calls or use the ops port.',
   }),
   publicUrl: optional({
     kind: origin('https:', 'http:'),
@@ -364,7 +364,7 @@ export const SETTINGS = named({
   agentsWatch: define({
     kind: yesNo,
     fallback: true,
-    help: 'Whether edits of the agents folder apply to new calls without a restart.',
+    help: 'Applies edits of the agents folder to new calls without a restart.',
   }),
   numbersFile: optional({
     kind: text('a file or a folder'),
@@ -378,7 +378,7 @@ export const SETTINGS = named({
     kind: sayings,
     fallback: NO_AGENT_SAY,
     defaultText: NO_AGENT_SAY.map(({ language, text: words }) => `${language}: ${words}`).join(' '),
-    help: 'What the carrier says to a caller whose number leads to no agent of this gateway, in each language in turn. Then the call ends.',
+    help: 'Words of the carrier to a caller whose number leads to no agent of this gateway, in each language in turn. Then the call ends.',
   }),
   dataDir: define({
     kind: text('a folder'),
@@ -388,7 +388,7 @@ export const SETTINGS = named({
   keepCalls: define({
     kind: yesNo,
     fallback: true,
-    help: 'Whether records, handoffs and recordings of calls are kept under DATA_DIR, and the encrypted states of live calls, with which a gateway without other nodes goes on after it has died.',
+    help: 'Keeps records, handoffs and recordings of calls under DATA_DIR, and the encrypted states of live calls, with which a gateway without other nodes goes on after it has died.',
   }),
   recordsFsync: define<FsyncPolicy>({
     kind: oneOf('each', 'second', 'never'),
@@ -403,7 +403,7 @@ export const SETTINGS = named({
   recordsNumbers: define<'masked' | 'full'>({
     kind: oneOf('masked', 'full'),
     fallback: 'masked',
-    help: 'Whether phone numbers in records are masked or written in full.',
+    help: 'Masks phone numbers in records, or writes them in full.',
   }),
   recordsFileMb: define({
     kind: integer(1, 4096),
@@ -447,7 +447,7 @@ export const SETTINGS = named({
   storagePrefix: define({
     kind: text('1 to 200 of A-Z a-z 0-9 . _ - /, with a / at the end', /^[A-Za-z0-9._-][A-Za-z0-9._/-]{0,198}\/$/),
     fallback: 'mkondo/',
-    help: 'What the names of objects begin with.',
+    help: 'Beginning of the names of objects.',
   }),
   storageAccessKeyId: optional({
     kind: secret(text('an access key ID without spaces', /^\S{3,128}$/)),
@@ -485,12 +485,12 @@ export const SETTINGS = named({
   }),
   messagesFile: optional({
     kind: text('the path of a file'),
-    help: 'The file with the receivers of messages: who is told when a call has ended, a human is wanted, or a call back is promised (docs/MESSAGES.md).',
+    help: 'The file with the receivers of messages: who gets one when a call has ended, a human is wanted, or a call back is promised (docs/MESSAGES.md).',
   }),
   journalCalls: define({
     kind: journalKind,
     fallback: 'off',
-    help: "Whether a journal of each call is kept under DATA_DIR for `mkondo replay`; `audio` also keeps the caller's audio.",
+    help: "Keeps a journal of each call under DATA_DIR for `mkondo replay`; `audio` also keeps the caller's audio.",
   }),
   apiKey: optional({
     env: 'SAUTIKIT_API_KEY',
@@ -521,7 +521,7 @@ export const SETTINGS = named({
   carrierRecordings: define({
     kind: yesNo,
     fallback: true,
-    help: "Whether the carrier's own recording of a call, if there is one, is kept under DATA_DIR.",
+    help: "Keeps the carrier's own recording of a call, if there is one, under DATA_DIR.",
   }),
   outboundPerMinute: define({
     kind: integer(1, 6000),
@@ -580,7 +580,7 @@ export const SETTINGS = named({
     env: 'SAUTIKIT_AFTER_STREAM',
     kind: oneOf('learn', 'continues', 'holds'),
     fallback: 'learn',
-    help: 'What the carrier does with a call when its stream closes: it continues the call, or holds it in silence. With `learn` the gateway finds out from the calls. It decides whether a stream is closed on purpose, as for an escalation; a carrier that asks how a call continues is always answered.',
+    help: 'After-stream behaviour of the carrier, when the stream of a call closes: it continues the call, or holds it in silence. With `learn` the gateway finds out from the calls. It decides whether a stream is closed on purpose, as for an escalation; a carrier that asks how a call continues is always answered.',
   }),
   webhookSecrets: define<readonly string[]>({
     env: 'SAUTIKIT_WEBHOOK_SECRETS',
@@ -599,13 +599,13 @@ export const SETTINGS = named({
     env: 'SAUTIKIT_BARE_SIGNATURES',
     kind: yesNo,
     fallback: false,
-    help: 'Whether signatures without a timestamp (bare hex) are accepted too. Such a webhook can be replayed at any time.',
+    help: 'Accepts signatures without a timestamp (bare hex) too. Such a webhook can be replayed at any time.',
   }),
   tokenOnly: define<'learn' | 'refuse' | 'accept'>({
     env: 'SAUTIKIT_TOKEN_ONLY',
     kind: oneOf('learn', 'refuse', 'accept'),
     fallback: 'learn',
-    help: 'Whether, with SAUTIKIT_WEBHOOK_SECRETS, a post to /after-stream, /stream-status or /human is accepted for the token in its URL alone, without a valid signature. With `learn` it is, on each route, until the first post with a valid signature has come there. A post that says that a call is over always needs one.',
+    help: 'Accepts, with SAUTIKIT_WEBHOOK_SECRETS, a post to /after-stream, /stream-status or /human for the token in its URL alone, without a valid signature. With `learn` it does, on each route, until the first post with a valid signature has come there. A post that says that a call is over always needs one.',
   }),
   continueSecrets: define<readonly string[]>({
     kind: secret(
@@ -877,7 +877,7 @@ export const SETTINGS = named({
   backendStreamSilence: define({
     kind: yesNo,
     fallback: false,
-    help: 'Whether a model that detects the end of speech itself also receives the silence between turns (docs/BACKENDS.md, "Silence between turns").',
+    help: 'Sends the silence between turns also to a model that detects the end of speech itself (docs/BACKENDS.md, "Silence between turns").',
   }),
   backendReconnectsPerSecond: define({
     kind: integer(1, 1000),

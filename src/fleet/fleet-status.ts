@@ -40,9 +40,9 @@ export const fleetStatusSchema = z.object({
   store: z.object({
     home: z.enum(['memory', 'supervisor', 'redis']).describe('Where the nodes share what they must know.'),
     up: z.boolean(),
-    url: z.string().nullable().describe('Of Redis, without user and password; null for the others.'),
+    url: z.string().nullable().describe('Address of Redis, without user and password; null for the others.'),
   }),
-  alerts: z.array(z.string()).describe('What the node that was asked warns of now.'),
+  alerts: z.array(z.string()).describe('Warnings of the node that was asked.'),
 })
 
 export type FleetStatus = z.output<typeof fleetStatusSchema>

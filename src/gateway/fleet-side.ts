@@ -108,7 +108,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   )
   const lost = metrics.defineCounter(
     'store_lost',
-    'What Redis had, and had no more when it came back; do-not-call and analyses: put back by a node',
+    'Things that Redis had, and had no more when it came back; do-not-call and analyses: put back by a node',
     ['what'],
   )
   for (const what of Object.keys(LOST_LINES)) lost({ what })

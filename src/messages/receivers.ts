@@ -65,7 +65,7 @@ const receiverSchema = z
       .array(z.enum(CALL_OUTCOMES))
       .min(1)
       .optional()
-      .describe('Only calls that ended so; what is told before the end always is. Default: all.'),
+      .describe('Only calls that ended so; messages before the end are always sent. Default: all.'),
     needs: z
       .array(neededValue)
       .min(1)

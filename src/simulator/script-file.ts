@@ -30,7 +30,7 @@ const acts = {
     .min(1000)
     .max(600_000)
     .optional()
-    .describe('Puts the agent on hold: for so many milliseconds an announcer is heard who never pauses.'),
+    .describe('Puts the agent on hold: for this number of milliseconds an announcer is heard who never pauses.'),
   answer: z.strictObject({ yes: phrase.default('Yes.'), no: phrase.default('No.') }).optional(),
   wait: z.int().min(0).max(600_000).optional(),
   repeat: z.literal(true).optional(),

@@ -128,7 +128,7 @@ export class Metrics {
   )
   readonly claims = this.defineCounter(
     'claims',
-    'What agents claimed to have done, by what became of the tool, and what they said that nothing gave them',
+    'Things that agents claimed to have done, by what became of the tool, and what they said that nothing gave them',
     ['agent', 'backend', 'tool', 'verdict'],
   )
   readonly stageEnds = this.defineCounter(

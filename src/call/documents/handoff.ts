@@ -30,7 +30,7 @@ export const handoffSchema = z.object({
   facts: z
     .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
     .exactOptional()
-    .describe('What is known in the call, by name; absent for an agent without stages.'),
+    .describe('Facts that are known in the call, by name; absent for an agent without stages.'),
   transcript: z.array(transcriptEntry(measuredMs)),
   at: z.iso.datetime().describe('Calendar time.'),
   from: z.string().describe('Whom to call back, E.164; empty when withheld.'),

@@ -52,10 +52,10 @@ export const journalHeaderSchema = z
     journal: z.literal(JOURNAL_VERSION),
     build: z.string().describe('Version of the gateway that wrote it.'),
     options: sessionOptionsSchema.describe('The settings of the session.'),
-    resume: resumeSchema.nullable().describe('What it went on from, in a call that changed its worker or its node.'),
+    resume: resumeSchema.nullable().describe('State that it went on from, in a call that changed its worker or its node.'),
     media: mediaSchema
       .nullable()
-      .describe("What the caller's path was made for; null where the caller's audio is not kept."),
+      .describe("Stream that the caller's path was made for; null where the caller's audio is not kept."),
   })
   .meta({ id: 'header', description: 'The first line.' })
 
@@ -64,7 +64,7 @@ export type JournalHeaderLine = DocumentOf<typeof journalHeaderSchema>
 const playoutAnswersSchema = z.record(z.string(), z.union([z.boolean(), z.number(), z.string(), z.null()])).meta({
   id: 'playout-answers',
   description:
-    'What the playout answered from here on, where it changed: audible, pendingMs, currentItem, lastSentAtMs, "playedMs ITEM".',
+    'Answers of the playout from here on, where it changed: audible, pendingMs, currentItem, lastSentAtMs, "playedMs ITEM".',
 })
 
 /** Answers of the playout by question. */
@@ -106,7 +106,7 @@ const output = z.union([
 const out = z
   .array(output)
   .exactOptional()
-  .describe("What the session wanted done (CallOutput), and what became part of the call's record.")
+  .describe("Outputs of the session (CallOutput), and what became part of the call's record.")
 
 /** One input of the caller's audio path; audio as base64 of 16-bit little-endian samples. */
 const mediaEventSchema = z
@@ -159,7 +159,7 @@ const journalLineSchemas = {
     .meta({ id: 'identity-line', description: 'The caller was identified.' }),
   media: z.object({ media: z.array(mediaEventSchema) }).meta({
     id: 'media-line',
-    description: "What came to the caller's path, in order: bytes as base64 of 16-bit little-endian samples.",
+    description: "Inputs of the caller's path, in order: bytes as base64 of 16-bit little-endian samples.",
   }),
 }
 

@@ -55,7 +55,7 @@ export const transcriptEntry = (ms: Ms) =>
       .boolean()
       .exactOptional()
       .describe('Agent entries: the caller interrupted it. text is what was said.'),
-    language: z.string().exactOptional().describe('Of the call at its end, for agents that speak several languages.'),
+    language: z.string().exactOptional().describe('Language of the call at its end, for agents that speak several languages.'),
     playedMs: ms.exactOptional().describe('Agent entries that were interrupted: how much of it was heard.'),
   })
 
@@ -77,7 +77,7 @@ export type ToolCallRecord = DocumentOf<ReturnType<typeof toolCall>>
 const waitRecord = z.object({
   tool: z.string(),
   startedAt: z.iso.datetime().describe('Calendar time of its request.'),
-  status: z.enum(['pending', 'succeeded', 'failed', 'expired']).describe('expired: nobody has told how it ended.'),
+  status: z.enum(['pending', 'succeeded', 'failed', 'expired']).describe('expired: nobody has reported how it ended.'),
   ms: wholeMs.nullable().describe('From the request to the outcome; null where none is known.'),
   late: z.boolean().describe('The conversation did not wait for it any more.'),
   told: z.boolean().describe('The caller has heard the outcome. Otherwise it went out as a message.'),
@@ -115,7 +115,7 @@ export const claim = (ms: Ms) =>
   z.object({
     atMs: ms.describe("Begin of the agent's words, in milliseconds since the stream opened."),
     tool: z.string().nullable().describe("The rule's first tool; null where the agent has no tool for that."),
-    language: z.string().describe('Of the phrase; und for no-source.'),
+    language: z.string().describe('Language of the phrase; und for no-source.'),
     phrase: z.string().describe("The phrase of the agent's file that was found; for no-source the words."),
     verdict: z
       .enum([
@@ -151,7 +151,7 @@ export const stageMove = (ms: Ms) =>
       .describe(
         'handover: another agent has begun. model: it called go_to_stage. Otherwise the gateway moved the call.',
       ),
-    summary: z.string().exactOptional().describe('What the model says of the stage that was left.'),
+    summary: z.string().exactOptional().describe('Words of the model about the stage that was left.'),
   })
 
 export type StageRecord = DocumentOf<ReturnType<typeof stageMove>>
@@ -162,7 +162,7 @@ export const handover = (ms: Ms) =>
     atMs: ms.describe('Milliseconds since the stream opened.'),
     from: z.string(),
     to: z.string(),
-    summary: z.string().describe('What the first agent said of it; empty where it said nothing.'),
+    summary: z.string().describe('Words of the first agent about it; empty where it said nothing.'),
   })
 
 export type HandoverRecord = DocumentOf<ReturnType<typeof handover>>
@@ -367,7 +367,7 @@ export const callAnalysisSchema = z.object({
     )
     .describe("By the names of the agent's file."),
   fault: z.string().nullable().describe('Why the model that was asked filled nothing.'),
-  cost: modelCosts.nullable().default(null).describe('What the model that was asked cost; null where none was.'),
+  cost: modelCosts.nullable().default(null).describe('Cost of the model that was asked; null where none was.'),
 })
 
 export type CallAnalysis = DocumentOf<typeof callAnalysisSchema>
@@ -390,7 +390,7 @@ export const callRecordSchema = z.object({
   direction: z.enum(['inbound', 'outbound']),
   from: z.string().describe('Masked.'),
   to: z.string().describe('Masked.'),
-  number: z.string().exactOptional().describe('Our own number, whole; only where NUMBERS_FILE has it.'),
+  number: z.string().exactOptional().describe('Our own number, whole; only where it is in NUMBERS_FILE.'),
   outcome: z.enum(CALL_OUTCOMES),
   /** A `CallRefusal` exactly where the outcome is `refused`. */
   endReason: z.enum([...endReasonSchema.options, ...CALL_REFUSALS]),
@@ -405,13 +405,13 @@ export const callRecordSchema = z.object({
   claims: z
     .array(claim(wholeMs))
     .default([])
-    .describe('What the agent claimed to have done, held against its tool calls (docs/AGENTS.md, "Claims").'),
+    .describe('Things that the agent claimed to have done, held against its tool calls (docs/AGENTS.md, "Claims").'),
   waits: z.array(waitRecord).default([]).describe('Tool calls whose answers came later (docs/WAITING.md).'),
   stages: z
     .array(stageMove(wholeMs))
     .default([])
     .describe('The stages that the call was in, in order; empty for an agent without stages (docs/STAGES.md).'),
-  facts: z.array(knownFact(wholeMs)).default([]).describe('What became known, in order; the last of a name counts.'),
+  facts: z.array(knownFact(wholeMs)).default([]).describe('Facts that became known, in order; the last of a name counts.'),
   handovers: z
     .array(handover(wholeMs))
     .default([])
@@ -426,12 +426,12 @@ export const callRecordSchema = z.object({
         .enum(CALLER_STATES)
         .describe('late: the greeting did not wait for it. unknown: it answered, and knows nothing of this number.'),
       ms: wholeMs.describe('From the webhook to the answer.'),
-      fields: z.array(z.string()).describe('What it found, by name; the values are not kept.'),
+      fields: z.array(z.string()).describe('Fields that it found, by name; the values are not kept.'),
     })
     .nullable()
     .default(null)
     .describe(
-      'What was looked up of the caller before the greeting (docs/CALLERS.md); null: nothing, or no answer came.',
+      'Look-up of the caller before the greeting (docs/CALLERS.md); null: none, or no answer came.',
     ),
   escalation: escalationHistorySchema('Masked.').nullable(),
   timeline: z.array(timelineMark(wholeMs)),
@@ -447,12 +447,12 @@ export const callRecordSchema = z.object({
   }),
   backends: z.object({
     sessions: z.array(backendSessionSchema),
-    failover: failoverSchema.nullable().describe('What became of a list of backends; null where one stands alone.'),
+    failover: failoverSchema.nullable().describe('Course of a list of backends; null where one stands alone.'),
     irregular: z
       .record(z.string(), z.record(z.string(), z.int()))
-      .describe('What a service sent or did out of order, by backend and kind.'),
+      .describe('Faults of a service against its protocol, by backend and kind.'),
   }),
-  cost: modelCosts.nullable().describe('What the models cost, by backend and model (docs/COST.md).'),
+  cost: modelCosts.nullable().describe('Cost of the models, by backend and model (docs/COST.md).'),
   wholeCost: costPart
     .extend({
       currency: z.string().describe('CURRENCY.'),
@@ -486,7 +486,7 @@ export const callRecordSchema = z.object({
   analysis: callAnalysisSchema
     .nullable()
     .default(null)
-    .describe("What the call was about; null until it is analysed, and where the agent's file asks for nothing."),
+    .describe("Subject of the call; null until it is analysed, and where the agent's file asks for nothing."),
   rehomes: z.int().describe('How often the call changed its worker.'),
   resumed: z
     .array(resumedSchema)
@@ -505,7 +505,7 @@ export const callRecordSchema = z.object({
     .nullable()
     .default(null)
     .describe(
-      'Whether the caller has heard that the call is recorded, or written down. refused: and said no; neither recording, journal nor words of the call are kept. Null: nothing is said about it, and in records of earlier builds.',
+      'Notice to the caller that the call is recorded, or written down. refused: they heard it and said no; neither recording, journal nor words of the call are kept. Null: nothing is said about it, and in records of earlier builds.',
     ),
   recording: z
     .string()
@@ -515,7 +515,7 @@ export const callRecordSchema = z.object({
     .nullable()
     .default(null)
     .describe(
-      'Of our recording. missing: the disk did not take it, the notice about it was not heard, or it is at a node that was lost. off: the agent does not record. Null in records of earlier builds.',
+      'State of our recording. missing: the disk did not take it, the notice about it was not heard, or it is at a node that was lost. off: the agent does not record. Null in records of earlier builds.',
     ),
   carrier: z
     .object({
@@ -537,7 +537,7 @@ export const callRecordSchema = z.object({
         .nullable()
         .default(null)
         .describe(
-          "Of the carrier's recording. missing: it could not be fetched. off: CARRIER_RECORDINGS is off, or the carrier has none. Null in records of earlier builds.",
+          "State of the carrier's recording. missing: it could not be fetched. off: CARRIER_RECORDINGS is off, or the carrier has none. Null in records of earlier builds.",
         ),
       fetchedAt: z.iso.datetime(),
     })

@@ -33,7 +33,7 @@ export const defineCall: Define = (program, terminal, ends) => {
     .command('call')
     .description('place a simulated, spoken call to a running gateway')
     .optionsGroup(
-      'What the caller does (default: asks where the order is; of support: a question, the balance, a fault, a human):',
+      'Steps of the caller (default: asks where the order is; of support: a question, the balance, a fault, a human):',
     )
     .addOption(
       valued('--order <n>', 'knows the order number and says it', (value, name) =>

@@ -27,7 +27,7 @@ const resultSchema = z.object({
     }),
   ),
   skipped: z.string().nullable().describe('Why it was skipped.'),
-  realMs: z.number().describe('What the run really took.'),
+  realMs: z.number().describe('Real time of the run.'),
   call: z
     .object({
       callSid: z.string(),
@@ -59,7 +59,7 @@ const resultSchema = z.object({
       bargeIns: z.array(z.object({ atMs: z.number(), stopMs: msOrNull, committed: z.boolean() })),
       claims: z
         .array(z.object({ atMs: z.number(), tool: z.string().nullable(), phrase: z.string(), verdict: z.string() }))
-        .describe('What the agent claimed to have done; verdict done: a tool did it.'),
+        .describe('Things that the agent claimed to have done; verdict done: a tool did it.'),
       escalation: z
         .object({ reason: z.string(), strategy: z.string().nullable(), outcome: z.string().nullable() })
         .nullable(),
@@ -81,15 +81,15 @@ const resultSchema = z.object({
       ),
     })
     .nullable()
-    .describe('What models made of it; null: none called, and none judged.'),
+    .describe('Part of models in it; null: none called, and none judged.'),
 })
 
 const rateSchema = z.object({
   runs: z.int().describe('Without those that were skipped.'),
   passed: z.int(),
-  undecided: z.int().describe('Of those that failed: a model failed, or its judge was unclear.'),
+  undecided: z.int().describe('Failed runs in which a model failed, or its judge was unclear.'),
   rate: z.number().describe('Share that passed, 0 to 1.'),
-  low: z.number().describe("Of the 95 % interval of the rate, by Wilson's formula."),
+  low: z.number().describe("Lower end of the 95 % interval of the rate, by Wilson's formula."),
   high: z.number(),
 })
 
@@ -102,7 +102,7 @@ const reportSchema = z.object({
   skipped: z.int(),
   results: z.array(resultSchema),
   rates: z.array(rateSchema.extend({ agent: z.string(), name: z.string() })).describe('By scenario.'),
-  rate: rateSchema.nullable().describe('Of all runs; null: none ran.'),
+  rate: rateSchema.nullable().describe('Rate of all runs; null: none ran.'),
   models: z
     .object({
       requests: z.int(),
@@ -111,7 +111,7 @@ const reportSchema = z.object({
       unknown: z.string().nullable(),
     })
     .nullable()
-    .describe('What callers and judges that are models have cost; null: none was allowed.'),
+    .describe('Cost of callers and judges that are models; null: none was allowed.'),
 })
 
 export type ScenarioReport = z.output<typeof reportSchema>
@@ -122,7 +122,7 @@ export function scenarioReportJsonSchema(): Record<string, unknown> {
   return {
     ...schema,
     title: 'Mkondo scenario report',
-    description: 'What became of the scenarios of one run. Phone numbers are masked.',
+    description: 'Results of the scenarios of one run. Phone numbers are masked.',
   }
 }
 

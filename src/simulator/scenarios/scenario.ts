@@ -105,11 +105,11 @@ const llm = languageModelOptions.describe(
 
 const modelCaller = z.strictObject({
   persona: z.string().trim().min(1).max(1000).describe('Who calls, how they speak, and in which language.'),
-  goal: z.string().trim().min(1).max(1000).describe('What they want of the call, and when they have it.'),
+  goal: z.string().trim().min(1).max(1000).describe('Purpose of their call, and when it is reached.'),
   facts: z
     .record(z.string().min(1).max(60), z.union([z.string().max(300), z.number()]))
     .default({})
-    .describe('What they know, by name. They know nothing else.'),
+    .describe('Facts that they know, by name. They know nothing else.'),
   lines: z
     .array(z.string().trim().min(1).max(300))
     .max(MODEL_TURNS_MAX)
@@ -122,7 +122,7 @@ const modelCaller = z.strictObject({
     .min(1)
     .max(MODEL_TURNS_MAX)
     .default(12)
-    .describe('A caller who has not hung up after so many answers is hung up, and the call has failed.'),
+    .describe('A caller who has not hung up after this number of answers is hung up, and the call has failed.'),
   llm,
 })
 /** A caller that is a language model. */
@@ -138,7 +138,7 @@ const judge = z.strictObject({
     .refine((criteria) => Object.keys(criteria).length <= CRITERIA_MAX, {
       error: `has more than ${CRITERIA_MAX} criteria`,
     })
-    .describe('What must be true of the conversation, in plain words, by name.'),
+    .describe('Statements that must be true of the conversation, in plain words, by name.'),
   llm,
 })
 /** A judge that is a language model. */
@@ -149,7 +149,7 @@ const expectSchema = z
     outcome: listOf(z.enum(INBOUND_OUTCOMES), 20, oneOf(INBOUND_OUTCOMES)).describe(
       'How the call came out; one of these.',
     ),
-    endReason: listOf(endReasonSchema, 20, oneOf(endReasonSchema.options)).describe('What ended it; one of these.'),
+    endReason: listOf(endReasonSchema, 20, oneOf(endReasonSchema.options)).describe('Reason of its end; one of these.'),
     called: z.array(expectedCall).max(50).prefault([]).describe('Tools that were called.'),
     notCalled: z
       .array(
@@ -162,10 +162,10 @@ const expectSchema = z
       .prefault([])
       .describe('Tools that were not called; with `with`, not with these arguments.'),
     said: listOf(expectedWords, 50).describe(
-      'What the agent (or the carrier for it) said: words, or a /regular expression/ over one entry of the transcript; or `{ text, language }`. Each of them, in any order.',
+      'Words of the agent (or of the carrier for it): plain, or a /regular expression/ over one entry of the transcript; or `{ text, language }`. Each of them, in any order.',
     ),
-    neverSaid: patterns.describe('What was never said to the caller.'),
-    understood: patterns.describe('What the gateway understood of the caller.'),
+    neverSaid: patterns.describe('Words that were never said to the caller.'),
+    understood: patterns.describe('Words of the caller that the gateway understood.'),
     language: languageCode.optional().describe('The language of the call at its end, such as sw.'),
     fields: values
       .optional()
@@ -186,21 +186,21 @@ const expectSchema = z
           reason: pattern.optional(),
           summary: pattern.optional(),
           identity: values.optional().describe('Fields of the verified identity.'),
-          tried: z.array(toolName).max(20).default([]).describe('Tools that the human is told were tried.'),
+          tried: z.array(toolName).max(20).default([]).describe('Tools that the human knows were tried.'),
           transcript: patterns.describe('Words that the transcript given to the human has.'),
           outcome: z.enum([...HUMAN_OUTCOMES, 'failed']).optional(),
-          callback: z.boolean().optional().describe('Whether the caller was to be called back.'),
+          callback: z.boolean().optional().describe('True: the caller was to be called back.'),
           strategy: z.enum(['after-stream-dial', 'supervision', 'conference', 'callback']).optional(),
         }),
       ])
       .optional()
-      .describe('Whether a human was asked for, and what they were given.'),
+      .describe('A human was asked for, and got this.'),
     waits: z
       .array(
         z.strictObject({
           tool: toolName,
           status: z.enum(['pending', 'succeeded', 'failed', 'expired']),
-          told: z.boolean().optional().describe('Whether the caller heard the outcome.'),
+          told: z.boolean().optional().describe('True: the caller heard the outcome.'),
         }),
       )
       .max(20)
@@ -215,7 +215,7 @@ const expectSchema = z
         "Longest allowed: the greeting after the stream opened, the first sound and the answer after the caller stopped, the agent's silence after an interruption, the whole stream.",
       ),
   })
-  .describe('What must come of the call; everything that is set has to hold.')
+  .describe('Outcome that the call must have; everything that is set has to hold.')
 
 /** Expected result of a call. */
 export type Expectations = z.output<typeof expectSchema>
@@ -259,7 +259,7 @@ const scenarioSchema = z
         snrDb: z.int().min(0).max(60).describe('How far the noise is below the voice.'),
       })
       .optional()
-      .describe("What else the caller's phone hears."),
+      .describe("Other sounds at the caller's phone."),
     line: z
       .strictObject({
         rateHz: z
@@ -305,7 +305,7 @@ const scenarioSchema = z
       .prefault({}),
     carrier: z
       .strictObject({
-        afterStream: z.enum(AFTER_STREAM).default('continues').describe('What follows the end of the stream.'),
+        afterStream: z.enum(AFTER_STREAM).default('continues').describe('After-stream behaviour of the carrier.'),
         ignoreKill: z.boolean().default(false).describe('The carrier does not honour killAudio.'),
       })
       .prefault({}),
