@@ -47,38 +47,6 @@ const SERVER_RATES = {
   messagesAtOnce: 500,
 }
 
-const OVERRUN = `it sent more than ${SERVER_RATES.messagesPerS} messages or ${SERVER_RATES.bytesPerS} bytes a second, and is left out`
-
-type ListedTool = Awaited<ReturnType<Client['listTools']>>['tools'][number]
-
-/** One connection serves all calls. */
-const NO_CALL = { from: '', to: '', sid: '', agent: '', language: '' }
-
-/** A tool of a server that is up. */
-export interface McpTool {
-  readonly tool: Tool
-  readonly definition: McpToolDefinition
-  readonly description: string
-  /** All arguments, with the bound ones. */
-  readonly parameters: ToolParameters
-}
-
-/** Status of a server, for the log and the metrics. */
-export interface McpStatus {
-  readonly server: string
-  /**
-   * `session-lost`: the server has forgotten the session, and a new one is opened; its tools stay. `overrun`: it sent without
-   * an end, and is left out for good.
-   */
-  readonly event: 'up' | 'down' | 'changed' | 'session-lost' | 'overrun'
-  /** Attempts to connect that failed since the last news. */
-  readonly failures: number
-  /** Tools of the agent's list that the server does not have, or not in a form that can be used. */
-  readonly missing: readonly string[]
-  /** Why it is down, without address and secrets; empty otherwise. */
-  readonly reason: string
-}
-
 /**
  * One server of one agent, with its connection, its tools and its deadlines. Its owner is the agent's `ToolRunner`: one for each media
  * worker, shared by all calls of the agent there, so that JSON and child processes of servers stay off the main thread, and a
@@ -492,6 +460,38 @@ export class McpServer {
       )
     return value
   }
+}
+
+const OVERRUN = `it sent more than ${SERVER_RATES.messagesPerS} messages or ${SERVER_RATES.bytesPerS} bytes a second, and is left out`
+
+type ListedTool = Awaited<ReturnType<Client['listTools']>>['tools'][number]
+
+/** One connection serves all calls. */
+const NO_CALL = { from: '', to: '', sid: '', agent: '', language: '' }
+
+/** A tool of a server that is up. */
+export interface McpTool {
+  readonly tool: Tool
+  readonly definition: McpToolDefinition
+  readonly description: string
+  /** All arguments, with the bound ones. */
+  readonly parameters: ToolParameters
+}
+
+/** Status of a server, for the log and the metrics. */
+export interface McpStatus {
+  readonly server: string
+  /**
+   * `session-lost`: the server has forgotten the session, and a new one is opened; its tools stay. `overrun`: it sent without
+   * an end, and is left out for good.
+   */
+  readonly event: 'up' | 'down' | 'changed' | 'session-lost' | 'overrun'
+  /** Attempts to connect that failed since the last news. */
+  readonly failures: number
+  /** Tools of the agent's list that the server does not have, or not in a form that can be used. */
+  readonly missing: readonly string[]
+  /** Why it is down, without address and secrets; empty otherwise. */
+  readonly reason: string
 }
 
 /** The tool ran, or was refused, and says why: words for the model. */

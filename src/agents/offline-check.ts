@@ -42,16 +42,6 @@ export interface CallableTool {
   /** It gets sensitive digits: `collect_digits` alone calls it. */
   readonly getsDigits?: boolean
 }
-
-interface OfflineFault {
-  /** Below the agent: `offline`, `states`, … */
-  readonly path: readonly (string | number)[]
-  /** True when the key itself is at fault, not its value. */
-  readonly key: boolean
-  readonly what: string
-}
-
-type Path = readonly (string | number)[]
 type Scalar = string | number | boolean | null
 
 /** Values that every dialogue has, and their fields; null: any. `slots` and `visits` have those of the dialogue. */
@@ -66,25 +56,6 @@ const GIVEN: Readonly<Record<string, readonly string[] | null>> = {
 const TAKEN = ['heard', 'part', 'failure', 'slots', 'visits']
 /** Tools that end the dialogue. */
 const ENDING: readonly string[] = [END_CALL_TOOL, ESCALATE_TOOL, HANDOVER_TOOL]
-
-/**
- * Finds the faults of a dialogue that its schema cannot express and that a caller would hear as silence or as a
- * technical problem: names of states, tools, slots and values that do not exist, words that cannot be recognised or
- * spoken, unused parts, and dead ends. Reports all faults at once.
- * @param tools  by name; null when they are not known, because another part of the agent is broken
- * @param speech  null without recogniser and synthesiser: words are not checked
- * @param callerFields  what a look-up may say of the caller; null: anything
- */
-export function offlineFaults(
-  dialogue: OfflineDialogue,
-  tools: ReadonlyMap<string, CallableTool> | null,
-  speech: OfflineSpeech | null,
-  callerFields: readonly string[] | null,
-): OfflineFault[] {
-  const check = new Check(dialogue, tools, speech, callerFields)
-  check.run()
-  return check.faults
-}
 
 class Check {
   readonly faults: OfflineFault[] = []
@@ -531,6 +502,35 @@ class Check {
         'spell it as English does, or give its sounds under offline.words',
     )
   }
+}
+
+interface OfflineFault {
+  /** Below the agent: `offline`, `states`, … */
+  readonly path: readonly (string | number)[]
+  /** True when the key itself is at fault, not its value. */
+  readonly key: boolean
+  readonly what: string
+}
+
+type Path = readonly (string | number)[]
+
+/**
+ * Finds the faults of a dialogue that its schema cannot express and that a caller would hear as silence or as a
+ * technical problem: names of states, tools, slots and values that do not exist, words that cannot be recognised or
+ * spoken, unused parts, and dead ends. Reports all faults at once.
+ * @param tools  by name; null when they are not known, because another part of the agent is broken
+ * @param speech  null without recogniser and synthesiser: words are not checked
+ * @param callerFields  what a look-up may say of the caller; null: anything
+ */
+export function offlineFaults(
+  dialogue: OfflineDialogue,
+  tools: ReadonlyMap<string, CallableTool> | null,
+  speech: OfflineSpeech | null,
+  callerFields: readonly string[] | null,
+): OfflineFault[] {
+  const check = new Check(dialogue, tools, speech, callerFields)
+  check.run()
+  return check.faults
 }
 
 function parsed(phrase: string): ReturnType<typeof parsePhrase> {

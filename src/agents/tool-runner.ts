@@ -28,27 +28,6 @@ import type { Tool, ToolContext, ToolGate, ToolOutcome } from './tool.js'
 import { VerificationRefused, VerifyTool } from './verification.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
 
-interface Entry {
-  readonly tool: Tool
-  readonly verifiedOnly: boolean
-  readonly check: (args: Readonly<Record<string, unknown>>, wallMs: number) => CheckedArguments
-  readonly bind: readonly (readonly [name: string, template: Template])[]
-  /** Bound arguments that must have a value. For the others an HTTP tool decides itself. */
-  readonly needs: readonly string[]
-  /** It may run once only for one key: `ToolContext.gate` is asked first. */
-  readonly once: boolean
-  /** Its answer may come later. */
-  readonly waits: boolean
-}
-
-/** Checks of the gateway before a tool runs. */
-interface Restrictions {
-  readonly parameters: ToolParameters
-  readonly bind: Readonly<Record<string, string>>
-  readonly requires?: 'verified' | undefined
-  readonly waits?: object | undefined
-}
-
 /** Codes of calls that are refused before anything is sent. */
 const REFUSALS: readonly ErrorCode[] = ['TOOL_ARGUMENTS', 'TOOL_UNBOUND', 'TOOL_FORBIDDEN_HOST']
 /** Codes of failures that leave open whether the tool had its effect; TOOL_HTTP too, when no status came. */
@@ -324,6 +303,27 @@ export class ToolRunner {
     else this.counters.failed += 1
     return { ok: false, code, error: error.message, value: answerFor(error) }
   }
+}
+
+interface Entry {
+  readonly tool: Tool
+  readonly verifiedOnly: boolean
+  readonly check: (args: Readonly<Record<string, unknown>>, wallMs: number) => CheckedArguments
+  readonly bind: readonly (readonly [name: string, template: Template])[]
+  /** Bound arguments that must have a value. For the others an HTTP tool decides itself. */
+  readonly needs: readonly string[]
+  /** It may run once only for one key: `ToolContext.gate` is asked first. */
+  readonly once: boolean
+  /** Its answer may come later. */
+  readonly waits: boolean
+}
+
+/** Checks of the gateway before a tool runs. */
+interface Restrictions {
+  readonly parameters: ToolParameters
+  readonly bind: Readonly<Record<string, string>>
+  readonly requires?: 'verified' | undefined
+  readonly waits?: object | undefined
 }
 
 /**

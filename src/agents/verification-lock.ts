@@ -14,17 +14,6 @@ export interface LockRule {
 /** The verdict on one attempt. `unjudged`: nothing could be compared, so it does not count. */
 export type Verdict = 'right' | 'wrong' | 'unjudged' | 'verified'
 
-/** Decides for `verify_caller` whether an answer may be compared, given the other calls of the number. */
-export interface AttemptGate {
-  /**
-   * Reserves one attempt. @returns attempts that the number has, this one included; 0: it is locked, nothing is
-   * reserved
-   */
-  take(): Promise<number>
-  /** The verdict on the attempt that was reserved last. */
-  judged(verdict: Verdict): void
-}
-
 /** No limit across calls: for `mkondo check` and text scenarios, which have only one call. */
 export const OPEN_GATE: AttemptGate = { take: () => Promise.resolve(Infinity), judged: () => undefined }
 
@@ -51,14 +40,6 @@ export interface SharedAttempts {
 export interface SharedAttempt {
   readonly left: number
   judged(verdict: Verdict): void
-}
-
-interface Attempts {
-  wrong: number
-  /** Attempts without a verdict; each counts as wrong until its verdict comes. */
-  pending: number
-  /** When the wrong answers are forgotten, on the clock. */
-  forgottenAtMs: number
 }
 
 const REFUSED: Attempt = { left: 0, judged: () => false }
@@ -154,4 +135,23 @@ export class VerificationLocks {
     if (attempts.wrong > 0 && this.#clock() >= attempts.forgottenAtMs) attempts.wrong = 0
     return attempts
   }
+}
+
+/** Decides for `verify_caller` whether an answer may be compared, given the other calls of the number. */
+export interface AttemptGate {
+  /**
+   * Reserves one attempt. @returns attempts that the number has, this one included; 0: it is locked, nothing is
+   * reserved
+   */
+  take(): Promise<number>
+  /** The verdict on the attempt that was reserved last. */
+  judged(verdict: Verdict): void
+}
+
+interface Attempts {
+  wrong: number
+  /** Attempts without a verdict; each counts as wrong until its verdict comes. */
+  pending: number
+  /** When the wrong answers are forgotten, on the clock. */
+  forgottenAtMs: number
 }

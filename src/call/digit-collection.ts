@@ -28,32 +28,6 @@ const MASK = '•'
 
 const YES = phraseSet(wordsOf('yes'))
 const NO = phraseSet(wordsOf('no'))
-
-/** How one entry is taken from the caller; plain data. */
-export const collectionSchema = z.object({
-  name: z.string(),
-  /** The question to the caller. */
-  say: phraseSchema,
-  /** Said before that when an entry was not usable, or nothing came. */
-  again: phraseSchema,
-  /** Reads the digits back (`{{digits}}`) and asks for 1 or 2; null: not asked. */
-  confirm: phraseSchema.nullable(),
-  min: z.number(),
-  max: z.number(),
-  /** Ends an entry; the other one of # and * clears it. */
-  terminator: z.enum(['#', '*']),
-  /** Quiet after the question before the caller is asked again. */
-  firstMs: z.number(),
-  /** Quiet after a digit that ends an entry. */
-  betweenMs: z.number(),
-  retries: z.number(),
-  /** The digits may be said too. Never where they are secret. */
-  speech: z.boolean(),
-  /** How many digits at the end the records show; null: all. */
-  maskAllBut: z.number().nullable(),
-  /** The tool that alone gets the digits, as that argument; null: the model gets them. */
-  secretFor: z.object({ tool: z.string(), argument: z.string() }).nullable(),
-})
 export type Collection = DocumentOf<typeof collectionSchema>
 
 /** Step that follows a key, words or a timeout. */
@@ -179,6 +153,32 @@ export class DigitCollection {
     return { type: 'ask', what: 'again' }
   }
 }
+
+/** How one entry is taken from the caller; plain data. */
+export const collectionSchema = z.object({
+  name: z.string(),
+  /** The question to the caller. */
+  say: phraseSchema,
+  /** Said before that when an entry was not usable, or nothing came. */
+  again: phraseSchema,
+  /** Reads the digits back (`{{digits}}`) and asks for 1 or 2; null: not asked. */
+  confirm: phraseSchema.nullable(),
+  min: z.number(),
+  max: z.number(),
+  /** Ends an entry; the other one of # and * clears it. */
+  terminator: z.enum(['#', '*']),
+  /** Quiet after the question before the caller is asked again. */
+  firstMs: z.number(),
+  /** Quiet after a digit that ends an entry. */
+  betweenMs: z.number(),
+  retries: z.number(),
+  /** The digits may be said too. Never where they are secret. */
+  speech: z.boolean(),
+  /** How many digits at the end the records show; null: all. */
+  maskAllBut: z.number().nullable(),
+  /** The tool that alone gets the digits, as that argument; null: the model gets them. */
+  secretFor: z.object({ tool: z.string(), argument: z.string() }).nullable(),
+})
 
 /** Id of the tool's call that gets the secret digits which the model's call asked for. */
 export function secretCallId(callId: string): string {

@@ -21,22 +21,6 @@ interface LedgerClock {
   readonly zeroMs: number
 }
 
-interface ToolResult {
-  readonly ok: boolean
-  readonly value: unknown
-  readonly error: string | undefined
-  /** Replaces `value` in the call record. */
-  readonly recorded?: unknown
-}
-
-interface ToolAnswer {
-  readonly name: string
-  /** The model need not say anything now. */
-  readonly quiet: boolean
-  readonly ok: boolean
-  readonly value: unknown
-}
-
 /** Result for the next worker's model while the outcome of a call is not known yet. */
 const STILL_PENDING = {
   pending: true,
@@ -343,6 +327,22 @@ export class ToolLedger {
       return
     }
   }
+}
+
+interface ToolResult {
+  readonly ok: boolean
+  readonly value: unknown
+  readonly error: string | undefined
+  /** Replaces `value` in the call record. */
+  readonly recorded?: unknown
+}
+
+interface ToolAnswer {
+  readonly name: string
+  /** The model need not say anything now. */
+  readonly quiet: boolean
+  readonly ok: boolean
+  readonly value: unknown
 }
 
 /** Nobody knows whether the call took effect, and the same call must not be tried again. */

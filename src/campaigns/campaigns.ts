@@ -47,55 +47,6 @@ const PROMISE_PAUSE_MS = 10_000
 /** Promised call backs that are on their way into the queue; one more is lost, and said to be. */
 const PROMISES_MAX = 1000
 
-const CALLING = 'calling'
-const FREE = 'free'
-
-interface CampaignsOptions {
-  readonly queue: RowQueue
-  readonly doNotCall: DoNotCall
-  readonly place: (order: OutboundOrder) => Promise<{ readonly callSid: string | null }>
-  /** The fleet's: one node begins a try. */
-  readonly claims: Pick<CallStore, 'once' | 'settle'>
-  readonly agent: (name: string) => AgentDefinition | undefined
-  /** The human who is rung before a call back of that agent, from one of our numbers; null: none. */
-  readonly humanFirst: (agent: string, from: string | null) => string | null
-  readonly slots: () => { readonly capacity: number; readonly free: number }
-  /** Null: not known. */
-  readonly walletMinor: () => number | null
-  /** The carrier refused a call for want of money. */
-  readonly walletEmpty: () => void
-  /** True if the number that calls has used up its budget of the day. */
-  readonly budgetSpent: (number: string) => boolean
-  /** OUTBOUND_PER_MINUTE. */
-  readonly perMinute: number
-  /** How long a campaign and a call back are kept when they are over: RECORDS_KEEP_DAYS. */
-  readonly keepMs: number
-  /** Calendar time. */
-  readonly wallClock: () => number
-  /** From 0 to 1. */
-  readonly random: () => number
-  readonly log: Log
-  /** A try is over, or a row waits: for metrics. */
-  readonly counted: (agent: string, what: TryResult | 'held', why?: WaitReason) => void
-  /** A row is over, or a campaign changed. Does not wait. */
-  readonly told: (news: CampaignStatus) => void
-  /** For tests; real timers, which keep no process alive, otherwise. */
-  readonly later?: (ms: number, run: () => void) => void
-}
-
-/** Campaign status for receivers. */
-export type CampaignStatus =
-  | { readonly type: 'campaign.row'; readonly row: Row }
-  | { readonly type: 'campaign.paused'; readonly campaign: Campaign }
-
-interface Outcome {
-  readonly result: TryResult
-  readonly callSid: string | null
-  readonly durationMs: number
-  /** True if who answered was put through to somebody else; null, or absent in one of an earlier build: nobody was asked for. */
-  readonly joined?: boolean | 'unknown' | null
-}
-
 /**
  * Calls that this gateway makes of itself: campaigns, and promised call backs. A row comes from the queue, is decided on by
  * `scheduler.ts`, and is called; its turn ends with its call.
@@ -523,6 +474,55 @@ export class Campaigns {
     this.#served.add(campaign.id)
     await this.#options.queue.serve(campaign.id, campaign, this.#work)
   }
+}
+
+const CALLING = 'calling'
+const FREE = 'free'
+
+interface CampaignsOptions {
+  readonly queue: RowQueue
+  readonly doNotCall: DoNotCall
+  readonly place: (order: OutboundOrder) => Promise<{ readonly callSid: string | null }>
+  /** The fleet's: one node begins a try. */
+  readonly claims: Pick<CallStore, 'once' | 'settle'>
+  readonly agent: (name: string) => AgentDefinition | undefined
+  /** The human who is rung before a call back of that agent, from one of our numbers; null: none. */
+  readonly humanFirst: (agent: string, from: string | null) => string | null
+  readonly slots: () => { readonly capacity: number; readonly free: number }
+  /** Null: not known. */
+  readonly walletMinor: () => number | null
+  /** The carrier refused a call for want of money. */
+  readonly walletEmpty: () => void
+  /** True if the number that calls has used up its budget of the day. */
+  readonly budgetSpent: (number: string) => boolean
+  /** OUTBOUND_PER_MINUTE. */
+  readonly perMinute: number
+  /** How long a campaign and a call back are kept when they are over: RECORDS_KEEP_DAYS. */
+  readonly keepMs: number
+  /** Calendar time. */
+  readonly wallClock: () => number
+  /** From 0 to 1. */
+  readonly random: () => number
+  readonly log: Log
+  /** A try is over, or a row waits: for metrics. */
+  readonly counted: (agent: string, what: TryResult | 'held', why?: WaitReason) => void
+  /** A row is over, or a campaign changed. Does not wait. */
+  readonly told: (news: CampaignStatus) => void
+  /** For tests; real timers, which keep no process alive, otherwise. */
+  readonly later?: (ms: number, run: () => void) => void
+}
+
+/** Campaign status for receivers. */
+export type CampaignStatus =
+  | { readonly type: 'campaign.row'; readonly row: Row }
+  | { readonly type: 'campaign.paused'; readonly campaign: Campaign }
+
+interface Outcome {
+  readonly result: TryResult
+  readonly callSid: string | null
+  readonly durationMs: number
+  /** True if who answered was put through to somebody else; null, or absent in one of an earlier build: nobody was asked for. */
+  readonly joined?: boolean | 'unknown' | null
 }
 
 const UNKNOWN: Outcome = { result: 'uncertain', callSid: null, durationMs: 0 }

@@ -39,31 +39,11 @@ const REACH_MS_MAX = 1000
 /** Rows that one look forgets; the next one goes on. */
 const PRUNED_MAX = 10_000
 
-/** KEYS: the results of the rows that were counted, and the counts. ARGV: row, result. A row whose result changes moves. */
-const COUNT = `
-local before = redis.call('HGET', KEYS[1], ARGV[1])
-if before == ARGV[2] then return end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if before then redis.call('HINCRBY', KEYS[2], before, -1) end
-redis.call('HINCRBY', KEYS[2], ARGV[2], 1)`
-
 /** The field of a hash that says which one it is: a Redis that came back empty has another one. No id and no name has a `!`. */
 const LIST = '!list'
 
 interface Sealed {
   readonly sealed: string
-}
-
-interface RedisQueueOptions {
-  readonly address: RedisAddress
-  /** REDIS_PREFIX. */
-  readonly prefix: string
-  /** TOKEN_SECRET: rows are encrypted. */
-  readonly secrets: readonly string[]
-  readonly log: Log
-  /** Where this node keeps which campaigns it has seen; null: in memory alone. */
-  readonly seenFile?: string | null
-  readonly onLost?: (lost: LostRows) => void
 }
 
 /** A node's last view of Redis, and the identity of that Redis: an empty Redis is another one. */
@@ -359,6 +339,26 @@ export class RedisQueue implements RowQueue {
       return null
     }
   }
+}
+
+/** KEYS: the results of the rows that were counted, and the counts. ARGV: row, result. A row whose result changes moves. */
+const COUNT = `
+local before = redis.call('HGET', KEYS[1], ARGV[1])
+if before == ARGV[2] then return end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if before then redis.call('HINCRBY', KEYS[2], before, -1) end
+redis.call('HINCRBY', KEYS[2], ARGV[2], 1)`
+
+interface RedisQueueOptions {
+  readonly address: RedisAddress
+  /** REDIS_PREFIX. */
+  readonly prefix: string
+  /** TOKEN_SECRET: rows are encrypted. */
+  readonly secrets: readonly string[]
+  readonly log: Log
+  /** Where this node keeps which campaigns it has seen; null: in memory alone. */
+  readonly seenFile?: string | null
+  readonly onLost?: (lost: LostRows) => void
 }
 
 /** How often the do-not-call list was changed. */

@@ -42,19 +42,6 @@ export interface ForkClosed {
   readonly reason: string
 }
 
-/** The connection under a fork. */
-interface ForkConnection {
-  /** True while what was sent has not left. */
-  readonly isFull: boolean
-  /** Receives from now on. Once. */
-  listen(events: ForkConnectionEvents): void
-  send(payload: Buffer, isBinary: boolean): void
-  /** Ends it with a close frame without a reason, and without waiting for the other side. */
-  close(code: number): void
-  /** Ends it without a close frame. */
-  abort(): void
-}
-
 interface ForkConnectionEvents {
   readonly onMessage: (data: Buffer, isBinary: boolean) => void
   readonly onClosed: (closed: ForkClosed) => void
@@ -200,6 +187,19 @@ export class AudioFork {
     this.closed = closed
     this.#onClosed(closed)
   }
+}
+
+/** The connection under a fork. */
+interface ForkConnection {
+  /** True while what was sent has not left. */
+  readonly isFull: boolean
+  /** Receives from now on. Once. */
+  listen(events: ForkConnectionEvents): void
+  send(payload: Buffer, isBinary: boolean): void
+  /** Ends it with a close frame without a reason, and without waiting for the other side. */
+  close(code: number): void
+  /** Ends it without a close frame. */
+  abort(): void
 }
 
 /** A WebSocket like that of the carrier's module. */

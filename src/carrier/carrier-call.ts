@@ -57,22 +57,6 @@ export interface LiveSimulatedCall {
   hangUp(): void
 }
 
-/** How the carrier reports what became of a number that it rang: in a webhook, and in the record of the call. */
-const REPORTED: Readonly<
-  Record<HumanOutcome, { readonly state: string; readonly status: LegEnd['status']; readonly cause: string }>
-> = {
-  answered: { state: 'DialCompleted', status: 'completed', cause: 'normal_clearing' },
-  busy: { state: 'Busy', status: 'busy', cause: 'user_busy' },
-  'no-answer': { state: 'NoAnswer', status: 'no_answer', cause: 'no_answer' },
-  declined: { state: 'Failed', status: 'failed', cause: 'call_rejected' },
-}
-
-/** Places a call and runs it to its end. `done` does not reject for faults of the gateway; the result has them. */
-export function startCall(options: PlaceCallOptions): LiveSimulatedCall {
-  const call = new SimulatedCall(options)
-  return { callSid: call.callSid, done: call.run(), hangUp: () => call.hangUp() }
-}
-
 class SimulatedCall implements CarrierCall {
   readonly callSid: string
   readonly options: PlaceCallOptions
@@ -491,6 +475,22 @@ class SimulatedCall implements CarrierCall {
       audio: this.caller.leg.recording(),
     }
   }
+}
+
+/** How the carrier reports what became of a number that it rang: in a webhook, and in the record of the call. */
+const REPORTED: Readonly<
+  Record<HumanOutcome, { readonly state: string; readonly status: LegEnd['status']; readonly cause: string }>
+> = {
+  answered: { state: 'DialCompleted', status: 'completed', cause: 'normal_clearing' },
+  busy: { state: 'Busy', status: 'busy', cause: 'user_busy' },
+  'no-answer': { state: 'NoAnswer', status: 'no_answer', cause: 'no_answer' },
+  declined: { state: 'Failed', status: 'failed', cause: 'call_rejected' },
+}
+
+/** Places a call and runs it to its end. `done` does not reject for faults of the gateway; the result has them. */
+export function startCall(options: PlaceCallOptions): LiveSimulatedCall {
+  const call = new SimulatedCall(options)
+  return { callSid: call.callSid, done: call.run(), hangUp: () => call.hangUp() }
 }
 
 /** An answer to a webhook, or why none came in time. */

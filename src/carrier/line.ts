@@ -50,20 +50,7 @@ export interface Stall {
 export const ECHO_PHONES = ['plain', 'speakerphone'] as const
 export type EchoPhone = (typeof ECHO_PHONES)[number]
 
-interface LineEcho {
-  /** Level of what comes back against what was sent, 0 or less. */
-  readonly levelDb: number
-  /** 20 to 1000. */
-  readonly delayMs: number
-  /** Default: plain. */
-  readonly phone?: EchoPhone
-}
-
 export const ECHO_DELAY_MS_MAX = 1000
-
-export function dbToGain(db: number): number {
-  return 10 ** (db / 20)
-}
 
 /** One caller's line: both directions, frame by frame. */
 export class PhoneLine {
@@ -119,6 +106,19 @@ export class PhoneLine {
     this.#bedAt = (this.#bedAt + 1) % bed.length
     return bed[this.#bedAt] as number
   }
+}
+
+interface LineEcho {
+  /** Level of what comes back against what was sent, 0 or less. */
+  readonly levelDb: number
+  /** 20 to 1000. */
+  readonly delayMs: number
+  /** Default: plain. */
+  readonly phone?: EchoPhone
+}
+
+export function dbToGain(db: number): number {
+  return 10 ** (db / 20)
 }
 
 /** The agent's voice on its way from the caller's loudspeaker to the caller's microphone. */

@@ -12,33 +12,6 @@ export interface OwnedNumber {
   eventsUrl: string | null
 }
 
-/** A number that can be claimed. */
-interface InventoryNumber {
-  readonly inventoryId: string
-  readonly e164: string
-  readonly monthlyPriceMinor: number
-}
-
-/** A running call, for the REST API, the call records and the conference rooms. */
-export interface CarrierCall {
-  readonly callSid: string
-  readonly from: string
-  readonly to: string
-  readonly direction: 'inbound' | 'outbound'
-  /** The call has been answered. */
-  readonly answered: boolean
-  readonly ended: boolean
-  /** `POST /v1/calls/{id}/hangup`. */
-  hangUp(): void
-  /** Calls a human, who is then heard on this leg. @returns false if one is already called or connected */
-  supervise(number: string): boolean
-  stopSupervision(): void
-  /** Another leg has joined the conference room of this one. */
-  joinedBy(other: CarrierCall): void
-  /** Posts an event in the carrier's envelope to the number's events URL. */
-  postEvent(kind: string, data: Readonly<Record<string, unknown>>): void
-}
-
 /** The end of a call. */
 export interface LegEnd {
   readonly status: 'completed' | 'failed' | 'no_answer' | 'busy'
@@ -47,12 +20,6 @@ export interface LegEnd {
   readonly endedWallMs: number
   /** Both sides of the call as a WAV file; null if it was not recorded. */
   readonly recording: Uint8Array | null
-}
-
-interface RoomEntry {
-  readonly leg: CarrierCall
-  /** The room closes when this leg leaves. */
-  readonly endOnExit: boolean
 }
 
 /** A call in the carrier's records. */
@@ -163,4 +130,37 @@ export class Workspace {
       },
     }
   }
+}
+
+/** A number that can be claimed. */
+interface InventoryNumber {
+  readonly inventoryId: string
+  readonly e164: string
+  readonly monthlyPriceMinor: number
+}
+
+/** A running call, for the REST API, the call records and the conference rooms. */
+export interface CarrierCall {
+  readonly callSid: string
+  readonly from: string
+  readonly to: string
+  readonly direction: 'inbound' | 'outbound'
+  /** The call has been answered. */
+  readonly answered: boolean
+  readonly ended: boolean
+  /** `POST /v1/calls/{id}/hangup`. */
+  hangUp(): void
+  /** Calls a human, who is then heard on this leg. @returns false if one is already called or connected */
+  supervise(number: string): boolean
+  stopSupervision(): void
+  /** Another leg has joined the conference room of this one. */
+  joinedBy(other: CarrierCall): void
+  /** Posts an event in the carrier's envelope to the number's events URL. */
+  postEvent(kind: string, data: Readonly<Record<string, unknown>>): void
+}
+
+interface RoomEntry {
+  readonly leg: CarrierCall
+  /** The room closes when this leg leaves. */
+  readonly endOnExit: boolean
 }

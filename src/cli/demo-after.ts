@@ -27,6 +27,38 @@ analysis:
     resolved: { type: boolean }
     tools: { known: tools }`
 
+/** As far as the demo reads it. */
+interface AnalysedEvent {
+  readonly type: string
+  readonly subject: string
+  readonly data: { readonly analysis?: CallAnalysis | null }
+}
+
+/** A receiver as docs/MESSAGES.md shows one: what it cannot verify is refused. */
+class Receiver extends HttpDouble {
+  readonly events: AnalysedEvent[] = []
+  refused = 0
+
+  constructor(secret: string, onEvent: (type: string) => void) {
+    const webhook = new Webhook(secret)
+    const seen = new Set<string>()
+    super({}, async (request, response) => {
+      try {
+        const event = webhook.verify(await bodyOf(request), request.headers as Record<string, string>) as AnalysedEvent
+        response.end()
+        const id = String(request.headers['webhook-id'])
+        if (seen.has(id)) return
+        seen.add(id)
+        this.events.push(event)
+        onEvent(event.type)
+      } catch {
+        this.refused++
+        response.writeHead(401).end()
+      }
+    })
+  }
+}
+
 /**
  * A call, what it was about, and its messages, received by a server that verifies them as any receiver would.
  * @returns 0 when each message came, was ours, and the last one has the analysis
@@ -59,36 +91,4 @@ export async function afterDemo(options: DemoOptions, terminal: Terminal): Promi
     const verdict = ok ? 'each message came, and says what the call was about\n' : 'NOT each message came whole\n'
     return { ok, result: { calls: [call], messages: receiver.events }, verdict }
   })
-}
-
-/** As far as the demo reads it. */
-interface AnalysedEvent {
-  readonly type: string
-  readonly subject: string
-  readonly data: { readonly analysis?: CallAnalysis | null }
-}
-
-/** A receiver as docs/MESSAGES.md shows one: what it cannot verify is refused. */
-class Receiver extends HttpDouble {
-  readonly events: AnalysedEvent[] = []
-  refused = 0
-
-  constructor(secret: string, onEvent: (type: string) => void) {
-    const webhook = new Webhook(secret)
-    const seen = new Set<string>()
-    super({}, async (request, response) => {
-      try {
-        const event = webhook.verify(await bodyOf(request), request.headers as Record<string, string>) as AnalysedEvent
-        response.end()
-        const id = String(request.headers['webhook-id'])
-        if (seen.has(id)) return
-        seen.add(id)
-        this.events.push(event)
-        onEvent(event.type)
-      } catch {
-        this.refused++
-        response.writeHead(401).end()
-      }
-    })
-  }
 }

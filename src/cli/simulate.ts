@@ -46,6 +46,182 @@ import { startDemoShop, type DemoShop } from './demo-shop.js'
 import { Progress } from './progress.js'
 import { json, untilSignal, type Terminal } from './terminal.js'
 
+/** Longest wait for the answer of a running gateway. */
+const REACH_TIMEOUT_MS = 3000
+/** How long a running gateway may take to know what a call was about, and how often it is asked. */
+const ANALYSIS_WAIT_MS = 60_000
+const ANALYSIS_LOOK_MS = 500
+
+const SHIPPED_AGENTS = join(packageRoot(), 'agents')
+/** Whatever the agents name: scenarios run without keys. */
+const BACKEND = 'embedded'
+
+/** Agents of a folder on the embedded backend, the demo's shop behind them, and a gateway once a call is spoken. */
+class OwnGround implements Ground {
+  readonly unavailable = {}
+  readonly #parts: GroundParts
+  #media: Promise<TextMedia> | null = null
+  readonly #vocabularies = new Map<string, Promise<AgentVocabulary>>()
+  #gateway: Promise<Gateway> | null = null
+
+  /** @throws GatewayError AGENT_INVALID and the like for what is wrong with the agents */
+  static async open(options: SimulateOptions, io: SimulateIo): Promise<OwnGround> {
+    const shop = io.env['SHOP_API_URL'] === undefined ? await startDemoShop() : null
+    const folder = await mkdtemp(join(tmpdir(), 'mkondo-simulate-'))
+    try {
+      const ofFolder = loadConfig({}, null)
+      const shopApiUrl = shop?.url ?? io.env['SHOP_API_URL'] ?? null
+      const config: Config = {
+        // Without keys of this machine, so that what passes here passes anywhere.
+        ...ofFolder,
+        // Several scenarios have the same caller.
+        callerCalls: SCENARIO_JOBS_MAX,
+        callerCallsPerMinute: 6000,
+        host: '127.0.0.1',
+        port: 0,
+        opsPort: 0,
+        dataDir: folder,
+        shopApiUrl,
+        agentsDir: options.agents ?? io.env['AGENTS_DIR'] ?? ofFolder.agentsDir,
+        numbersFile: io.env['NUMBERS_FILE'] ?? ofFolder.numbersFile,
+      }
+      const env = agentEnvironment(io.env, shopApiUrl)
+      const { agents, numbers } = await faultlessAgents(config, env, BACKEND)
+      return new OwnGround({ options, io, shop, config, env, agents, businesses: numbers.businesses })
+    } catch (thrown) {
+      await shop?.close()
+      await rm(folder, { recursive: true, force: true })
+      throw thrown
+    }
+  }
+
+  private constructor(parts: GroundParts) {
+    this.#parts = parts
+  }
+
+  check(scenarios: readonly Scenario[]): void {
+    for (const { agent, file } of scenarios) {
+      if (this.#parts.agents.has(agent)) continue
+      throw new GatewayError(
+        'AGENT_UNKNOWN',
+        `${file}: there is no agent ${agent}; allowed: ${[...this.#parts.agents.keys()].join(', ')}`,
+      )
+    }
+  }
+
+  get agents(): readonly AgentDefinition[] {
+    return [...this.#parts.agents.values()].map(({ definition }) => definition)
+  }
+
+  async place(run: ScenarioRun, ask?: AskCaller): Promise<ObservedCall> {
+    const call = await (run.mode === 'text' ? this.#placeText(run, ask) : this.#placeSpoken(run, ask))
+    if (run.scenario.expect.fields === undefined || call.record === null) return call
+    return { ...call, record: { ...call.record, analysis: await this.#analysisOf(call.record) } }
+  }
+
+  /** As the gateway makes it, by the text model of this machine's settings. */
+  #analysisOf(record: CallRecord): Promise<CallAnalysis | null> {
+    if (this.#parts.agents.get(record.agent)?.definition.analysis == null) return Promise.resolve(null)
+    const settings = backendSettings(loadConfig(this.#parts.io.env, null))
+    return new Promise((resolve) => {
+      const analyses = new CallAnalyses({
+        agents: this.#parts.agents,
+        settings: settings.cascade,
+        prices: settings.prices,
+        perHour: 1,
+        clock: () => performance.now(),
+        wallClock: Date.now,
+        log: createLog({ level: 'silent' }),
+        metrics: new Metrics({ version: 'simulate', processMetrics: false }),
+        owed: null,
+        done: (_, analysis) => resolve(analysis),
+      })
+      analyses.take({ ...record, analysis: null })
+    })
+  }
+
+  async close(): Promise<void> {
+    const gateway = await this.#gateway?.catch(() => null)
+    await gateway?.stop(0)
+    const media = await this.#media?.catch(() => null)
+    await media?.close()
+    await this.#parts.shop?.close()
+    await rm(this.#parts.config.dataDir, { recursive: true, force: true })
+  }
+
+  async #placeText({ scenario, seed }: ScenarioRun, ask: AskCaller | undefined): Promise<ObservedCall> {
+    this.#media ??= openTextMedia(backendSettings(this.#parts.config), this.#parts.env)
+    const media = await this.#media
+    return runTextCall(media, {
+      scenario,
+      seed,
+      ...asking(ask),
+      agents: this.#parts.agents,
+      businesses: this.#parts.businesses,
+      env: this.#parts.env,
+      vocabulary: await this.#vocabularyOf(scenario.agent),
+      signal: this.#parts.io.signal,
+    })
+  }
+
+  /** Vocabulary with which a text caller reads an agent's words. */
+  #vocabularyOf(agent: string): Promise<AgentVocabulary> {
+    let vocabulary = this.#vocabularies.get(agent)
+    if (vocabulary === undefined) {
+      const yaml = agentYaml([this.#parts.config.agentsDir ?? SHIPPED_AGENTS], agent)
+      vocabulary = yaml.then((text) => vocabularyOf(text))
+      this.#vocabularies.set(agent, vocabulary)
+    }
+    return vocabulary
+  }
+
+  async #placeSpoken(run: ScenarioRun, ask: AskCaller | undefined): Promise<ObservedCall> {
+    // Not on standard output: a report may go there.
+    const log = createLog({
+      level: 'error',
+      destination: {
+        write: (line) => {
+          this.#parts.io.err(line)
+        },
+      },
+    })
+    const { config, env } = this.#parts
+    // Imported only here: scenarios in text run on any Node, without the native module of the ports.
+    const start = async (settings: Partial<Config> = {}): Promise<Gateway> =>
+      (await import('../gateway/gateway.js')).startGateway({
+        ...{ config: { ...config, ...settings }, env, log, onlyBackend: BACKEND },
+      })
+    // It calls through the carrier of this call alone, and what it keeps of whom it called is no other scenario's.
+    const calling: Gateway[] = []
+    const startCalling = async (apiUrl: string): Promise<Gateway> => {
+      const dataDir = await mkdtemp(join(config.dataDir, 'placed-'))
+      const gateway = await start({ dataDir, apiUrl, apiKey: SIMULATOR_KEY })
+      calling.push(gateway)
+      return gateway
+    }
+    try {
+      return await runAudioCall({
+        gateway: async (carrierUrl) => {
+          const gateway = await (carrierUrl === null ? (this.#gateway ??= start()) : startCalling(carrierUrl))
+          return {
+            url: `http://127.0.0.1:${gateway.publicPort}`,
+            opsUrl: `http://127.0.0.1:${gateway.opsPort}`,
+            ...{ opsToken: null, secret: null },
+          }
+        },
+        shopUrl: config.shopApiUrl,
+        scenario: run.scenario,
+        ...{ seed: run.seed, ...asking(ask) },
+        agentYaml: await agentYaml([config.agentsDir ?? SHIPPED_AGENTS], run.scenario.agent),
+        recordTo: recordingOf(this.#parts.options, run),
+        signal: this.#parts.io.signal,
+      })
+    } finally {
+      for (const gateway of calling) await gateway.stop(0)
+    }
+  }
+}
+
 /** The options of `mkondo simulate`, with the gateway that they name. */
 export interface SimulateOptions {
   /** The running gateway to test; null starts one. */
@@ -73,12 +249,6 @@ export interface SimulateOptions {
 
 /** Aborting the signal ends the calls that run; the results so far are still reported. */
 type SimulateIo = Terminal & { readonly signal: AbortSignal }
-
-/** Longest wait for the answer of a running gateway. */
-const REACH_TIMEOUT_MS = 3000
-/** How long a running gateway may take to know what a call was about, and how often it is asked. */
-const ANALYSIS_WAIT_MS = 60_000
-const ANALYSIS_LOOK_MS = 500
 
 /**
  * `mkondo simulate`. Exit codes: 0 every scenario passed, 1 one failed (or the run was stopped).
@@ -300,10 +470,6 @@ async function analysed(record: CallRecord, { opsUrl, opsToken }: GatewayAddress
   return record
 }
 
-const SHIPPED_AGENTS = join(packageRoot(), 'agents')
-/** Whatever the agents name: scenarios run without keys. */
-const BACKEND = 'embedded'
-
 interface GroundParts {
   readonly options: SimulateOptions
   readonly io: SimulateIo
@@ -312,172 +478,6 @@ interface GroundParts {
   readonly env: Environment
   readonly agents: ReadonlyMap<string, HostedAgent>
   readonly businesses: ReadonlyMap<string, Business>
-}
-
-/** Agents of a folder on the embedded backend, the demo's shop behind them, and a gateway once a call is spoken. */
-class OwnGround implements Ground {
-  readonly unavailable = {}
-  readonly #parts: GroundParts
-  #media: Promise<TextMedia> | null = null
-  readonly #vocabularies = new Map<string, Promise<AgentVocabulary>>()
-  #gateway: Promise<Gateway> | null = null
-
-  /** @throws GatewayError AGENT_INVALID and the like for what is wrong with the agents */
-  static async open(options: SimulateOptions, io: SimulateIo): Promise<OwnGround> {
-    const shop = io.env['SHOP_API_URL'] === undefined ? await startDemoShop() : null
-    const folder = await mkdtemp(join(tmpdir(), 'mkondo-simulate-'))
-    try {
-      const ofFolder = loadConfig({}, null)
-      const shopApiUrl = shop?.url ?? io.env['SHOP_API_URL'] ?? null
-      const config: Config = {
-        // Without keys of this machine, so that what passes here passes anywhere.
-        ...ofFolder,
-        // Several scenarios have the same caller.
-        callerCalls: SCENARIO_JOBS_MAX,
-        callerCallsPerMinute: 6000,
-        host: '127.0.0.1',
-        port: 0,
-        opsPort: 0,
-        dataDir: folder,
-        shopApiUrl,
-        agentsDir: options.agents ?? io.env['AGENTS_DIR'] ?? ofFolder.agentsDir,
-        numbersFile: io.env['NUMBERS_FILE'] ?? ofFolder.numbersFile,
-      }
-      const env = agentEnvironment(io.env, shopApiUrl)
-      const { agents, numbers } = await faultlessAgents(config, env, BACKEND)
-      return new OwnGround({ options, io, shop, config, env, agents, businesses: numbers.businesses })
-    } catch (thrown) {
-      await shop?.close()
-      await rm(folder, { recursive: true, force: true })
-      throw thrown
-    }
-  }
-
-  private constructor(parts: GroundParts) {
-    this.#parts = parts
-  }
-
-  check(scenarios: readonly Scenario[]): void {
-    for (const { agent, file } of scenarios) {
-      if (this.#parts.agents.has(agent)) continue
-      throw new GatewayError(
-        'AGENT_UNKNOWN',
-        `${file}: there is no agent ${agent}; allowed: ${[...this.#parts.agents.keys()].join(', ')}`,
-      )
-    }
-  }
-
-  get agents(): readonly AgentDefinition[] {
-    return [...this.#parts.agents.values()].map(({ definition }) => definition)
-  }
-
-  async place(run: ScenarioRun, ask?: AskCaller): Promise<ObservedCall> {
-    const call = await (run.mode === 'text' ? this.#placeText(run, ask) : this.#placeSpoken(run, ask))
-    if (run.scenario.expect.fields === undefined || call.record === null) return call
-    return { ...call, record: { ...call.record, analysis: await this.#analysisOf(call.record) } }
-  }
-
-  /** As the gateway makes it, by the text model of this machine's settings. */
-  #analysisOf(record: CallRecord): Promise<CallAnalysis | null> {
-    if (this.#parts.agents.get(record.agent)?.definition.analysis == null) return Promise.resolve(null)
-    const settings = backendSettings(loadConfig(this.#parts.io.env, null))
-    return new Promise((resolve) => {
-      const analyses = new CallAnalyses({
-        agents: this.#parts.agents,
-        settings: settings.cascade,
-        prices: settings.prices,
-        perHour: 1,
-        clock: () => performance.now(),
-        wallClock: Date.now,
-        log: createLog({ level: 'silent' }),
-        metrics: new Metrics({ version: 'simulate', processMetrics: false }),
-        owed: null,
-        done: (_, analysis) => resolve(analysis),
-      })
-      analyses.take({ ...record, analysis: null })
-    })
-  }
-
-  async close(): Promise<void> {
-    const gateway = await this.#gateway?.catch(() => null)
-    await gateway?.stop(0)
-    const media = await this.#media?.catch(() => null)
-    await media?.close()
-    await this.#parts.shop?.close()
-    await rm(this.#parts.config.dataDir, { recursive: true, force: true })
-  }
-
-  async #placeText({ scenario, seed }: ScenarioRun, ask: AskCaller | undefined): Promise<ObservedCall> {
-    this.#media ??= openTextMedia(backendSettings(this.#parts.config), this.#parts.env)
-    const media = await this.#media
-    return runTextCall(media, {
-      scenario,
-      seed,
-      ...asking(ask),
-      agents: this.#parts.agents,
-      businesses: this.#parts.businesses,
-      env: this.#parts.env,
-      vocabulary: await this.#vocabularyOf(scenario.agent),
-      signal: this.#parts.io.signal,
-    })
-  }
-
-  /** Vocabulary with which a text caller reads an agent's words. */
-  #vocabularyOf(agent: string): Promise<AgentVocabulary> {
-    let vocabulary = this.#vocabularies.get(agent)
-    if (vocabulary === undefined) {
-      const yaml = agentYaml([this.#parts.config.agentsDir ?? SHIPPED_AGENTS], agent)
-      vocabulary = yaml.then((text) => vocabularyOf(text))
-      this.#vocabularies.set(agent, vocabulary)
-    }
-    return vocabulary
-  }
-
-  async #placeSpoken(run: ScenarioRun, ask: AskCaller | undefined): Promise<ObservedCall> {
-    // Not on standard output: a report may go there.
-    const log = createLog({
-      level: 'error',
-      destination: {
-        write: (line) => {
-          this.#parts.io.err(line)
-        },
-      },
-    })
-    const { config, env } = this.#parts
-    // Imported only here: scenarios in text run on any Node, without the native module of the ports.
-    const start = async (settings: Partial<Config> = {}): Promise<Gateway> =>
-      (await import('../gateway/gateway.js')).startGateway({
-        ...{ config: { ...config, ...settings }, env, log, onlyBackend: BACKEND },
-      })
-    // It calls through the carrier of this call alone, and what it keeps of whom it called is no other scenario's.
-    const calling: Gateway[] = []
-    const startCalling = async (apiUrl: string): Promise<Gateway> => {
-      const dataDir = await mkdtemp(join(config.dataDir, 'placed-'))
-      const gateway = await start({ dataDir, apiUrl, apiKey: SIMULATOR_KEY })
-      calling.push(gateway)
-      return gateway
-    }
-    try {
-      return await runAudioCall({
-        gateway: async (carrierUrl) => {
-          const gateway = await (carrierUrl === null ? (this.#gateway ??= start()) : startCalling(carrierUrl))
-          return {
-            url: `http://127.0.0.1:${gateway.publicPort}`,
-            opsUrl: `http://127.0.0.1:${gateway.opsPort}`,
-            ...{ opsToken: null, secret: null },
-          }
-        },
-        shopUrl: config.shopApiUrl,
-        scenario: run.scenario,
-        ...{ seed: run.seed, ...asking(ask) },
-        agentYaml: await agentYaml([config.agentsDir ?? SHIPPED_AGENTS], run.scenario.agent),
-        recordTo: recordingOf(this.#parts.options, run),
-        signal: this.#parts.io.signal,
-      })
-    } finally {
-      for (const gateway of calling) await gateway.stop(0)
-    }
-  }
 }
 
 /** @throws GatewayError CONFIG_INVALID naming the option when no gateway answers there */

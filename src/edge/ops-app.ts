@@ -38,20 +38,6 @@ import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 export const OPS_SLOWED_MS = 1000
 export const OPS_SLOWED_MAX = 100
 
-/** A request that was admitted. */
-interface Admitted {
-  /** Parameters of the path, in their order. */
-  readonly params: readonly string[]
-  readonly query: OpsQuery
-  /** The header; empty without one. */
-  readonly accept: string
-  /** Empty for a GET. */
-  readonly body: Uint8Array
-  readonly operator: Operator
-  /** Our numbers to whose calls its token is limited; null: to none. */
-  readonly numbers: ReadonlySet<string> | null
-}
-
 type Answer = (request: Admitted) => Reply | Promise<Reply>
 
 /** The console runs its own script and talks to its own origin; nothing else is loaded into it, and nothing is inline. */
@@ -66,12 +52,6 @@ const CONSOLE_HEADERS: Reply['headers'] = [
   ['Cross-Origin-Opener-Policy', 'same-origin'],
   ['Cross-Origin-Resource-Policy', 'same-origin'],
 ]
-
-/** For a wrong token while too many held answers wait. */
-const TOO_MANY_GUESSES = errorReply(429, 'RATE_LIMITED', 'too many wrong tokens', {
-  headers: [['Retry-After', String(Math.ceil(OPS_SLOWED_MS / 1000))]],
-  close: true,
-})
 
 /** The routes of the ops port. The guard checks each request; health and the console's files need no token. */
 export class OpsApp {
@@ -460,6 +440,26 @@ export class OpsApp {
     }
   }
 }
+
+/** A request that was admitted. */
+interface Admitted {
+  /** Parameters of the path, in their order. */
+  readonly params: readonly string[]
+  readonly query: OpsQuery
+  /** The header; empty without one. */
+  readonly accept: string
+  /** Empty for a GET. */
+  readonly body: Uint8Array
+  readonly operator: Operator
+  /** Our numbers to whose calls its token is limited; null: to none. */
+  readonly numbers: ReadonlySet<string> | null
+}
+
+/** For a wrong token while too many held answers wait. */
+const TOO_MANY_GUESSES = errorReply(429, 'RATE_LIMITED', 'too many wrong tokens', {
+  headers: [['Retry-After', String(Math.ceil(OPS_SLOWED_MS / 1000))]],
+  close: true,
+})
 
 const NO_BODY = new Uint8Array(0)
 

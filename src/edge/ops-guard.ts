@@ -12,20 +12,6 @@ export const OPS_WRONG_TOKENS_BURST = 10
 const OPS_WRONG_TOKENS_PER_S = 0.1
 const OPS_WRONG_TOKENS_ADDRESSES_MAX = 1000
 
-/** The parts of an ops request that decide whether it is admitted. */
-export interface OpsHead {
-  readonly authorization: string
-  readonly cookie: string
-  readonly host: string
-  readonly contentType: string
-  readonly contentLength: string
-  readonly transferEncoding: string
-  readonly origin: string
-  readonly fetchSite: string
-  /** Address of the socket's other end. */
-  readonly address: string
-}
-
 /**
  * Who may use a route. `open` (health and the console's files): everyone who reaches the port; `metrics`: either token,
  * or a session of the console; `all`: OPS_TOKEN, or a session, which may have to be one that acts; `calls`: those, and a
@@ -197,6 +183,20 @@ export class OpsGuard {
       )
     return refusal('token-wrong', unauthorized(access), this.#wrongTokens.take(address, nowMs) > 0)
   }
+}
+
+/** The parts of an ops request that decide whether it is admitted. */
+export interface OpsHead {
+  readonly authorization: string
+  readonly cookie: string
+  readonly host: string
+  readonly contentType: string
+  readonly contentLength: string
+  readonly transferEncoding: string
+  readonly origin: string
+  readonly fetchSite: string
+  /** Address of the socket's other end. */
+  readonly address: string
 }
 
 function bearerOf(authorization: string): string | undefined {

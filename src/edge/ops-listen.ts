@@ -50,20 +50,6 @@ interface FarListener {
   stop: () => void
 }
 
-interface ListenOptions {
-  readonly calls: Pick<CallDirectory, 'find'>
-  readonly clock: Clock
-  /** Asks the node that has a call for its sound; null without other nodes. @param id  of the listener */
-  readonly elsewhere: ((callSid: string, id: string, operator: Operator) => Promise<Reply>) | null
-  readonly audit: Audit
-  readonly metrics: Metrics
-  /** Answers a request that may not listen; null then. */
-  readonly admit: (
-    res: HttpResponse,
-    req: HttpRequest,
-  ) => { readonly exchange: Exchange; readonly operator: Operator } | null
-}
-
 /**
  * `GET /api/calls/{sid}/listen` (upgrade): both voices of a live call. That of another node is fetched from there a few times
  * a second. The first message is a text,
@@ -251,4 +237,18 @@ export class ListenSockets {
   ): void {
     this.#options.audit({ command, call_sid: callSid }, { status }, operator)
   }
+}
+
+interface ListenOptions {
+  readonly calls: Pick<CallDirectory, 'find'>
+  readonly clock: Clock
+  /** Asks the node that has a call for its sound; null without other nodes. @param id  of the listener */
+  readonly elsewhere: ((callSid: string, id: string, operator: Operator) => Promise<Reply>) | null
+  readonly audit: Audit
+  readonly metrics: Metrics
+  /** Answers a request that may not listen; null then. */
+  readonly admit: (
+    res: HttpResponse,
+    req: HttpRequest,
+  ) => { readonly exchange: Exchange; readonly operator: Operator } | null
 }

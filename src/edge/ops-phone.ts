@@ -40,30 +40,11 @@ interface SoftphoneEvents {
   readonly over: () => void
 }
 
-interface SoftphoneCall {
-  readonly callSid: string
-  /** The microphone, s16le at 16 kHz, any length; copied. */
-  audio(bytes: Uint8Array): void
-  press(keys: string): void
-  /** Speaks a text for a caller without a microphone. */
-  say(text: string): void
-  hangUp(): void
-}
-
 interface PhoneData {
   readonly operator: Operator
   call: SoftphoneCall | null
   /** Frames that were not sent because the browser does not read. */
   framesDropped: number
-}
-
-interface PhoneOptions {
-  /** Null where no call can be placed. */
-  readonly phone: Softphone | null
-  readonly log: Log
-  /** Answers a request that may not act; null then. */
-  readonly admit: (res: HttpResponse, req: HttpRequest) => Operator | null
-  readonly audit: Audit
 }
 
 const NUMBER = /^\+?[0-9]{3,15}$/
@@ -189,6 +170,25 @@ export class PhoneSockets {
   #send(ws: WebSocket<PhoneData>, text: string): void {
     if (this.#open.has(ws)) ws.send(text)
   }
+}
+
+interface SoftphoneCall {
+  readonly callSid: string
+  /** The microphone, s16le at 16 kHz, any length; copied. */
+  audio(bytes: Uint8Array): void
+  press(keys: string): void
+  /** Speaks a text for a caller without a microphone. */
+  say(text: string): void
+  hangUp(): void
+}
+
+interface PhoneOptions {
+  /** Null where no call can be placed. */
+  readonly phone: Softphone | null
+  readonly log: Log
+  /** Answers a request that may not act; null then. */
+  readonly admit: (res: HttpResponse, req: HttpRequest) => Operator | null
+  readonly audit: Audit
 }
 
 function refuse(ws: WebSocket<PhoneData>, message: string): void {

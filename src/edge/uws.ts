@@ -35,16 +35,6 @@ const uws = await loadUws()
 /** Value of `WebSocketBehavior.compression`: audio does not compress, and the carrier never offers it. */
 export const NO_COMPRESSION = 0
 
-interface ListenOptions {
-  readonly host: string
-  /** 0 lets the system choose. */
-  readonly port: number
-  /** True lets other processes listen on the same port; the kernel spreads connections over them. */
-  readonly shared: boolean
-  /** The name of the port's setting, for errors. */
-  readonly setting: string
-}
-
 /** The files of a certificate with its chain and of its key; PEM. */
 export interface TlsFiles {
   readonly certFile: string
@@ -156,6 +146,16 @@ export class PublicListeners {
   cut(): void {
     for (const app of this.#apps) app.close()
   }
+}
+
+interface ListenOptions {
+  readonly host: string
+  /** 0 lets the system choose. */
+  readonly port: number
+  /** True lets other processes listen on the same port; the kernel spreads connections over them. */
+  readonly shared: boolean
+  /** The name of the port's setting, for errors. */
+  readonly setting: string
 }
 
 /**

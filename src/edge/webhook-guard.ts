@@ -30,48 +30,6 @@ const FAILED_REQUESTS_ADDRESSES_MAX = 10_000
 const CALL_WEBHOOKS_PER_S = 5
 const CALL_WEBHOOKS_BURST = 60
 
-/** Head of a webhook, read before its body. */
-export interface WebhookHead {
-  readonly route: WebhookRoute
-  readonly contentType: string | undefined
-  readonly signature: string | undefined
-  /** The headers of Standard Webhooks that sign a continuation; empty for any other route. */
-  readonly standard: Readonly<Record<string, string>>
-  /** The `t` of the query. */
-  readonly token: string | undefined
-  /** The `agent` of the path or of the query. */
-  readonly agent: string | null
-  /** The `clientRequestId` of the query: identifies a call that we placed. */
-  readonly clientRequestId: string | null
-  /** The `since` of the query: `heldSinceMs` of the webhook. */
-  readonly since: string | undefined
-  /** The `Host` header. */
-  readonly host: string
-  readonly address: string
-}
-
-/** A proven sender; a token also names the call that it was made for, and that of a tool the wait. */
-interface Proof {
-  readonly callSid: CallSid | null
-  readonly waitId?: string
-  /** Secrets are set, and no valid signature came with the token. */
-  readonly unsigned?: true
-}
-
-type GuardOptions = Pick<
-  EdgeOptions,
-  | 'webhookSecrets'
-  | 'continueSecrets'
-  | 'tokenOnly'
-  | 'insecure'
-  | 'bareSignatures'
-  | 'publicUrl'
-  | 'clock'
-  | 'wallClock'
-  | 'log'
-  | 'metrics'
->
-
 /** Rejections of a sender without proof; those of a proven one are not charged to its address. */
 const UNPROVEN: readonly WebhookRejection[] = [
   'unsigned',
@@ -87,13 +45,7 @@ const UNPROVEN: readonly WebhookRejection[] = [
   'not-found',
 ]
 
-/** Charged only where webhooks are taken unsigned: the carrier's own mistakes cost its address nothing. */
-const CONTENT_FAULTS: readonly WebhookRejection[] = ['content-type', 'malformed']
-
 const NO_BODY = new Uint8Array()
-
-/** Why an unproven request gets no answer: its address has failed too often, or the work of this tick is done. */
-export type ClosedUnproven = 'address' | 'tick'
 
 /**
  * Verifies and parses webhooks, and limits how many are accepted.
@@ -382,6 +334,54 @@ export class WebhookGuard {
     })
   }
 }
+
+/** Head of a webhook, read before its body. */
+export interface WebhookHead {
+  readonly route: WebhookRoute
+  readonly contentType: string | undefined
+  readonly signature: string | undefined
+  /** The headers of Standard Webhooks that sign a continuation; empty for any other route. */
+  readonly standard: Readonly<Record<string, string>>
+  /** The `t` of the query. */
+  readonly token: string | undefined
+  /** The `agent` of the path or of the query. */
+  readonly agent: string | null
+  /** The `clientRequestId` of the query: identifies a call that we placed. */
+  readonly clientRequestId: string | null
+  /** The `since` of the query: `heldSinceMs` of the webhook. */
+  readonly since: string | undefined
+  /** The `Host` header. */
+  readonly host: string
+  readonly address: string
+}
+
+/** A proven sender; a token also names the call that it was made for, and that of a tool the wait. */
+interface Proof {
+  readonly callSid: CallSid | null
+  readonly waitId?: string
+  /** Secrets are set, and no valid signature came with the token. */
+  readonly unsigned?: true
+}
+
+type GuardOptions = Pick<
+  EdgeOptions,
+  | 'webhookSecrets'
+  | 'continueSecrets'
+  | 'tokenOnly'
+  | 'insecure'
+  | 'bareSignatures'
+  | 'publicUrl'
+  | 'clock'
+  | 'wallClock'
+  | 'log'
+  | 'metrics'
+>
+
+/** Charged only where webhooks are taken unsigned: the carrier's own mistakes cost its address nothing. */
+const CONTENT_FAULTS: readonly WebhookRejection[] = ['content-type', 'malformed']
+
+/** Why an unproven request gets no answer: its address has failed too often, or the work of this tick is done. */
+export type ClosedUnproven = 'address' | 'tick'
 
 /** Null: the route is proven by a signature alone. */
 function purposeOf(route: WebhookRoute): TokenPurpose | null {

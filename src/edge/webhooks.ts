@@ -55,25 +55,6 @@ const NOT_KEPT = errorReply(503, 'NOT_KEPT', 'the outcome could not be stored; s
 /** The carrier's event for a recording that can be fetched. */
 const RECORDING_READY = /^call\.recording\.(ready|completed|available)$/i
 
-type WebhookOptions = Pick<
-  EdgeOptions,
-  | 'calls'
-  | 'onRecordingReady'
-  | 'publicUrl'
-  | 'tls'
-  | 'nodeUrl'
-  | 'nodePort'
-  | 'fleet'
-  | 'ownedNumbers'
-  | 'noAgent'
-  | 'callerLimits'
-  | 'humanCalls'
-  | 'clock'
-  | 'wallClock'
-  | 'log'
-  | 'metrics'
-> & { readonly outbound?: Pick<OutboundCalls, 'find' | 'state' | 'taken'> }
-
 /** Answers to the carrier's webhooks. No I/O: webhooks come proven and parsed, answers leave as values. */
 export class Webhooks {
   readonly #options: WebhookOptions
@@ -598,6 +579,25 @@ export class Webhooks {
     return true
   }
 }
+
+type WebhookOptions = Pick<
+  EdgeOptions,
+  | 'calls'
+  | 'onRecordingReady'
+  | 'publicUrl'
+  | 'tls'
+  | 'nodeUrl'
+  | 'nodePort'
+  | 'fleet'
+  | 'ownedNumbers'
+  | 'noAgent'
+  | 'callerLimits'
+  | 'humanCalls'
+  | 'clock'
+  | 'wallClock'
+  | 'log'
+  | 'metrics'
+> & { readonly outbound?: Pick<OutboundCalls, 'find' | 'state' | 'taken'> }
 
 /** Logs a fault of ours. @returns what is answered */
 export function handlerFault(log: Log, route: WebhookRoute, error: unknown): Reply {

@@ -16,24 +16,6 @@ import type { AfterStream, EscalationInput, EscalationCommand, EscalationOutput 
 /** Attempts to hang a call up by REST; then its leg is left to the carrier's timeouts. */
 const HANGUP_TRIES_MAX = 3
 
-/** How one call may reach a human. */
-export interface EscalationOptions extends HuntGroupOptions, DocumentOptions {
-  /**
-   * Tried in order. A strategy that cannot run (its stream is closed, or it is not set up) is skipped.
-   * `callback` is the last: it offers the caller a call back.
-   */
-  readonly strategies: readonly EscalationStrategy[]
-  /** Calendar time minus monotonic time. */
-  readonly wallOffsetMs: number
-  /** The call was answered into a conference room, where a human can join it. */
-  readonly inConference: boolean
-  /** REST calls can be made (there is an API key). */
-  readonly restAvailable: boolean
-  readonly afterStream: AfterStream
-  /** Asked once before a number is rung. False: too many callers have been sent to it in this minute. */
-  readonly mayRing: (number: string, nowMs: number) => boolean
-}
-
 /** The session first speaks its announcement (at most WORDS_HEARD_MS_MAX), then closes the stream. */
 const STREAM_CLOSE_MS = 30_000
 /** A dial without an event for this long after its ringing time counts as answered. */
@@ -43,8 +25,6 @@ const HANGUP_RETRY_MS = 1000
 const OFFER_MS = 120_000
 /** The same limit when the carrier asks: its voice reads at most 1,000 characters at 11 a second. */
 const SPOKEN_OFFER_MS = 90_000
-
-type EscalationDeadline = (typeof ESCALATION_DEADLINES)[number]
 
 /**
  * The escalation of one call: a state machine that gets a caller to a human. It runs on the main thread, outside the
@@ -631,3 +611,23 @@ export class Escalation {
     this.#deadlines.set(name, this.#nowMs + afterMs)
   }
 }
+
+/** How one call may reach a human. */
+export interface EscalationOptions extends HuntGroupOptions, DocumentOptions {
+  /**
+   * Tried in order. A strategy that cannot run (its stream is closed, or it is not set up) is skipped.
+   * `callback` is the last: it offers the caller a call back.
+   */
+  readonly strategies: readonly EscalationStrategy[]
+  /** Calendar time minus monotonic time. */
+  readonly wallOffsetMs: number
+  /** The call was answered into a conference room, where a human can join it. */
+  readonly inConference: boolean
+  /** REST calls can be made (there is an API key). */
+  readonly restAvailable: boolean
+  readonly afterStream: AfterStream
+  /** Asked once before a number is rung. False: too many callers have been sent to it in this minute. */
+  readonly mayRing: (number: string, nowMs: number) => boolean
+}
+
+type EscalationDeadline = (typeof ESCALATION_DEADLINES)[number]

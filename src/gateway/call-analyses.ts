@@ -44,31 +44,6 @@ const CASCADE = 'cascade'
 const ANALYSIS_RESULTS = ['model', 'no-model', 'no-transcript', 'budget', 'full', 'failed', 'late'] as const
 type AnalysisResult = (typeof ANALYSIS_RESULTS)[number]
 
-interface CallAnalysesOptions {
-  readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition'>>
-  /** Where the text models are. */
-  readonly settings: CascadeSettings
-  /** Content of PRICES_FILE; null: none is set. */
-  readonly prices: PriceFile | null
-  /** ANALYSES_PER_HOUR: how many calls a model may be asked about. */
-  readonly perHour: number
-  readonly clock: Clock
-  readonly wallClock: () => number
-  readonly log: Log
-  readonly metrics: Metrics
-  /** The fleet's; null without Redis: what a node owes is in its own records alone. */
-  readonly owed: Pick<OwedAnalyses, 'owe' | 'claim' | 'known' | 'settle' | 'done' | 'forget'> | null
-  /**
-   * The call's record and receivers get it. @param record  as it was at the call's end
-   * @param isTold  true if another node has informed receivers already
-   */
-  readonly done: (record: CallRecord, analysis: CallAnalysis, isTold: boolean) => Promise<void> | void
-  /** For tests. @defaultValue OWED_LOOK_MS */
-  readonly lookMs?: number
-  /** For tests. */
-  readonly modelOf?: (agent: string) => ServiceFactory<LanguageModel> | null
-}
-
 /**
  * Analyses of ended calls: the fields and the summary that an agent's `analysis` asks for, filled by the text model of its
  * cascade, one request a call, after the call. A value counts only with a quote that is in the transcript.
@@ -371,6 +346,31 @@ export class CallAnalyses {
       resolved: typeof resolved === 'boolean' ? (resolved ? 'yes' : 'no') : 'unknown',
     }
   }
+}
+
+interface CallAnalysesOptions {
+  readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition'>>
+  /** Where the text models are. */
+  readonly settings: CascadeSettings
+  /** Content of PRICES_FILE; null: none is set. */
+  readonly prices: PriceFile | null
+  /** ANALYSES_PER_HOUR: how many calls a model may be asked about. */
+  readonly perHour: number
+  readonly clock: Clock
+  readonly wallClock: () => number
+  readonly log: Log
+  readonly metrics: Metrics
+  /** The fleet's; null without Redis: what a node owes is in its own records alone. */
+  readonly owed: Pick<OwedAnalyses, 'owe' | 'claim' | 'known' | 'settle' | 'done' | 'forget'> | null
+  /**
+   * The call's record and receivers get it. @param record  as it was at the call's end
+   * @param isTold  true if another node has informed receivers already
+   */
+  readonly done: (record: CallRecord, analysis: CallAnalysis, isTold: boolean) => Promise<void> | void
+  /** For tests. @defaultValue OWED_LOOK_MS */
+  readonly lookMs?: number
+  /** For tests. */
+  readonly modelOf?: (agent: string) => ServiceFactory<LanguageModel> | null
 }
 
 /** A service that reports no tokens, or that failed before, may have charged for them. */

@@ -29,22 +29,6 @@ const fileSchema = z.object({
   numbers: z.record(z.string(), z.object({ day: z.string(), amount: z.number().min(0) })),
 })
 
-interface DailyBudgetsOptions {
-  /** By number; edits change it in place. */
-  readonly businesses: ReadonlyMap<string, Business>
-  readonly store: Pick<CallStore, 'tally'>
-  /** Live calls of our numbers at this node, and what each has cost until now, in CURRENCY. */
-  readonly live: () => Iterable<LiveCost>
-  /** Last `liveCosts` of the other live nodes. */
-  readonly liveElsewhere: () => Iterable<Readonly<Record<string, number>>>
-  /** Where this process keeps its own part; null: it does not survive the process. */
-  readonly file: string | null
-  readonly wallClock: WallClock
-  readonly log: Log
-  /** For tests; real timers, which keep no process alive, otherwise. @returns ends it */
-  readonly later?: (ms: number, run: () => void) => () => void
-}
-
 interface LiveCost {
   readonly callSid: string
   readonly number: string
@@ -230,6 +214,22 @@ export class DailyBudgets {
     })
     return this.#saving
   }
+}
+
+interface DailyBudgetsOptions {
+  /** By number; edits change it in place. */
+  readonly businesses: ReadonlyMap<string, Business>
+  readonly store: Pick<CallStore, 'tally'>
+  /** Live calls of our numbers at this node, and what each has cost until now, in CURRENCY. */
+  readonly live: () => Iterable<LiveCost>
+  /** Last `liveCosts` of the other live nodes. */
+  readonly liveElsewhere: () => Iterable<Readonly<Record<string, number>>>
+  /** Where this process keeps its own part; null: it does not survive the process. */
+  readonly file: string | null
+  readonly wallClock: WallClock
+  readonly log: Log
+  /** For tests; real timers, which keep no process alive, otherwise. @returns ends it */
+  readonly later?: (ms: number, run: () => void) => () => void
 }
 
 /** Null for a file that is not there, or cannot be read: then the day begins anew at this node. */

@@ -11,42 +11,6 @@ import { PitchTracker } from './pitch.js'
 import { ChannelLayout, Reframer, type ForkedTrack } from './reframer.js'
 import { ComposedDetector, type FrameDetector, type VadBank } from './vad/vad.js'
 
-interface CallerPathOptions {
-  readonly sampleRateHz: LegRateHz
-  /** The track that the carrier was asked to fork. */
-  readonly track: ForkedTrack
-  readonly vadBank: VadBank
-}
-
-/** Plain counters of one call's caller side, copied at scrape. */
-export interface CallerPathStats {
-  bytesIn: number
-  framesIn: number
-  framesOut: number
-  /** Silent frames given up to catch up. */
-  framesSkipped: number
-  /** Frames lost because a bound was hit. */
-  framesDropped: number
-  framesConcealed: number
-  /** Audible frames that were taken for our own speech. */
-  framesOfEcho: number
-  /** Audible frames of stretches in which no voice was found, such as a cough or a door, and how loud the last one was. */
-  framesOfNoise: number
-  noiseDbfs: number
-  /** The learnt delay of our own echo, and how much softer it comes back; null where there is none. */
-  echoDelayMs: number | null
-  echoGainDb: number | null
-  stalls: number
-  /** The learnt depth of the jitter buffer now. */
-  depthMs: number
-  /** Frames that wait in it now. */
-  framesWaiting: number
-  /** Channels of the stream; 0 while not known. */
-  channels: 0 | 1 | 2
-  /** DTMF digits. */
-  digits: number
-}
-
 // Tags that go through the jitter buffer with a frame. Echo is `TAG_LEARNT` too when its delay and gain are known.
 const TAG_ECHO = 1
 const TAG_LEARNT = 2
@@ -398,6 +362,42 @@ export class CallerPath {
       return match !== 'clear' && gate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
     return gate.awaits(capturedAtMs) && gate.isEcho(telephoneDbfs(frame), capturedAtMs, level)
   }
+}
+
+interface CallerPathOptions {
+  readonly sampleRateHz: LegRateHz
+  /** The track that the carrier was asked to fork. */
+  readonly track: ForkedTrack
+  readonly vadBank: VadBank
+}
+
+/** Plain counters of one call's caller side, copied at scrape. */
+export interface CallerPathStats {
+  bytesIn: number
+  framesIn: number
+  framesOut: number
+  /** Silent frames given up to catch up. */
+  framesSkipped: number
+  /** Frames lost because a bound was hit. */
+  framesDropped: number
+  framesConcealed: number
+  /** Audible frames that were taken for our own speech. */
+  framesOfEcho: number
+  /** Audible frames of stretches in which no voice was found, such as a cough or a door, and how loud the last one was. */
+  framesOfNoise: number
+  noiseDbfs: number
+  /** The learnt delay of our own echo, and how much softer it comes back; null where there is none. */
+  echoDelayMs: number | null
+  echoGainDb: number | null
+  stalls: number
+  /** The learnt depth of the jitter buffer now. */
+  depthMs: number
+  /** Frames that wait in it now. */
+  framesWaiting: number
+  /** Channels of the stream; 0 while not known. */
+  channels: 0 | 1 | 2
+  /** DTMF digits. */
+  digits: number
 }
 
 // `LoudspeakerEcho` follows less by itself.

@@ -39,44 +39,6 @@ const BEAMS = { usual: [1e-48, 7e-29], wide: [1e-80, 1e-60] } as const
 /** Words that are added to a decoder's dictionary stay there; a decoder with more than this is replaced. */
 const ADDED_WORDS_MAX = 500
 
-/** A decoder that is reserved for one utterance until it is released. All calls are synchronous. */
-export interface LeasedDecoder {
-  /** Float samples within ±1 at 8 kHz, at the level of `level.ts`; about 0.6 ms for 20 ms of speech. @throws GatewayError SPEECH_FAULT */
-  decode(pcm: Float32Array): void
-  /**
-   * Decodes an utterance in one piece, in the place of `decode`: the mean that is subtracted is its own, where `decode`
-   * takes that of earlier utterances, of all callers. @throws GatewayError SPEECH_FAULT
-   */
-  decodeWhole(pcm: Float32Array): void
-  /** The words so far, while the utterance goes on; empty when none fit. @throws GatewayError SPEECH_FAULT */
-  partial(): Recognised
-  /** Ends the utterance; the words, empty when none fit. @throws GatewayError SPEECH_FAULT */
-  finish(): Recognised
-  /** Releases the decoder in any state. Idempotent. */
-  release(): void
-}
-
-type Beam = keyof typeof BEAMS
-
-interface Slot {
-  decoder: NativeDecoder
-  grammar: string
-  /** Beam of the grammar. */
-  beam: Beam
-  words: Set<string>
-  busy: boolean
-  lastUsed: number
-}
-
-interface Waiter {
-  readonly grammar: string
-  readonly words: readonly DictionaryEntry[]
-  readonly spare: boolean
-  readonly beam: Beam
-  readonly resolve: (lease: LeasedDecoder) => void
-  readonly reject: (error: GatewayError) => void
-}
-
 /** A place in the queue for a decoder. */
 export interface DecoderRequest {
   /** Rejects with SPEECH_BUSY when the queue is full, AGENT_INVALID when the grammar cannot be used. */
@@ -352,6 +314,44 @@ export class DecoderSet {
     this.#replacing.delete(slot)
     this.#grant()
   }
+}
+
+/** A decoder that is reserved for one utterance until it is released. All calls are synchronous. */
+export interface LeasedDecoder {
+  /** Float samples within ±1 at 8 kHz, at the level of `level.ts`; about 0.6 ms for 20 ms of speech. @throws GatewayError SPEECH_FAULT */
+  decode(pcm: Float32Array): void
+  /**
+   * Decodes an utterance in one piece, in the place of `decode`: the mean that is subtracted is its own, where `decode`
+   * takes that of earlier utterances, of all callers. @throws GatewayError SPEECH_FAULT
+   */
+  decodeWhole(pcm: Float32Array): void
+  /** The words so far, while the utterance goes on; empty when none fit. @throws GatewayError SPEECH_FAULT */
+  partial(): Recognised
+  /** Ends the utterance; the words, empty when none fit. @throws GatewayError SPEECH_FAULT */
+  finish(): Recognised
+  /** Releases the decoder in any state. Idempotent. */
+  release(): void
+}
+
+type Beam = keyof typeof BEAMS
+
+interface Slot {
+  decoder: NativeDecoder
+  grammar: string
+  /** Beam of the grammar. */
+  beam: Beam
+  words: Set<string>
+  busy: boolean
+  lastUsed: number
+}
+
+interface Waiter {
+  readonly grammar: string
+  readonly words: readonly DictionaryEntry[]
+  readonly spare: boolean
+  readonly beam: Beam
+  readonly resolve: (lease: LeasedDecoder) => void
+  readonly reject: (error: GatewayError) => void
 }
 
 async function makeSlot(): Promise<Slot> {

@@ -39,34 +39,6 @@ export interface Speaking {
   cancel(): void
 }
 
-/** A caller's utterance that is being recognised while it is spoken. */
-export interface Utterance {
-  /** 8 kHz mono samples, copied before return. Samples beyond the longest utterance are dropped and counted. */
-  push(pcm: Int16Array): void
-  /**
-   * The caller stopped. Resolves with the words, empty when none fit the grammar.
-   * Rejects with SPEECH_BUSY (no decoder became free; retryable), SPEECH_FAULT (the worker died; retryable) or
-   * AGENT_INVALID (the grammar cannot be used, for example a word that is in no dictionary).
-   */
-  end(): Promise<Recognised>
-  /** Drops the result and frees the decoder. Idempotent, safe after `end`, which then resolves without words. */
-  abandon(): void
-}
-
-interface SpeechClientOptions {
-  /** From `SpeechPool.openSession`. The client owns it and closes it. */
-  readonly port: MessagePort
-  /** Names that are said in another way than they are written; absent: none. */
-  readonly pronunciations?: readonly Pronunciation[]
-  /**
-   * Requests another session from the main thread when this one's worker has died. Without it every request after the
-   * first fault rejects with SPEECH_FAULT.
-   */
-  readonly reopen?: () => Promise<MessagePort>
-  /** Called at each fault, before pending requests reject. */
-  readonly onFault?: () => void
-}
-
 /**
  * Multiplied by the number of faults so far. A worker is replaced in about a second, and its sessions wait for the
  * models.
@@ -353,6 +325,34 @@ export class SpeechClient {
     this.#adopt(port)
     return true
   }
+}
+
+/** A caller's utterance that is being recognised while it is spoken. */
+export interface Utterance {
+  /** 8 kHz mono samples, copied before return. Samples beyond the longest utterance are dropped and counted. */
+  push(pcm: Int16Array): void
+  /**
+   * The caller stopped. Resolves with the words, empty when none fit the grammar.
+   * Rejects with SPEECH_BUSY (no decoder became free; retryable), SPEECH_FAULT (the worker died; retryable) or
+   * AGENT_INVALID (the grammar cannot be used, for example a word that is in no dictionary).
+   */
+  end(): Promise<Recognised>
+  /** Drops the result and frees the decoder. Idempotent, safe after `end`, which then resolves without words. */
+  abandon(): void
+}
+
+interface SpeechClientOptions {
+  /** From `SpeechPool.openSession`. The client owns it and closes it. */
+  readonly port: MessagePort
+  /** Names that are said in another way than they are written; absent: none. */
+  readonly pronunciations?: readonly Pronunciation[]
+  /**
+   * Requests another session from the main thread when this one's worker has died. Without it every request after the
+   * first fault rejects with SPEECH_FAULT.
+   */
+  readonly reopen?: () => Promise<MessagePort>
+  /** Called at each fault, before pending requests reject. */
+  readonly onFault?: () => void
 }
 
 interface SpeakingState {

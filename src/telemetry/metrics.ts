@@ -51,20 +51,6 @@ const WEBHOOK_BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 
 const PREFIX = 'mkondo_'
 
-/** A method of prom-client's registry that its types leave out. */
-interface MetricWriter {
-  getMetricsAsString(metric: unknown): Promise<string>
-}
-
-interface MetricsOptions {
-  /** Version of this gateway, for `build_info`. */
-  readonly version: string
-  /** False leaves out the process's and Node's own metrics (several registries in one test). */
-  readonly processMetrics?: boolean
-  /** The trace of a call, for exemplars; absent where no traces are exported. */
-  readonly traceIdOf?: (callSid: string) => string
-}
-
 /**
  * Every number that `GET /metrics` shows. Handles are bound to their labels once, at the start of a call or of a
  * component; what happens per frame is counted in plain fields or frame histograms and read at the scrape.
@@ -575,6 +561,20 @@ export class Metrics {
     if (this.#timer !== null) clearInterval(this.#timer)
     this.#timer = null
   }
+}
+
+/** A method of prom-client's registry that its types leave out. */
+interface MetricWriter {
+  getMetricsAsString(metric: unknown): Promise<string>
+}
+
+interface MetricsOptions {
+  /** Version of this gateway, for `build_info`. */
+  readonly version: string
+  /** False leaves out the process's and Node's own metrics (several registries in one test). */
+  readonly processMetrics?: boolean
+  /** The trace of a call, for exemplars; absent where no traces are exported. */
+  readonly traceIdOf?: (callSid: string) => string
 }
 
 interface ScrapePageOptions {

@@ -23,25 +23,6 @@ const CLOSE_AFTER_MS = 500
 /** Utterances that wait for a place at the service; the oldest one fails. */
 const WAITING_MAX = 8
 
-/** Content of a service's message about one utterance; `unknown` is as the service wrote it. */
-interface VoiceNews {
-  readonly id: string
-  /** Base64 of samples, s16le at the leg's rate. */
-  readonly audio?: unknown
-  readonly marks?: readonly Mark[]
-  /** All of its sound has come. */
-  readonly done?: boolean
-  /** The service has forgotten it, and its place is free. Without `done`: as it was asked to, or for the fault. */
-  readonly over?: boolean
-  readonly fault?: VendorFault | null
-  /** The words that were heard of a cancelled utterance. */
-  readonly heard?: unknown
-  /** The sound of this connection that the service takes for played. */
-  readonly playedMs?: unknown
-  /** Messages that the service needs now. */
-  readonly send?: readonly SentMessage[]
-}
-
 /** Options of every service of this kind. */
 export interface StreamedVoiceOptions extends SocketServiceOptions {
   readonly apiKey: string
@@ -56,43 +37,6 @@ export interface StreamedVoiceOptions extends SocketServiceOptions {
 }
 
 export type VoiceService = SocketService<StreamedVoiceOptions>
-
-/** How one service says what all of them do: one connection, and utterances that are given their text as it is written. */
-export interface VoiceWire {
-  readonly input: 'sentences' | 'words'
-  /** The slowest and the fastest; what is beyond is cut to them. */
-  readonly speeds: readonly [number, number]
-  readonly socket: SocketWire
-  /** Utterances that the service speaks at the same time; the others wait. */
-  readonly placesMax: number
-  /** A cancelled utterance keeps its place until the service has ended it. */
-  readonly acknowledges: boolean
-  /** Only an utterance finds out whether the key is good. */
-  readonly probes?: true
-  readonly keepalive?: {
-    readonly everyMs: number
-    readonly messages: (ids: readonly string[]) => readonly SentMessage[]
-  }
-  /** @param manner  with the voice and the speed that it comes to, of options, agent and call together */
-  begin(id: string, manner: SpeechManner): readonly SentMessage[]
-  text(id: string, text: string): readonly SentMessage[]
-  /** No text follows. @returns null: all of its sound has come */
-  end(id: string): readonly SentMessage[] | null
-  /** Asks for the end of the utterance, once sound has come after `end`. Absent: `end` does. */
-  close?(id: string): readonly SentMessage[]
-  /**
-   * @param atMs  the sound of this connection that the caller has heard; null where it is not known
-   * @returns nothing where the service knows of no utterance
-   */
-  cancel(id: string, atMs: number | null): readonly SentMessage[]
-  /**
-   * @param current  the utterance that has had its place for the longest time; null without one
-   * @param soundMsOf  the sound of an utterance before this message
-   */
-  read(message: ServiceMessage, current: string | null, soundMsOf: (id: string) => number): VoiceNews | null
-  /** Finds the samples of a binary message, s16le, and whose they are; null: it has none. Absent: it is samples, of `current`. */
-  bytes?(data: Buffer): { readonly id: string; readonly samples: Buffer } | null
-}
 
 /**
  * A voice over a WebSocket. An utterance is one stream of the service:
@@ -389,6 +333,62 @@ export class StreamedVoice implements TextToSpeech {
     for (const stream of speaking) this.#fail(stream, fault, true)
     if (speaking.length === 0) this.#lostListener?.(fault)
   }
+}
+
+/** Content of a service's message about one utterance; `unknown` is as the service wrote it. */
+interface VoiceNews {
+  readonly id: string
+  /** Base64 of samples, s16le at the leg's rate. */
+  readonly audio?: unknown
+  readonly marks?: readonly Mark[]
+  /** All of its sound has come. */
+  readonly done?: boolean
+  /** The service has forgotten it, and its place is free. Without `done`: as it was asked to, or for the fault. */
+  readonly over?: boolean
+  readonly fault?: VendorFault | null
+  /** The words that were heard of a cancelled utterance. */
+  readonly heard?: unknown
+  /** The sound of this connection that the service takes for played. */
+  readonly playedMs?: unknown
+  /** Messages that the service needs now. */
+  readonly send?: readonly SentMessage[]
+}
+
+/** How one service says what all of them do: one connection, and utterances that are given their text as it is written. */
+export interface VoiceWire {
+  readonly input: 'sentences' | 'words'
+  /** The slowest and the fastest; what is beyond is cut to them. */
+  readonly speeds: readonly [number, number]
+  readonly socket: SocketWire
+  /** Utterances that the service speaks at the same time; the others wait. */
+  readonly placesMax: number
+  /** A cancelled utterance keeps its place until the service has ended it. */
+  readonly acknowledges: boolean
+  /** Only an utterance finds out whether the key is good. */
+  readonly probes?: true
+  readonly keepalive?: {
+    readonly everyMs: number
+    readonly messages: (ids: readonly string[]) => readonly SentMessage[]
+  }
+  /** @param manner  with the voice and the speed that it comes to, of options, agent and call together */
+  begin(id: string, manner: SpeechManner): readonly SentMessage[]
+  text(id: string, text: string): readonly SentMessage[]
+  /** No text follows. @returns null: all of its sound has come */
+  end(id: string): readonly SentMessage[] | null
+  /** Asks for the end of the utterance, once sound has come after `end`. Absent: `end` does. */
+  close?(id: string): readonly SentMessage[]
+  /**
+   * @param atMs  the sound of this connection that the caller has heard; null where it is not known
+   * @returns nothing where the service knows of no utterance
+   */
+  cancel(id: string, atMs: number | null): readonly SentMessage[]
+  /**
+   * @param current  the utterance that has had its place for the longest time; null without one
+   * @param soundMsOf  the sound of an utterance before this message
+   */
+  read(message: ServiceMessage, current: string | null, soundMsOf: (id: string) => number): VoiceNews | null
+  /** Finds the samples of a binary message, s16le, and whose they are; null: it has none. Absent: it is samples, of `current`. */
+  bytes?(data: Buffer): { readonly id: string; readonly samples: Buffer } | null
 }
 
 const UNHEARD: SpeechListener = {

@@ -31,20 +31,6 @@ const FAILOVER_REST_MS = 60_000
 /** How long to wait for sessions to close: the call itself must end within a second. */
 const SESSION_CLOSE_MS = 900
 
-/** One backend of the list. Its name is the one in its capabilities. */
-interface FailoverCandidate {
-  readonly create: BackendFactory
-  /**
-   * True for the embedded backend: its dialogue must be asked to begin before it gets input, also when it takes over. A
-   * model is asked for an answer only when the caller waits for one.
-   */
-  readonly scripted?: boolean
-  /** The voice, because each service has its own voice names; default: the session's. Null: the service's default. */
-  readonly voice?: LocalizedText | null
-  /** Less than what the call was to be: tried only when no other candidate is left. Default: false. */
-  readonly lastResort?: boolean
-}
-
 export interface CandidateOptions {
   /** In the order in which they are tried; one or more. */
   readonly candidates: readonly FailoverCandidate[]
@@ -59,23 +45,6 @@ export interface CandidateOptions {
   readonly watch?: BackendWatch
   /** There is one candidate, and no other session ever takes its place (`CallBackend`). Default: false. */
   readonly alone?: boolean
-}
-
-/** Receives a session's events, with the generations and ids of the call. */
-export interface CandidateListener {
-  sessionEvent(session: CandidateSession, event: BackendEvent): void
-  sessionAudio(
-    session: CandidateSession,
-    pcm: Int16Array,
-    sampleRateHz: SampleRateHz,
-    itemId: string,
-    generation: number,
-  ): void
-  /** Something came from a session that is over, or for an answer that is too old to be known. */
-  late(): void
-  connected(session: CandidateSession): void
-  /** A session is lost, in any role, or could not be connected. */
-  failed(session: CandidateSession, fault: VendorFault): void
 }
 
 /**
@@ -220,6 +189,37 @@ export class CandidateSession implements BackendSink {
     forgetOldest(this.#mapped, BACKEND_ITEMS_KEPT)
     return generation
   }
+}
+
+/** One backend of the list. Its name is the one in its capabilities. */
+interface FailoverCandidate {
+  readonly create: BackendFactory
+  /**
+   * True for the embedded backend: its dialogue must be asked to begin before it gets input, also when it takes over. A
+   * model is asked for an answer only when the caller waits for one.
+   */
+  readonly scripted?: boolean
+  /** The voice, because each service has its own voice names; default: the session's. Null: the service's default. */
+  readonly voice?: LocalizedText | null
+  /** Less than what the call was to be: tried only when no other candidate is left. Default: false. */
+  readonly lastResort?: boolean
+}
+
+/** Receives a session's events, with the generations and ids of the call. */
+export interface CandidateListener {
+  sessionEvent(session: CandidateSession, event: BackendEvent): void
+  sessionAudio(
+    session: CandidateSession,
+    pcm: Int16Array,
+    sampleRateHz: SampleRateHz,
+    itemId: string,
+    generation: number,
+  ): void
+  /** Something came from a session that is over, or for an answer that is too old to be known. */
+  late(): void
+  connected(session: CandidateSession): void
+  /** A session is lost, in any role, or could not be connected. */
+  failed(session: CandidateSession, fault: VendorFault): void
 }
 
 /** One backend of the list, and what the call knows of it. */

@@ -23,24 +23,6 @@ const AFTER_OPEN_MS = 1000
 /** While another call probes the backend, those that wait look once in this time, or in twice this time. */
 const PROBE_LOOK_MS = 300
 
-interface CircuitBreakerOptions {
-  /** Reconnects of all calls of a worker to one backend. */
-  readonly reconnectsPerSecond?: number
-  /** 0 to below 1. */
-  readonly random?: () => number
-}
-
-/** The state of a circuit, for operators. Plain data. */
-export interface CircuitReport {
-  readonly name: string
-  readonly state: 'closed' | 'open' | 'half-open'
-  /** How much longer it stays open; 0 when it is not open. */
-  readonly openForMs: number
-  readonly opened: number
-  readonly failures: number
-  readonly successes: number
-}
-
 /** Reports one session's result to the circuit: one success, one failure, or first a success and then a failure. */
 export interface CircuitPass {
   /** The session is ready. It has not answered yet, so the circuit stays as it is. */
@@ -217,6 +199,24 @@ export class CircuitBreaker {
     this.opened++
     this.#openUntilMs = Math.max(this.#openUntilMs ?? -Infinity, untilMs)
   }
+}
+
+interface CircuitBreakerOptions {
+  /** Reconnects of all calls of a worker to one backend. */
+  readonly reconnectsPerSecond?: number
+  /** 0 to below 1. */
+  readonly random?: () => number
+}
+
+/** The state of a circuit, for operators. Plain data. */
+export interface CircuitReport {
+  readonly name: string
+  readonly state: 'closed' | 'open' | 'half-open'
+  /** How much longer it stays open; 0 when it is not open. */
+  readonly openForMs: number
+  readonly opened: number
+  readonly failures: number
+  readonly successes: number
 }
 
 /**

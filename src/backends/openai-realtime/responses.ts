@@ -31,14 +31,6 @@ export interface Response {
   audioOutMs: number
 }
 
-/** A response that the call waits for and that was not requested yet. */
-interface Wanted {
-  /** The newest item that the response must take into account; null when none. */
-  readonly itemId: string | null
-  /** The server has acknowledged the item: a response that starts after that takes it into account. */
-  acked: boolean
-}
-
 /** A `response.create` that was sent. */
 interface Requested {
   readonly eventId: string
@@ -228,6 +220,14 @@ export class ResponseScheduler {
     this.#held = true
     return 'later'
   }
+}
+
+/** A response that the call waits for and that was not requested yet. */
+interface Wanted {
+  /** The newest item that the response must take into account; null when none. */
+  readonly itemId: string | null
+  /** The server has acknowledged the item: a response that starts after that takes it into account. */
+  acked: boolean
 }
 
 /** A tool call as the model wrote it. */

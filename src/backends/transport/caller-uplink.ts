@@ -11,27 +11,6 @@ export interface TurnEnd {
 }
 
 /**
- * Silence that need not be sent, because the service has ended the turn. The audio stops when the gateway has heard no
- * voice for `PAUSE_AFTER_MS` since the last voice, and when the service hears none either. It goes on with the first
- * frame that has voice or of which this is not known, and with `PAUSE_PRE_ROLL_MS` from before it.
- */
-export interface UplinkPause {
-  /** The same silence where the service reported no turn since the last voice: it may still wait for the turn's end. */
-  readonly unreportedMs: number
-  /**
-   * Tells the service that no audio follows for now, so that it waits for none. Without it the audio stops only in a
-   * session that has reported the end of a turn before: another service may report none, and wait for silence.
-   */
-  readonly told?: () => void
-}
-
-/** How much audio goes into one message: always `messageMs`; around the end of a turn, where it is known, one frame. */
-interface MessageLength {
-  readonly messageMs: number
-  readonly turnEnd: TurnEnd | null
-}
-
-/**
  * Three frames: 2.7 times cheaper than one, for 40 ms of delay within speech. Where the gateway marks the turns, the last
  * message is sent at once when the caller stops.
  */
@@ -44,42 +23,6 @@ const PAUSE_AFTER_MS = 800
 /** More than the 300 ms before speech that OpenAI's service keeps, and than the gateway's voice detection may be late. */
 const PAUSE_PRE_ROLL_MS = 400
 
-/** @param turnEnd  when the service ends turns; null where the gateway does: then it sends speech only anyway */
-export function silencePause(turnEnd: TurnEnd | null, told?: () => void): UplinkPause | null {
-  if (turnEnd === null) return null
-  return { unreportedMs: Math.max(PAUSE_AFTER_MS, turnEnd.toMs), ...(told === undefined ? {} : { told }) }
-}
-
-/** @param silenceMs  the silence after which the service ends a turn */
-export function turnEndAfter(silenceMs: number): TurnEnd {
-  return { fromMs: Math.max(0, silenceMs - LAST_VOICE_DOUBT_MS), toMs: silenceMs + LAST_VOICE_DOUBT_MS }
-}
-
-/**
- * @param setMs  the length that was set for all messages; undefined for the one that suits the call
- * @param turnEnd  when the service ends turns; null where the gateway does
- */
-export function messageLength(setMs: number | undefined, turnEnd: TurnEnd | null): MessageLength {
-  return setMs === undefined ? { messageMs: MESSAGE_MS, turnEnd } : { messageMs: setMs, turnEnd: null }
-}
-
-export interface CallerUplinkOptions extends MessageLength {
-  readonly sampleRateHz: number
-  /** How much may wait while `send` refuses; beyond this the oldest is dropped. */
-  readonly waitingMsMax: number
-  /** How much audio from before `open` is kept at most, so that the onset of speech is not lost. */
-  readonly preRollMs: number
-  /** Where silence between turns is not sent; null or absent: all audio is sent while open. */
-  readonly pause?: UplinkPause | null
-  /** Sends the first `length` bytes (s16le). False: not now; they are offered again later. */
-  readonly send: (pcm: Buffer, length: number) => boolean
-}
-
-interface Batch {
-  readonly bytes: Buffer
-  length: number
-}
-
 /** Empty batches of one size that a thread keeps: some 0.7 MB of audio at 24 kHz. What is more is left to the collector. */
 const SPARE_BATCHES_MAX = 256
 
@@ -87,12 +30,6 @@ const SPARE_BATCHES_MAX = 256
 // needs one next, by their bytes: an agent's file or a setting names the few lengths there are.
 let joined = Buffer.alloc(0)
 const spareBatches = new Map<number, Batch[]>()
-
-function sparesOf(batchBytes: number): Batch[] {
-  const spares = spareBatches.get(batchBytes) ?? []
-  spareBatches.set(batchBytes, spares)
-  return spares
-}
 
 /**
  * Collects the caller's frames into messages for a backend, and keeps messages that cannot be sent yet.
@@ -358,4 +295,67 @@ export class CallerUplink {
   #batch(): Batch {
     return this.#spares.pop() ?? { bytes: Buffer.allocUnsafeSlow(this.#batchBytes), length: 0 }
   }
+}
+
+/**
+ * Silence that need not be sent, because the service has ended the turn. The audio stops when the gateway has heard no
+ * voice for `PAUSE_AFTER_MS` since the last voice, and when the service hears none either. It goes on with the first
+ * frame that has voice or of which this is not known, and with `PAUSE_PRE_ROLL_MS` from before it.
+ */
+export interface UplinkPause {
+  /** The same silence where the service reported no turn since the last voice: it may still wait for the turn's end. */
+  readonly unreportedMs: number
+  /**
+   * Tells the service that no audio follows for now, so that it waits for none. Without it the audio stops only in a
+   * session that has reported the end of a turn before: another service may report none, and wait for silence.
+   */
+  readonly told?: () => void
+}
+
+/** How much audio goes into one message: always `messageMs`; around the end of a turn, where it is known, one frame. */
+interface MessageLength {
+  readonly messageMs: number
+  readonly turnEnd: TurnEnd | null
+}
+
+/** @param turnEnd  when the service ends turns; null where the gateway does: then it sends speech only anyway */
+export function silencePause(turnEnd: TurnEnd | null, told?: () => void): UplinkPause | null {
+  if (turnEnd === null) return null
+  return { unreportedMs: Math.max(PAUSE_AFTER_MS, turnEnd.toMs), ...(told === undefined ? {} : { told }) }
+}
+
+/** @param silenceMs  the silence after which the service ends a turn */
+export function turnEndAfter(silenceMs: number): TurnEnd {
+  return { fromMs: Math.max(0, silenceMs - LAST_VOICE_DOUBT_MS), toMs: silenceMs + LAST_VOICE_DOUBT_MS }
+}
+
+/**
+ * @param setMs  the length that was set for all messages; undefined for the one that suits the call
+ * @param turnEnd  when the service ends turns; null where the gateway does
+ */
+export function messageLength(setMs: number | undefined, turnEnd: TurnEnd | null): MessageLength {
+  return setMs === undefined ? { messageMs: MESSAGE_MS, turnEnd } : { messageMs: setMs, turnEnd: null }
+}
+
+export interface CallerUplinkOptions extends MessageLength {
+  readonly sampleRateHz: number
+  /** How much may wait while `send` refuses; beyond this the oldest is dropped. */
+  readonly waitingMsMax: number
+  /** How much audio from before `open` is kept at most, so that the onset of speech is not lost. */
+  readonly preRollMs: number
+  /** Where silence between turns is not sent; null or absent: all audio is sent while open. */
+  readonly pause?: UplinkPause | null
+  /** Sends the first `length` bytes (s16le). False: not now; they are offered again later. */
+  readonly send: (pcm: Buffer, length: number) => boolean
+}
+
+interface Batch {
+  readonly bytes: Buffer
+  length: number
+}
+
+function sparesOf(batchBytes: number): Batch[] {
+  const spares = spareBatches.get(batchBytes) ?? []
+  spareBatches.set(batchBytes, spares)
+  return spares
 }

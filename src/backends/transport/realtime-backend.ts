@@ -23,12 +23,6 @@ const G711_BYTES_MAX = 4800
 // Shared by all calls of a thread: each message is encoded and sent at once.
 const g711 = Buffer.allocUnsafeSlow(G711_BYTES_MAX)
 
-/** The coding of a service that takes and gives G.711. */
-interface Law {
-  readonly encode: (samples: Int16Array, out: Uint8Array) => number
-  readonly decode: (bytes: Uint8Array, out: Int16Array) => number
-}
-
 /** How long before the end of a session `expiring` is emitted. */
 const EXPIRING_LEAD_MS = 5 * 60_000
 
@@ -51,19 +45,6 @@ export interface RealtimeOptions {
   readonly expiringLeadMs?: number
   /** `performance.now` when not given. */
   readonly nowMs?: Clock
-}
-
-/** Traits of a service that are known from the start. */
-interface RealtimeService<Options extends RealtimeOptions> extends Pick<VendorConnectionOptions, 'target'> {
-  readonly capabilities: BackendCapabilities
-  readonly options: Options
-  /** Texts that must never be shown, besides the key and the headers. */
-  readonly secrets?: readonly string[]
-  readonly closeFault: CloseFault
-  readonly uplink: Omit<CallerUplinkOptions, 'sampleRateHz' | 'waitingMsMax' | 'send'>
-  /** The JSON around a piece of the caller's audio. */
-  readonly audioMessage: { readonly before: string; readonly after: string }
-  readonly law: Law | null
 }
 type RealtimeStats = ReturnType<typeof noRealtimeStats>
 
@@ -261,6 +242,25 @@ export abstract class RealtimeBackend<
     else this.sendSamples(g711, law.encode(samplesOf(pcm.subarray(0, length)), g711))
     return true
   }
+}
+
+/** The coding of a service that takes and gives G.711. */
+interface Law {
+  readonly encode: (samples: Int16Array, out: Uint8Array) => number
+  readonly decode: (bytes: Uint8Array, out: Int16Array) => number
+}
+
+/** Traits of a service that are known from the start. */
+interface RealtimeService<Options extends RealtimeOptions> extends Pick<VendorConnectionOptions, 'target'> {
+  readonly capabilities: BackendCapabilities
+  readonly options: Options
+  /** Texts that must never be shown, besides the key and the headers. */
+  readonly secrets?: readonly string[]
+  readonly closeFault: CloseFault
+  readonly uplink: Omit<CallerUplinkOptions, 'sampleRateHz' | 'waitingMsMax' | 'send'>
+  /** The JSON around a piece of the caller's audio. */
+  readonly audioMessage: { readonly before: string; readonly after: string }
+  readonly law: Law | null
 }
 
 /** The address of a service's WebSocket, from an address that ends with `path` or is to. */

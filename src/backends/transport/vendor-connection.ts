@@ -30,27 +30,6 @@ const BACKEND_FRAME_BYTES_MAX = 32 * 1024 * 1024
 /** Unsent bytes of one backend socket beyond which caller audio waits: 8 s of 24 kHz audio as base64. */
 const BACKEND_UNSENT_BYTES_MAX = 512 * 1024
 
-/** Options that differ between services. */
-export interface VendorConnectionOptions {
-  /** For messages: `OpenAI`, `Gemini`. */
-  readonly service: string
-  /** Texts that must never be shown; null where there is no key. */
-  readonly secrets: readonly (string | null)[]
-  readonly connectTimeoutMs?: number
-  readonly pingMs?: number
-  /** Made anew for each attempt; it may hold a key and is not kept. */
-  readonly target: () => { readonly url: string; readonly headers: Readonly<Record<string, string>> }
-  readonly opened: () => void
-  /** One message. The memory belongs to the connection and is valid only during the call. */
-  readonly message: (data: Buffer, binary: boolean) => void
-  /** The fault that a close by the other side stands for. `words` are safe to show. */
-  readonly closeFault: (code: number, words: string) => VendorFault
-  /** After a close by the service: true when another attempt, made differently, may succeed. It is made at once. */
-  readonly recovers?: (fault: VendorFault) => boolean
-  /** The session is over, for whatever reason: stop timers. */
-  readonly ended: () => void
-}
-
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
 
@@ -249,6 +228,27 @@ export class VendorConnection {
     if (this.#deadline !== null) clearTimeout(this.#deadline)
     this.#deadline = null
   }
+}
+
+/** Options that differ between services. */
+export interface VendorConnectionOptions {
+  /** For messages: `OpenAI`, `Gemini`. */
+  readonly service: string
+  /** Texts that must never be shown; null where there is no key. */
+  readonly secrets: readonly (string | null)[]
+  readonly connectTimeoutMs?: number
+  readonly pingMs?: number
+  /** Made anew for each attempt; it may hold a key and is not kept. */
+  readonly target: () => { readonly url: string; readonly headers: Readonly<Record<string, string>> }
+  readonly opened: () => void
+  /** One message. The memory belongs to the connection and is valid only during the call. */
+  readonly message: (data: Buffer, binary: boolean) => void
+  /** The fault that a close by the other side stands for. `words` are safe to show. */
+  readonly closeFault: (code: number, words: string) => VendorFault
+  /** After a close by the service: true when another attempt, made differently, may succeed. It is made at once. */
+  readonly recovers?: (fault: VendorFault) => boolean
+  /** The session is over, for whatever reason: stop timers. */
+  readonly ended: () => void
 }
 
 function socketFault(service: string, failure: SocketFailure, secrets: readonly (string | null)[]): VendorFault {

@@ -25,21 +25,6 @@ export interface FrameDifference {
   readonly is: boolean | null
 }
 
-export interface Replay {
-  readonly header: JournalHeader
-  readonly session: CallSession
-  readonly outputs: readonly TimedOutput[]
-  /** Outputs that the journal has. */
-  readonly recorded: readonly TimedOutput[]
-  /** Entries of the journal. */
-  readonly entries: number
-  /** Caller frames, and those with another voice decision; the audio path runs only with `openPath`. */
-  readonly frames: number
-  readonly frameDifferences: readonly FrameDifference[]
-  /** From the first entry to the last. */
-  readonly spanMs: number
-}
-
 /** The caller's audio path as a replay needs it. */
 export interface ReplayPath extends CallerFrame {
   push: (bytes: Uint8Array, arrivalMs: number) => void
@@ -47,20 +32,6 @@ export interface ReplayPath extends CallerFrame {
   pull: (nowMs: number) => boolean
   readonly digit: string | null
   release: () => void
-}
-
-interface ReplayOptions {
-  /** Settings that replace those of the call. */
-  readonly options?: Partial<CallSessionOptions>
-  /**
-   * Also wake the session when it asks for it and the journal has no wake-up: another setting or version may need other
-   * times. Such a wake-up comes with an entry, up to 50 ms late.
-   */
-  readonly ownTimers?: boolean
-  /** When set, recorded caller audio goes through the audio path again. */
-  readonly openPath?: (media: JournalMedia) => ReplayPath
-  /** Decodes base64; required with `openPath`. */
-  readonly decode?: (base64: string) => Uint8Array
 }
 
 /**
@@ -234,6 +205,35 @@ class Replayer {
       if (isJournalled(output)) this.#outputs.push({ atMs, entry: this.#entry, output })
     }
   }
+}
+
+export interface Replay {
+  readonly header: JournalHeader
+  readonly session: CallSession
+  readonly outputs: readonly TimedOutput[]
+  /** Outputs that the journal has. */
+  readonly recorded: readonly TimedOutput[]
+  /** Entries of the journal. */
+  readonly entries: number
+  /** Caller frames, and those with another voice decision; the audio path runs only with `openPath`. */
+  readonly frames: number
+  readonly frameDifferences: readonly FrameDifference[]
+  /** From the first entry to the last. */
+  readonly spanMs: number
+}
+
+interface ReplayOptions {
+  /** Settings that replace those of the call. */
+  readonly options?: Partial<CallSessionOptions>
+  /**
+   * Also wake the session when it asks for it and the journal has no wake-up: another setting or version may need other
+   * times. Such a wake-up comes with an entry, up to 50 ms late.
+   */
+  readonly ownTimers?: boolean
+  /** When set, recorded caller audio goes through the audio path again. */
+  readonly openPath?: (media: JournalMedia) => ReplayPath
+  /** Decodes base64; required with `openPath`. */
+  readonly decode?: (base64: string) => Uint8Array
 }
 
 function figuresOf({ voiced, doubtful, levelDbfs, pitchHz, early }: CallerFrame): CallerFrame {

@@ -18,63 +18,6 @@ interface Address {
   readonly value: number
 }
 
-/** Exports of echo-kernel/index.ts, which documents each. Addresses are in bytes. */
-interface KernelExports {
-  readonly memory: WebAssembly.Memory
-  readonly FRAME: Address
-  readonly WINDOW_SHAPE: Address
-  readonly TURNS: Address
-  readonly PASSES: Address
-  readonly REVERSED: Address
-  readonly EDGES: Address
-  readonly POWER_TABLE: Address
-  readonly SUM_TABLE: Address
-  readonly FOUND: Address
-  readonly SENT_PART: Address
-  readonly PEAKS: Address
-  readonly NOT_AHEAD: Address
-  readonly UNSURE: Address
-  readonly BLOCK_BYTES: Address
-  readonly FREE: Address
-  begin(block: number): void
-  telephoneEnergy(from: number, count: number): number
-  takeSent(block: number, wide: number, gap: boolean): void
-  takeHeard(block: number, wide: number): void
-  levelsOfSent(block: number, from: number): number
-  levelsOfHeard(block: number): number
-  noteSent(block: number, slot: number, spreadDb: number): number
-  noteSilence(block: number, slot: number): void
-  hear(block: number): number
-  remember(block: number, frame: number, slot: number): void
-  recall(block: number, frame: number): number
-  align(block: number, slot: number, age: number, known: number): number
-  beginRun(block: number): void
-  follow(block: number, slot: number, first: number, last: number, now: number, learn: number): number
-  expect(block: number, slot: number, age: number, delay: number, either: number): number
-  compare(block: number, gainDb: number): void
-  compareEcho(block: number): void
-  unlearn(block: number): void
-  learn(block: number, share: number, learning: boolean, gainDb: number): void
-  meanCoupling(block: number): number
-  moved(
-    block: number,
-    slot: number,
-    index: number,
-    age: number,
-    known: number,
-    frames: number,
-    heardFrames: number,
-    either: number,
-    gainDb: number,
-  ): number
-  matchFrame(wide: number): number
-  fit(wide: number, powerMin: number): number
-  middlePower(): number
-  cancel(wide: number, powerMin: number): number
-  search(wide: number, shifts: number, energyMin: number): number
-  refine(wide: number, reach: number): number
-}
-
 /** Samples at 16 kHz that the filter to 8 kHz reads before a frame. */
 export const HALF_BAND_HISTORY = 6
 const PAGE_BYTES = 65_536
@@ -182,6 +125,63 @@ class EchoKernel {
       upTo(APART_DB_MAX * STEPS_PER_DB + 2).map((i) => Math.log(1 + Math.exp((-i / STEPS_PER_DB) * NEPERS)) / NEPERS),
     )
   }
+}
+
+/** Exports of echo-kernel/index.ts, which documents each. Addresses are in bytes. */
+interface KernelExports {
+  readonly memory: WebAssembly.Memory
+  readonly FRAME: Address
+  readonly WINDOW_SHAPE: Address
+  readonly TURNS: Address
+  readonly PASSES: Address
+  readonly REVERSED: Address
+  readonly EDGES: Address
+  readonly POWER_TABLE: Address
+  readonly SUM_TABLE: Address
+  readonly FOUND: Address
+  readonly SENT_PART: Address
+  readonly PEAKS: Address
+  readonly NOT_AHEAD: Address
+  readonly UNSURE: Address
+  readonly BLOCK_BYTES: Address
+  readonly FREE: Address
+  begin(block: number): void
+  telephoneEnergy(from: number, count: number): number
+  takeSent(block: number, wide: number, gap: boolean): void
+  takeHeard(block: number, wide: number): void
+  levelsOfSent(block: number, from: number): number
+  levelsOfHeard(block: number): number
+  noteSent(block: number, slot: number, spreadDb: number): number
+  noteSilence(block: number, slot: number): void
+  hear(block: number): number
+  remember(block: number, frame: number, slot: number): void
+  recall(block: number, frame: number): number
+  align(block: number, slot: number, age: number, known: number): number
+  beginRun(block: number): void
+  follow(block: number, slot: number, first: number, last: number, now: number, learn: number): number
+  expect(block: number, slot: number, age: number, delay: number, either: number): number
+  compare(block: number, gainDb: number): void
+  compareEcho(block: number): void
+  unlearn(block: number): void
+  learn(block: number, share: number, learning: boolean, gainDb: number): void
+  meanCoupling(block: number): number
+  moved(
+    block: number,
+    slot: number,
+    index: number,
+    age: number,
+    known: number,
+    frames: number,
+    heardFrames: number,
+    either: number,
+    gainDb: number,
+  ): number
+  matchFrame(wide: number): number
+  fit(wide: number, powerMin: number): number
+  middlePower(): number
+  cancel(wide: number, powerMin: number): number
+  search(wide: number, shifts: number, energyMin: number): number
+  refine(wide: number, reach: number): number
 }
 
 /** The bits of `i` from behind, of as many as `size` has numbers. */

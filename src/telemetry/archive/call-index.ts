@@ -48,13 +48,6 @@ export interface FoundPage {
   readonly next: number | null
 }
 
-interface IndexedFile {
-  readonly id: number
-  readonly path: string
-  /** As far as it is indexed. */
-  readonly bytes: number
-}
-
 /**
  * By what ended calls are found: an SQLite file that follows the logs of records. It has where each record is and the
  * terms that it is found by, no record and no text; a hit is read from its log. The logs are the truth: whatever is wrong
@@ -352,6 +345,13 @@ export class CallIndex {
       return otherwise
     }
   }
+}
+
+interface IndexedFile {
+  readonly id: number
+  readonly path: string
+  /** As far as it is indexed. */
+  readonly bytes: number
 }
 
 /** How the engine says that the file is none of its, or torn. */

@@ -31,27 +31,6 @@ export interface LogDisk {
   close(file: number): void
 }
 
-interface LineLogOptions {
-  readonly folder: string
-  /** Files are `NAME-2026-11-20-0001.jsonl`. */
-  readonly name: string
-  /** A file that has this many bytes is followed by the next. A new day begins a new file too. */
-  readonly fileBytes: number
-  readonly disk?: LogDisk
-}
-
-interface LogFile {
-  readonly name: string
-  readonly day: string
-  bytes: number
-}
-
-interface Place {
-  readonly file: LogFile
-  readonly at: number
-  readonly bytes: number
-}
-
 /** Another process may still be writing an unfinished line that is younger than this. */
 const TORN_AFTER_MS = 5000
 export const NEWLINE = 0x0a
@@ -249,6 +228,27 @@ export class LineLog {
     if (line.length < bytes) throw new Error(`${file.name} is shorter than it was`)
     return line[0] === ERASED ? undefined : (JSON.parse(line.toString()) as unknown)
   }
+}
+
+interface LineLogOptions {
+  readonly folder: string
+  /** Files are `NAME-2026-11-20-0001.jsonl`. */
+  readonly name: string
+  /** A file that has this many bytes is followed by the next. A new day begins a new file too. */
+  readonly fileBytes: number
+  readonly disk?: LogDisk
+}
+
+interface LogFile {
+  readonly name: string
+  readonly day: string
+  bytes: number
+}
+
+interface Place {
+  readonly file: LogFile
+  readonly at: number
+  readonly bytes: number
 }
 
 /** Whole lines that are not erased; one that is still being written has no end yet. */

@@ -43,47 +43,6 @@ const KEYS: Readonly<Record<ObjectFolder, KeyKind>> = {
 }
 const KEY_KINDS = ['recordKeys', 'recordingKeys'] as const
 
-export interface StoredObjectsOptions {
-  readonly store: Pick<S3Store, 'put' | 'get' | 'delete' | 'close'>
-  /** Data folders; the first is this process's own, the others those of processes that are gone. */
-  readonly folders: readonly string[]
-  /** Before the name of each object, with a `/` at its end; may be empty. */
-  readonly prefix: string
-  /** The settings' retention: objects of different retentions are in different folders, for the bucket's rules. */
-  readonly days: { readonly records: number; readonly recordings: number }
-  /** Base64; the first encrypts new keys. */
-  readonly masters: readonly string[]
-  /** Calendar time. */
-  readonly wallClock: () => number
-}
-
-/** Counts since the start, and what waits now. */
-export interface StorageState {
-  stored: number
-  /** Tries that failed. */
-  failed: number
-  fetched: number
-  /** Objects that nobody can read any more, of erased calls, and how many of them could not be deleted. */
-  erased: number
-  left: number
-  /** Objects that wait, and the age of the oldest, ms. */
-  waiting: number
-  oldestMs: number
-  /** Why a try failed; null when nothing that waits has failed. */
-  fault: string | null
-}
-
-export const NO_STATE: Readonly<StorageState> = {
-  stored: 0,
-  failed: 0,
-  fetched: 0,
-  erased: 0,
-  left: 0,
-  waiting: 0,
-  oldestMs: 0,
-  fault: null,
-}
-
 /**
  * Recordings, records and handoff packets on their way to a bucket, and back. What is complete on the disk is what waits:
  * it is uploaded, encrypted with a key of its call, and only then deleted here. So nothing is lost with a process, nor while
@@ -385,6 +344,47 @@ export class StoredObjects {
       return stat === undefined ? [] : [{ path, atMs: stat.mtimeMs, bytes: stat.size }]
     })
   }
+}
+
+export interface StoredObjectsOptions {
+  readonly store: Pick<S3Store, 'put' | 'get' | 'delete' | 'close'>
+  /** Data folders; the first is this process's own, the others those of processes that are gone. */
+  readonly folders: readonly string[]
+  /** Before the name of each object, with a `/` at its end; may be empty. */
+  readonly prefix: string
+  /** The settings' retention: objects of different retentions are in different folders, for the bucket's rules. */
+  readonly days: { readonly records: number; readonly recordings: number }
+  /** Base64; the first encrypts new keys. */
+  readonly masters: readonly string[]
+  /** Calendar time. */
+  readonly wallClock: () => number
+}
+
+/** Counts since the start, and what waits now. */
+export interface StorageState {
+  stored: number
+  /** Tries that failed. */
+  failed: number
+  fetched: number
+  /** Objects that nobody can read any more, of erased calls, and how many of them could not be deleted. */
+  erased: number
+  left: number
+  /** Objects that wait, and the age of the oldest, ms. */
+  waiting: number
+  oldestMs: number
+  /** Why a try failed; null when nothing that waits has failed. */
+  fault: string | null
+}
+
+export const NO_STATE: Readonly<StorageState> = {
+  stored: 0,
+  failed: 0,
+  fetched: 0,
+  erased: 0,
+  left: 0,
+  waiting: 0,
+  oldestMs: 0,
+  fault: null,
 }
 
 function isGone(thrown: unknown): boolean {

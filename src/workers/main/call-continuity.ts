@@ -47,20 +47,6 @@ export type KeptNow = Omit<
   | 'elapsedMs'
 >
 
-interface CallContinuityOptions {
-  readonly call: NewCall
-  readonly hosted: HostedAgent
-  /** The same call as a lost node or a lost stream left it; null for a new call. */
-  readonly before: KeptState | null
-  readonly log: Log
-  readonly now: () => KeptNow
-  /** The whole log; both lists may still grow. */
-  readonly logNow: () => Pick<KeptState, 'log' | 'marks'>
-  readonly mark: (name: string, detail?: string) => void
-  /** Nobody goes on with a cut call: it ends as the loss of its stream left it. */
-  readonly over: () => void
-}
-
 type Services = Pick<MainThreadContext, 'clock' | 'wallClock' | 'metrics' | 'keeper' | 'afterStream' | 'onStreamLost'>
 
 /**
@@ -301,6 +287,20 @@ export class CallContinuity {
     if (result?.endReason !== 'socket-lost' || this.#leftAs === null) return result
     return { ...result, endReason: 'caller-hung-up', endDetail: `carrier says ${this.#leftAs}` }
   }
+}
+
+interface CallContinuityOptions {
+  readonly call: NewCall
+  readonly hosted: HostedAgent
+  /** The same call as a lost node or a lost stream left it; null for a new call. */
+  readonly before: KeptState | null
+  readonly log: Log
+  readonly now: () => KeptNow
+  /** The whole log; both lists may still grow. */
+  readonly logNow: () => Pick<KeptState, 'log' | 'marks'>
+  readonly mark: (name: string, detail?: string) => void
+  /** Nobody goes on with a cut call: it ends as the loss of its stream left it. */
+  readonly over: () => void
 }
 
 /** The version of an agent's file, whichever business or call the agent is adapted to. */

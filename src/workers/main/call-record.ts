@@ -39,45 +39,6 @@ import type { CallStarted, NewCall, PlacedCall, RefusedCall } from './live-call.
 /** Sessions of backends that a call's record names. */
 const BACKEND_SESSIONS_KEPT = 32
 
-/** Labels of what a call's agent and its current backend did. */
-interface AgentLabels {
-  readonly agent: string
-  readonly backend: string
-}
-
-/** The call's present state; `durationMs` is not rounded. */
-type CallNow = Pick<LiveCallView, 'state' | 'durationMs' | 'rehomes'>
-
-/** Fields of the record besides those that its builder kept; `durationMs` counts only where the worker's part is missing. */
-export interface CallEnding
-  extends
-    Pick<
-      CallRecord,
-      | 'durationMs'
-      | 'rehomes'
-      | 'language'
-      | 'escalation'
-      | 'consent'
-      | 'recording'
-      | 'recordingState'
-      | 'outbound'
-      | 'waits'
-      | 'caller'
-    >,
-    Pick<CallRecord['audio'], 'underruns'> {
-  /** The worker's part; null when the call failed by a fault of ours. */
-  readonly result: CallResult | null
-  readonly fault: string | null
-  readonly packetsDropped: number
-}
-
-/** Names of the fields that a look-up found: the values are the company's, and personal. */
-export function lookUpOf(checkpoint: CallCheckpoint | null | undefined): CallRecord['caller'] {
-  if (checkpoint?.caller === undefined) return null
-  const { values, ms, ...how } = checkpoint.caller
-  return { ...how, ms: Math.round(ms), fields: Object.keys(values) }
-}
-
 /**
  * The main thread's data of a call: its log, its timeline and its backend sessions. It counts them in the metrics as
  * they come. Only this class makes the live view, the timeline and the call record. It masks phone numbers, so that
@@ -443,6 +404,45 @@ export class CallRecordBuilder {
       else this.#metrics.cost({ agent, backend, model, currency: cost?.currency ?? '' }).inc(amount, callSid)
     }
   }
+}
+
+/** Labels of what a call's agent and its current backend did. */
+interface AgentLabels {
+  readonly agent: string
+  readonly backend: string
+}
+
+/** The call's present state; `durationMs` is not rounded. */
+type CallNow = Pick<LiveCallView, 'state' | 'durationMs' | 'rehomes'>
+
+/** Fields of the record besides those that its builder kept; `durationMs` counts only where the worker's part is missing. */
+export interface CallEnding
+  extends
+    Pick<
+      CallRecord,
+      | 'durationMs'
+      | 'rehomes'
+      | 'language'
+      | 'escalation'
+      | 'consent'
+      | 'recording'
+      | 'recordingState'
+      | 'outbound'
+      | 'waits'
+      | 'caller'
+    >,
+    Pick<CallRecord['audio'], 'underruns'> {
+  /** The worker's part; null when the call failed by a fault of ours. */
+  readonly result: CallResult | null
+  readonly fault: string | null
+  readonly packetsDropped: number
+}
+
+/** Names of the fields that a look-up found: the values are the company's, and personal. */
+export function lookUpOf(checkpoint: CallCheckpoint | null | undefined): CallRecord['caller'] {
+  if (checkpoint?.caller === undefined) return null
+  const { values, ms, ...how } = checkpoint.caller
+  return { ...how, ms: Math.round(ms), fields: Object.keys(values) }
 }
 
 /**

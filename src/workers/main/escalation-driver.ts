@@ -31,36 +31,6 @@ type Services = Pick<
   'carrier' | 'humanCalls' | 'metrics' | 'clock' | 'wallClock' | 'afterStream' | 'onHandoff'
 >
 
-interface EscalationDriverOptions {
-  /** Its URLs are read only when the escalation begins, because the edge sets them with the first document. */
-  readonly call: Pick<LiveCall, 'callSid' | 'afterStreamUrl' | 'humanUrl'>
-  /** The first call of a caller who was rung back; otherwise this call. */
-  readonly rootSid: string
-  readonly effects: CallEffects
-  /** The one that has the call now. */
-  readonly agent: () => AgentDefinition
-  /** Number of the person on the line, empty when withheld, and our own number, from which a human is called. E.164. */
-  readonly caller: string
-  readonly ours: string
-  /**
-   * A human who was rung before a promised call back is put through to its caller: receivers know of that call back, and
-   * hear of no escalation.
-   */
-  readonly joinsCallBack: boolean
-  /** False once the caller does not want words of the call to be kept: packets have no transcript. */
-  readonly keepsWords: () => boolean
-  readonly log: Log
-  readonly toSession: (step: EscalationStep) => void
-  /** Enters an event into the call's timeline. */
-  readonly mark: (name: string, detail?: string) => void
-  /** Called when the escalation machine has nothing more to do. */
-  readonly settled: () => void
-  /** Called when the caller was promised a call back. */
-  readonly promised: () => void
-  /** Called after each step of the machine: `kept` may be another. */
-  readonly changed: () => void
-}
-
 type EscalationSettings = NonNullable<AgentDefinition['escalation']>
 
 /** How long the carrier waits for a DTMF digit after the words of an offer. */
@@ -360,6 +330,36 @@ export class EscalationDriver {
         return assertNever(command)
     }
   }
+}
+
+interface EscalationDriverOptions {
+  /** Its URLs are read only when the escalation begins, because the edge sets them with the first document. */
+  readonly call: Pick<LiveCall, 'callSid' | 'afterStreamUrl' | 'humanUrl'>
+  /** The first call of a caller who was rung back; otherwise this call. */
+  readonly rootSid: string
+  readonly effects: CallEffects
+  /** The one that has the call now. */
+  readonly agent: () => AgentDefinition
+  /** Number of the person on the line, empty when withheld, and our own number, from which a human is called. E.164. */
+  readonly caller: string
+  readonly ours: string
+  /**
+   * A human who was rung before a promised call back is put through to its caller: receivers know of that call back, and
+   * hear of no escalation.
+   */
+  readonly joinsCallBack: boolean
+  /** False once the caller does not want words of the call to be kept: packets have no transcript. */
+  readonly keepsWords: () => boolean
+  readonly log: Log
+  readonly toSession: (step: EscalationStep) => void
+  /** Enters an event into the call's timeline. */
+  readonly mark: (name: string, detail?: string) => void
+  /** Called when the escalation machine has nothing more to do. */
+  readonly settled: () => void
+  /** Called when the caller was promised a call back. */
+  readonly promised: () => void
+  /** Called after each step of the machine: `kept` may be another. */
+  readonly changed: () => void
 }
 
 function withoutLog({ transcript: _, tried: __, ...packet }: EscalationPacket): KeptEscalation['packet'] {

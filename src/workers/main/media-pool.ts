@@ -34,15 +34,6 @@ const LONE_WORKER_IDLE_MS = 5000
 
 type PiscinaOptions = NonNullable<ConstructorParameters<typeof Piscina>[0]>
 
-interface MediaPoolOptions {
-  /** Media worker threads. */
-  readonly workers: number
-  /** `memoryMb`: limit of one worker's heap, and of its memory outside the heap. */
-  readonly workerData: Omit<WorkerData, 'memories' | 'lookups' | 'socketsRead' | 'country'>
-  /** `process.env` of the workers; this process's own when absent. The agents' own code can read it. */
-  readonly workerEnv?: Readonly<Record<string, string>>
-}
-
 /** The calls that a pool runs. */
 export interface PoolCalls {
   /** At once, over all workers. */
@@ -247,6 +238,15 @@ export class MediaPool {
       'a media worker died',
     )
   }
+}
+
+interface MediaPoolOptions {
+  /** Media worker threads. */
+  readonly workers: number
+  /** `memoryMb`: limit of one worker's heap, and of its memory outside the heap. */
+  readonly workerData: Omit<WorkerData, 'memories' | 'lookups' | 'socketsRead' | 'country'>
+  /** `process.env` of the workers; this process's own when absent. The agents' own code can read it. */
+  readonly workerEnv?: Readonly<Record<string, string>>
 }
 
 /** Workers with the same limits: a piscina pool, the shared memory of its workers, and their watchdog. */

@@ -46,92 +46,6 @@ export const outboundOrderSchema = z.strictObject({
   idempotencyKey: label.optional(),
 })
 
-/** A call to place. */
-export interface OutboundOrder extends z.output<typeof outboundOrderSchema> {
-  /** The label of the call at the carrier, which rings each once; default: made of the key, or random. */
-  readonly clientRequestId?: string
-  /** False: an answering machine gets no message. Default: what the agent's file says. */
-  readonly leaveMessage?: boolean
-  /**
-   * Its caller is rung back: the call that was cut off (under RECOVERY_PER_MINUTE), or with a `clientRequestId` the one in
-   * which that was promised.
-   */
-  readonly recovers?: KeptState
-  /** As in `PlacedCall`. */
-  readonly joins?: string
-}
-
-/** The carrier's answer. */
-interface OutboundPlaced {
-  /** Null when the answer does not name it; then the first webhook does. */
-  readonly callSid: string | null
-  readonly clientRequestId: string
-  readonly status: string
-}
-
-/** The part of an agent that outbound calls need. */
-interface OutboundAgent {
-  readonly from: string | null
-  readonly ringMs: number
-  /** The variables that it reads; absent: none. */
-  readonly variables?: ReadonlySet<string>
-}
-
-/** The part of the carrier's REST API that outbound calls need. Rejections carry the carrier's code and message. */
-export interface OutboundCarrier {
-  createCall(call: {
-    readonly from: string
-    readonly to: string
-    readonly voiceCallbackUrl: string
-    readonly clientRequestId: string
-  }): Promise<{ readonly callSid: string | null; readonly callId: string | null; readonly status: string }>
-  hangup(callSid: string, options?: { readonly idempotencyKey: string }): Promise<void>
-  getCall(callSid: string): Promise<{ readonly status: string | null; readonly answeredAt: string | null }>
-}
-
-export interface OutboundCallsOptions {
-  /** Null without an API key: then no calls can be placed. */
-  readonly carrier: OutboundCarrier | null
-  readonly agent: (name: string) => OutboundAgent | undefined
-  readonly agentNames: () => readonly string[]
-  /** The voice webhook of an agent's calls; null while our address is not known. */
-  readonly voiceUrl: (agent: string) => string | null
-  /** Remaining capacity: how many more calls this gateway can take. */
-  readonly free: () => number
-  /** True while this node takes no new calls: it drains, or is cordoned. */
-  readonly draining: () => boolean
-  /** True if an agent has as many calls as its file allows. */
-  readonly agentFull: (agent: string) => boolean
-  /** Calls that may be placed in one minute. */
-  readonly perMinute: number
-  /** Callers who may be rung back in one minute; 0 for none. */
-  readonly recoveryPerMinute: number
-  /** Prefixes of the numbers that may be called, such as +254; empty for all. */
-  readonly prefixes: readonly string[]
-  /** True if NUMBERS_FILE has one of our numbers: records show it. Absent: it has none. */
-  readonly isOurs?: (number: string) => boolean
-  /** True if one of our numbers has used up its budget of the day. Absent: none has one. */
-  readonly budgetSpent?: (number: string) => boolean
-  readonly clock: Clock
-  readonly wallClock: WallClock
-  readonly log: Log
-  /** The fleet's; absent or null without one. Asked by the clientRequestId. */
-  readonly effects?: Pick<EffectGate, 'mayAct'> | null
-  /** Receives the record of each placed call that was not answered. */
-  readonly onUnreached: (record: CallRecord) => void
-  /** For tests; real time otherwise. */
-  readonly schedule?: (ms: number, work: () => void) => () => void
-}
-
-/** A placed call that is not answered yet. */
-interface Waiting extends PlacedCall {
-  readonly orderedAtWallMs: number
-  callSid: CallSid | null
-  /** The carrier's other id of the call. */
-  callId: string | null
-  cancel: () => void
-}
-
 const E164 = /^\+[1-9]\d{6,14}$/
 
 /**
@@ -378,6 +292,92 @@ export class OutboundCalls {
       log.warn({ err: thrown }, 'the carrier did not end an unanswered call')
     }
   }
+}
+
+/** A call to place. */
+export interface OutboundOrder extends z.output<typeof outboundOrderSchema> {
+  /** The label of the call at the carrier, which rings each once; default: made of the key, or random. */
+  readonly clientRequestId?: string
+  /** False: an answering machine gets no message. Default: what the agent's file says. */
+  readonly leaveMessage?: boolean
+  /**
+   * Its caller is rung back: the call that was cut off (under RECOVERY_PER_MINUTE), or with a `clientRequestId` the one in
+   * which that was promised.
+   */
+  readonly recovers?: KeptState
+  /** As in `PlacedCall`. */
+  readonly joins?: string
+}
+
+/** The carrier's answer. */
+interface OutboundPlaced {
+  /** Null when the answer does not name it; then the first webhook does. */
+  readonly callSid: string | null
+  readonly clientRequestId: string
+  readonly status: string
+}
+
+/** The part of an agent that outbound calls need. */
+interface OutboundAgent {
+  readonly from: string | null
+  readonly ringMs: number
+  /** The variables that it reads; absent: none. */
+  readonly variables?: ReadonlySet<string>
+}
+
+/** The part of the carrier's REST API that outbound calls need. Rejections carry the carrier's code and message. */
+export interface OutboundCarrier {
+  createCall(call: {
+    readonly from: string
+    readonly to: string
+    readonly voiceCallbackUrl: string
+    readonly clientRequestId: string
+  }): Promise<{ readonly callSid: string | null; readonly callId: string | null; readonly status: string }>
+  hangup(callSid: string, options?: { readonly idempotencyKey: string }): Promise<void>
+  getCall(callSid: string): Promise<{ readonly status: string | null; readonly answeredAt: string | null }>
+}
+
+export interface OutboundCallsOptions {
+  /** Null without an API key: then no calls can be placed. */
+  readonly carrier: OutboundCarrier | null
+  readonly agent: (name: string) => OutboundAgent | undefined
+  readonly agentNames: () => readonly string[]
+  /** The voice webhook of an agent's calls; null while our address is not known. */
+  readonly voiceUrl: (agent: string) => string | null
+  /** Remaining capacity: how many more calls this gateway can take. */
+  readonly free: () => number
+  /** True while this node takes no new calls: it drains, or is cordoned. */
+  readonly draining: () => boolean
+  /** True if an agent has as many calls as its file allows. */
+  readonly agentFull: (agent: string) => boolean
+  /** Calls that may be placed in one minute. */
+  readonly perMinute: number
+  /** Callers who may be rung back in one minute; 0 for none. */
+  readonly recoveryPerMinute: number
+  /** Prefixes of the numbers that may be called, such as +254; empty for all. */
+  readonly prefixes: readonly string[]
+  /** True if NUMBERS_FILE has one of our numbers: records show it. Absent: it has none. */
+  readonly isOurs?: (number: string) => boolean
+  /** True if one of our numbers has used up its budget of the day. Absent: none has one. */
+  readonly budgetSpent?: (number: string) => boolean
+  readonly clock: Clock
+  readonly wallClock: WallClock
+  readonly log: Log
+  /** The fleet's; absent or null without one. Asked by the clientRequestId. */
+  readonly effects?: Pick<EffectGate, 'mayAct'> | null
+  /** Receives the record of each placed call that was not answered. */
+  readonly onUnreached: (record: CallRecord) => void
+  /** For tests; real time otherwise. */
+  readonly schedule?: (ms: number, work: () => void) => () => void
+}
+
+/** A placed call that is not answered yet. */
+interface Waiting extends PlacedCall {
+  readonly orderedAtWallMs: number
+  callSid: CallSid | null
+  /** The carrier's other id of the call. */
+  callId: string | null
+  cancel: () => void
 }
 
 function digestOf(text: string): string {
