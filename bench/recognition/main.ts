@@ -1,13 +1,8 @@
 import { basename, join } from 'node:path'
 import { loadAgents } from '../../src/agents/loader.js'
 import { FIT_MIN } from '../../src/backends/embedded/embedded-backend.js'
-import {
-  digitsOf,
-  isNumberSaid,
-  recognisedWords,
-  NOISE_WORDS,
-  Understanding,
-} from '../../src/backends/embedded/dialogue/understanding.js'
+import { digitsOf, isNumberSaid } from '../../src/backends/embedded/dialogue/heard-digits.js'
+import { NOISE_WORDS, Understanding, recognisedWords } from '../../src/backends/embedded/dialogue/understanding.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { messageOf } from '../../src/core/errors.js'
 import { joined, levelDbfs } from '../../src/media/pcm.js'

@@ -1,12 +1,8 @@
 import t from 'tap'
 import { readVoice } from '../../bench/material.js'
 import { offlineSchema } from '../../src/agents/offline.js'
-import {
-  NOISE_WORDS,
-  Understanding,
-  digitsOf,
-  recognisedWords,
-} from '../../src/backends/embedded/dialogue/understanding.js'
+import { digitsOf } from '../../src/backends/embedded/dialogue/heard-digits.js'
+import { NOISE_WORDS, Understanding, recognisedWords } from '../../src/backends/embedded/dialogue/understanding.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'

@@ -26,14 +26,8 @@ import {
   type HeardBy,
 } from './dialogue/dialogue-events.js'
 import { type DialogueState } from './dialogue/dialogue-state.js'
-import {
-  digitsOf,
-  isNumberSaid,
-  recognisedWords,
-  readable,
-  withFirstDigit,
-  withoutSlips,
-} from './dialogue/understanding.js'
+import { digitsOf, isNumberSaid, withFirstDigit, withoutSlips } from './dialogue/heard-digits.js'
+import { recognisedWords, readable } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
 import { isBackchannel } from '../../call/backchannel.js'
 import { PreRoll, preRollMs } from '../pre-roll.js'

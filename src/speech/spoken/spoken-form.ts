@@ -4,6 +4,32 @@ import { dialledAtHome, isLandlineAtHome } from '../../sautikit/phone.js'
 import { CARDINAL_MAX } from './language.js'
 import type { CalendarDate, ClockTime, Currency, Money, SpokenLanguage } from './language.js'
 import { swahili } from './swahili.js'
+import {
+  SIGNS,
+  CODES,
+  MONEY_BEFORE,
+  MONEY_AFTER,
+  EMAIL,
+  URL,
+  ISO_DATE,
+  SHORT_DATE,
+  PHONE,
+  LOCAL_PHONE,
+  USSD,
+  TIME_RANGE,
+  TIME,
+  BETWEEN,
+  MILITARY,
+  PLATE,
+  CODE,
+  PERCENT,
+  SCALED,
+  DOTTED,
+  PLAIN,
+  UNSPEAKABLE,
+  patternsOf,
+} from './written-forms.js'
+import type { Patterns } from './written-forms.js'
 
 /**
  * Text as it is spoken: figures, amounts, times, dates, codes, units, addresses and marks in words. Every voice that takes
@@ -20,92 +46,6 @@ const GROUPED_DIGITS_MIN = 6
 /** Digits from which a bare number is read as a code. */
 const CODE_DIGITS = 5
 
-const NUMBER = String.raw`\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?`
-const RANGE = String.raw`\s*(?:-|to\b|hadi\b)\s*`
-const SCALE = String.raw`(?:\s?(k|m|mn|bn|million|billion|milioni|bilioni)\b)?`
-/** The full stop of "p.m." at the end ends the sentence too. */
-const HALF = String.raw`(?:\s*([ap])(?:m\b|\.\s?m\b(?:\.(?!\s*$))?))`
-const CLOCK = String.raw`(\d{1,2})(?:[:.]([0-5]\d))?(?::[0-5]\d)?`
-
-const SIGNS: Readonly<Record<string, Currency>> = {
-  $: 'USD',
-  '€': 'EUR',
-  '£': 'GBP',
-  '₦': 'NGN',
-  '₵': 'GHS',
-  '₹': 'INR',
-}
-const CODES: Readonly<Record<string, Currency>> = {
-  ksh: 'KES', kshs: 'KES', sh: 'KES', shs: 'KES', shilling: 'KES', shillings: 'KES', shilingi: 'KES', bob: 'KES',
-  tsh: 'TZS', tshs: 'TZS', ush: 'UGX', ushs: 'UGX', us$: 'USD', dollar: 'USD', dollars: 'USD', dola: 'USD',
-  euro: 'EUR', euros: 'EUR', naira: 'NGN', rand: 'ZAR',
-  ...Object.fromEntries(Object.keys(english.currencies).map((code) => [code.toLowerCase(), code as Currency])),
-} // prettier-ignore
-const CURRENCY_BEFORE = String.raw`(?:(?<![\p{L}\d])(us\$|kshs?|shs?|tshs?|ushs?|bob|${Object.keys(english.currencies).join('|')})\.?|([$€£₦₵₹]))`
-const CURRENCY_AFTER = String.raw`(\/[-=](?!\d)|\s?(?:kshs?|shs|tshs?|ushs?|shillings?|shilingi|bob|dollars?|dola|euros?|naira|rand|${Object.keys(english.currencies).join('|')})\b)`
-
-const MONEY_BEFORE = new RegExp(
-  String.raw`${CURRENCY_BEFORE}\s*(-)?(${NUMBER})${SCALE}(?:${RANGE}${CURRENCY_BEFORE}?\s*(${NUMBER})${SCALE})?(?:\s?\/[-=](?!\d))?(?![\d,.]*\d)`,
-  'giu',
-)
-const MONEY_AFTER = new RegExp(
-  String.raw`(?<![\d.,])(${NUMBER})${SCALE}(?:${RANGE}(${NUMBER})${SCALE})?${CURRENCY_AFTER}`,
-  'giu',
-)
-
-const TLD = String.raw`(?:com|org|net|info|io|app|dev|shop|store|africa|biz|ai|me|co|(?:co|or|go|ac|ne|sc)\.(?:ke|tz|ug|za|uk)|ke|tz|ug|rw|et|ng|gh|za|uk|us)`
-const EMAIL = /[\p{L}\d._%+-]+@[\p{L}\d-]+(?:\.[\p{L}\d-]+)+/gu
-const URL = new RegExp(
-  String.raw`\b(?:https?:\/\/|www\.)[^\s,;)"']+|(?<![@\p{L}\d.-])(?:[a-z\d-]+\.)+${TLD}\b(?:\/[^\s,;)"']*)?`,
-  'giu',
-)
-
-const WEEKDAY = String.raw`((?:mon|tue|tues|wed|thu|thur|thurs|fri|sat|sun)(?:day|nesday|sday|rsday|urday)?|j(?:uma\p{L}+)|alhamisi|ijumaa)`
-const ISO_DATE =
-  /(?<![\d-])(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:T(\d{2}):(\d{2})(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?![\d-])/g
-const FIGURE_DATE = /(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\d/]|[.-]\d)/g
-/** A day and a month, where one of them is no month or both have two digits; of a flat or a plot it is none. */
-const SHORT_DATE =
-  /(?<![\d./-]|\b(?:flat|plot|house|room|unit|no|nyumba|chumba)[.\s]\s?)(?:\b(?:the|tarehe)\s+)?\b(\d{1,2})\/(\d{1,2})(?![\d/%]|[.-]\d)/giu
-const PHONE = /(?<![\p{L}\d])\+\d(?:[\s().-]{0,2}\d){6,14}(?!\d)/gu
-const LOCAL_PHONE =
-  /(?<![\p{L}\d.,/-])(?:\d{9,13}|\(0\d{1,3}\)[\s-]?\d{3}[\s-]?\d{3,4}|0\d{2}[ -]\d{7}|\d{3,4}(?:[ -]\d{3,4}){2,4})(?![\d-])/gu
-const USSD = /(?<![\p{L}\d])[*#]\d+(?:[*#]\d+)*#?/gu
-const TIME_RANGE = new RegExp(
-  String.raw`(?<![\d.:])${CLOCK}${HALF}?\s*(-|to\b|hadi\b|and\b|na\b)\s*${CLOCK}${HALF}?(?:\s?h(?:rs?|ours)\b)?(?![\d:]|\.\d)`,
-  'gi',
-)
-const TIME = new RegExp(String.raw`(?<![\d.:])${CLOCK}(?:${HALF}|(\s?h(?:rs?|ours)\b))?(?![\d:]|\.\d)`, 'gi')
-const BETWEEN =
-  /(\b(?:between|kati ya)\s(?:[^\s\d]{1,6}\s?)?\d[\d,.:]*(?:\s?[ap]\.?m\b\.?)?)\s*(?:-|\bto\b|\bhadi\b)\s*(?=(?:[^\s\d]{1,6}\s?)?\d)/giu
-/** 1630 hrs. */
-const MILITARY = /(?<![\d.,:])([01]\d|2[0-3])([0-5]\d)\s?h(?:rs|ours)\b/gi
-const PLATE = /\b(K[A-Z]{2})[ -]?(\d{3})[ -]?([A-Z])\b/g
-const CODE = /\b(?=[A-Z\d-]*\d)(?=[A-Z\d-]*[A-Z])[A-Z\d]+(?:-[A-Z\d]+)*\b/g
-const PERCENT = new RegExp(String.raw`(-)?(${NUMBER})(?:\s*%?\s*-\s*(${NUMBER}))?\s?%`, 'gu')
-/** 50k, 1.5M. */
-const SCALED = new RegExp(String.raw`(?<![\d.,])(${NUMBER})\s?(k|K|M|bn)(?![\p{L}\d])`, 'gu')
-const DOTTED = /(?<![\d.])v?(\d+(?:\.\d+){2,})(?![\d.])/gi
-const PLAIN = new RegExp(String.raw`(?<![\d.,])(?:${NUMBER})`, 'g')
-/** Pictures, and other signs that no voice speaks. */
-const UNSPEAKABLE = /[\p{Extended_Pictographic}\p{Emoji_Modifier}\p{Cf}\u{FE0F}\u20E3]/gu
-
-/**
- * One sentence, or a part of one that ends between words, as a voice speaks it.
- * @param language  `en`, `sw-KE`; of a language without spoken forms only what no voice speaks is left out
- */
-export function spokenForm(text: string, language = 'en'): string {
-  const clean = text
-    .normalize('NFC')
-    .replace(/(?<=\d)\uFE0F?\u20E3/g, '')
-    .replace(/[\u00A0\u2007\u202F\t]/g, ' ')
-    .replace(/[\u2010\u2011\u2212]/g, '-')
-    .replace(/(?<=[\p{L}\d%])\s*[–—]\s*(?=\d)|(?<=\p{L})–(?=\p{L})/gu, '-')
-  return tidy(spellerOf(language)?.spell(clean) ?? clean)
-}
-
-const spellers = new Map<string, Speller>()
-
 function spellerOf(language: string): Speller | null {
   const code = language.toLowerCase().split(/[-_]/)[0] ?? ''
   const of = Object.hasOwn(LANGUAGES, code) ? LANGUAGES[code] : undefined
@@ -113,75 +53,6 @@ function spellerOf(language: string): Speller | null {
   const speller = spellers.get(code) ?? new Speller(of)
   spellers.set(code, speller)
   return speller
-}
-
-/** Characters at the end of a growing text that wait at most. */
-const OPEN_CHARS_MAX = 80
-/** A word that what follows may change: with a figure or a sign, a name (Moi Ave), a currency, or one before a number. */
-const OPEN_WORD = /[\d$€£₦₵₹%*#@/~+]|^["'(]?\p{Lu}|^-$|\.$/u
-
-/**
- * Where a growing text, which ends between words, may be cut so that no amount, time or date is torn apart.
- * @returns characters; what is behind them waits for the words that follow
- */
-export function formsMayGoOn(text: string): number {
-  let cut = text.length
-  for (const { 0: word, index } of [...text.matchAll(/\S+/gu)].reverse()) {
-    if (text.length - index > OPEN_CHARS_MAX || !(OPEN_WORD.test(word) || BEFORE_NUMBERS.has(word.toLowerCase()))) break
-    cut = index
-  }
-  return cut
-}
-
-/** Words of all languages that say how the number behind them is read. */
-const BEFORE_NUMBERS: ReadonlySet<string> = new Set([
-  ...Object.keys(CODES),
-  ...Object.values(LANGUAGES).flatMap((of) => [
-    ...of.codeWords,
-    ...of.numberWords,
-    ...of.yearWords,
-    ...of.otherWords,
-    of.words.to,
-    of.words.and,
-  ]),
-  'saa',
-  'tarehe',
-  'the',
-  'per',
-])
-
-/** A word that is spoken as it is written: most of them, so that few need their spoken form. */
-const PLAIN_WORD = /^[a-z]+[.,:;!?]?$/i
-
-/**
- * The first word of `text` that the embedded voices do not speak: they read the letters a-z and digits, and ignore accents.
- * The whole text where it holds no word; null when all of it is spoken.
- */
-export function unspokenIn(text: string): string | null {
-  const words = text.split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word))
-  if (words.length === 0) return text
-  return words.find((word) => !PLAIN_WORD.test(word) && !/[a-z0-9]/i.test(spokenForm(word))) ?? null
-}
-
-/** Removes marks that remain when words have replaced the figures. */
-function tidy(text: string): string {
-  return (
-    text
-      .replace(UNSPEAKABLE, ' ')
-      // A compound name is pronounced better as separate words.
-      .replace(/(\p{Ll}{2})(\p{Lu}\p{Ll})/gu, '$1 $2')
-      .replace(/\s*[([{]\s*([^()[\]{}]*?)\s*[)\]}]/g, ', $1')
-      .replace(/(?:\s+-+|\s*[–—])(?=\s|\p{L})/gu, ', ')
-      .replace(/["“”«»`_*#<>|\\^~=\][{}()]/g, ' ')
-      .replace(/(?<=\p{L})\/(?=\p{L})/gu, ' ')
-      .replace(/\s\/|\/\s|[•·▪●]/g, ' ')
-      .replace(/\s+([.,!?;:])/g, '$1')
-      .replace(/,(?:\s*,)+/g, ',')
-      .replace(/,\s*([.!?;:])/g, '$1')
-      .replace(/^[\s,;:]+/, '')
-      .replace(/\s+/g, ' ')
-      .trim()
-  )
 }
 
 /** Turns what is written in one language's text into its words, kind after kind; what is in words already has no figures left. */
@@ -631,6 +502,91 @@ class Speller {
   }
 }
 
+/**
+ * One sentence, or a part of one that ends between words, as a voice speaks it.
+ * @param language  `en`, `sw-KE`; of a language without spoken forms only what no voice speaks is left out
+ */
+export function spokenForm(text: string, language = 'en'): string {
+  const clean = text
+    .normalize('NFC')
+    .replace(/(?<=\d)\uFE0F?\u20E3/g, '')
+    .replace(/[\u00A0\u2007\u202F\t]/g, ' ')
+    .replace(/[\u2010\u2011\u2212]/g, '-')
+    .replace(/(?<=[\p{L}\d%])\s*[–—]\s*(?=\d)|(?<=\p{L})–(?=\p{L})/gu, '-')
+  return tidy(spellerOf(language)?.spell(clean) ?? clean)
+}
+
+const spellers = new Map<string, Speller>()
+
+/** Characters at the end of a growing text that wait at most. */
+const OPEN_CHARS_MAX = 80
+/** A word that what follows may change: with a figure or a sign, a name (Moi Ave), a currency, or one before a number. */
+const OPEN_WORD = /[\d$€£₦₵₹%*#@/~+]|^["'(]?\p{Lu}|^-$|\.$/u
+
+/**
+ * Where a growing text, which ends between words, may be cut so that no amount, time or date is torn apart.
+ * @returns characters; what is behind them waits for the words that follow
+ */
+export function formsMayGoOn(text: string): number {
+  let cut = text.length
+  for (const { 0: word, index } of [...text.matchAll(/\S+/gu)].reverse()) {
+    if (text.length - index > OPEN_CHARS_MAX || !(OPEN_WORD.test(word) || BEFORE_NUMBERS.has(word.toLowerCase()))) break
+    cut = index
+  }
+  return cut
+}
+
+/** Words of all languages that say how the number behind them is read. */
+const BEFORE_NUMBERS: ReadonlySet<string> = new Set([
+  ...Object.keys(CODES),
+  ...Object.values(LANGUAGES).flatMap((of) => [
+    ...of.codeWords,
+    ...of.numberWords,
+    ...of.yearWords,
+    ...of.otherWords,
+    of.words.to,
+    of.words.and,
+  ]),
+  'saa',
+  'tarehe',
+  'the',
+  'per',
+])
+
+/** A word that is spoken as it is written: most of them, so that few need their spoken form. */
+const PLAIN_WORD = /^[a-z]+[.,:;!?]?$/i
+
+/**
+ * The first word of `text` that the embedded voices do not speak: they read the letters a-z and digits, and ignore accents.
+ * The whole text where it holds no word; null when all of it is spoken.
+ */
+export function unspokenIn(text: string): string | null {
+  const words = text.split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word))
+  if (words.length === 0) return text
+  return words.find((word) => !PLAIN_WORD.test(word) && !/[a-z0-9]/i.test(spokenForm(word))) ?? null
+}
+
+/** Removes marks that remain when words have replaced the figures. */
+function tidy(text: string): string {
+  return (
+    text
+      .replace(UNSPEAKABLE, ' ')
+      // A compound name is pronounced better as separate words.
+      .replace(/(\p{Ll}{2})(\p{Lu}\p{Ll})/gu, '$1 $2')
+      .replace(/\s*[([{]\s*([^()[\]{}]*?)\s*[)\]}]/g, ', $1')
+      .replace(/(?:\s+-+|\s*[–—])(?=\s|\p{L})/gu, ', ')
+      .replace(/["“”«»`_*#<>|\\^~=\][{}()]/g, ' ')
+      .replace(/(?<=\p{L})\/(?=\p{L})/gu, ' ')
+      .replace(/\s\/|\/\s|[•·▪●]/g, ' ')
+      .replace(/\s+([.,!?;:])/g, '$1')
+      .replace(/,(?:\s*,)+/g, ',')
+      .replace(/,\s*([.!?;:])/g, '$1')
+      .replace(/^[\s,;:]+/, '')
+      .replace(/\s+/g, ' ')
+      .trim()
+  )
+}
+
 function timeOf(hour: string | undefined, minute: string | undefined, half: string | undefined): ClockTime | null {
   const [hours, minutes] = [Number(hour), Number(minute ?? 0)]
   if (!(hours <= 24) || (half !== undefined && (hours > 12 || hours === 0))) return null
@@ -655,101 +611,10 @@ function spaced(letters: string): string {
   return [...letters].join(' ')
 }
 
-function escaped(text: string): string {
-  return text.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')
-}
-
 /** The groups of a match, from what `replace` passes on after the whole. */
 function groupsOf(rest: readonly unknown[]): (string | undefined)[] {
   const offset = rest.findIndex((part) => typeof part === 'number')
   return rest.slice(0, offset) as (string | undefined)[]
-}
-
-/** Units, in small letters, that are read out even without a number. */
-const UNITS_ALONE = ['km', 'kms', 'kg', 'kgs', 'cm', 'mm', 'sqm', 'sqft', 'hrs', 'mins', 'secs', 'kwh']
-
-/** Patterns of one language's written forms, compiled once. */
-type Patterns = Readonly<
-  Record<
-    | 'figureDate'
-    | 'dayFirst'
-    | 'monthFirst'
-    | 'monthYear'
-    | 'weekdays'
-    | 'weekday'
-    | 'beside'
-    | 'unit'
-    | 'perUnit'
-    | 'unitAlone'
-    | 'after'
-    | 'before'
-    | 'short'
-    | 'code'
-    | 'number'
-    | 'year'
-    | 'counted',
-    RegExp
-  >
->
-
-function patternsOf(of: SpokenLanguage, months: readonly string[]): Patterns {
-  const month = String.raw`(${longestFirst(months)})(?!\p{L})\.?`
-  const weekday = String.raw`(?:\b${WEEKDAY}\.?,?\s+)?`
-  const year = String.raw`(?:,?\s+(\d{4})\b(?!\s?(?:[-,]\d|h(?:rs|ours)\b)))?`
-  const day = String.raw`(\d{1,2})(?:st|nd|rd|th)?(?:\s*-\s*(\d{1,2})(?:st|nd|rd|th)?)?`
-  const units = longestFirst(Object.keys(of.units))
-  const behind = (words: readonly string[]): string => String.raw`(?:^|[^\p{L}])(?:${longestFirst(words)})`
-  return {
-    figureDate: new RegExp(String.raw`(?:\btarehe\s+)?${FIGURE_DATE.source}`, 'gi'),
-    dayFirst: new RegExp(
-      String.raw`${weekday}(?:\b(?:the|tarehe)\s+)?\b${day}\s+(?:of\s+|ya\s+)?${month}${year}`,
-      'giu',
-    ),
-    monthFirst: new RegExp(
-      String.raw`${weekday}\b${month}\s+(?:the\s+)?${day}\b(?![:.,]?\d|\s*[ap]\.?m\b)${year}`,
-      'giu',
-    ),
-    monthYear: new RegExp(String.raw`\b${month},?\s+(\d{4})\b`, 'giu'),
-    weekdays: new RegExp(String.raw`\b${WEEKDAY}\.?\s*-\s*${WEEKDAY}\b\.?`, 'giu'),
-    weekday: new RegExp(String.raw`\b${WEEKDAY}\.?(?=,?\s+\d)`, 'giu'),
-    // "The Sun is out" has no weekday.
-    beside: new RegExp(
-      String.raw`\b${WEEKDAY}\b(?=\s*(?:,|&|:|\b(?:and|or|na|au)\b)\s*${WEEKDAY}\b|:)|(?<=\b(?:${WEEKDAY},?\s*(?:&|\b(?:and|or|na|au)\b)?|on|every|next|last|until|closed|open|kila)\s)${WEEKDAY}\b`,
-      'giu',
-    ),
-    unit: new RegExp(
-      String.raw`(?<![\p{L}\d.,])(-)?(\d\/\d|${NUMBER})(?:\s*-\s*(${NUMBER}))?\s?(${units})(?![\p{L}\d/²])\.?(?=$|[\s,;:!?)\]-]|\.)`,
-      'giu',
-    ),
-    perUnit: new RegExp(String.raw`(?:\s*\bper\s|(?<=[\p{L}\d])\s?\/)(${units})(?![\p{L}\d])`, 'giu'),
-    unitAlone: new RegExp(
-      String.raw`(?<![\p{L}\d])((?:a|one|each|every|kwa|kila)\s)?(${longestFirst(UNITS_ALONE.filter((name) => name in of.units))})(?![\p{L}\d])`,
-      'gu',
-    ),
-    after: new RegExp(
-      String.raw`(?<=\p{Lu}[\p{L}'’]+ )(${longestFirst(Object.keys(of.afterNames))})(\.?)(?![\p{L}\d])(?=(.?))`,
-      'gu',
-    ),
-    before: new RegExp(String.raw`(?<![\p{L}\d.])(${longestFirst(Object.keys(of.beforeNames))})\.?(?=\s\p{Lu})`, 'gu'),
-    short: new RegExp(
-      String.raw`(?<![\p{L}\d.])(${longestFirst(Object.keys(of.abbreviations))})(\.?)(?![\p{L}\d])`,
-      'gu',
-    ),
-    code: new RegExp(
-      String.raw`${behind(of.codeWords)}s?(?:\s+(?:number|no|namba|nambari|is|ni|ya|ya ni|id|code))*[\s:.,#]*$`,
-      'iu',
-    ),
-    number: new RegExp(String.raw`${behind(of.numberWords)}\.?(?:\s+(?:is|ni|ya till|ya simu))*[\s:#]*$`, 'iu'),
-    year: new RegExp(String.raw`${behind(of.yearWords)}\s+$`, 'iu'),
-    counted: new RegExp(String.raw`^\s+(?:${of.countedWords.join('|')})\b`, 'iu'),
-  }
-}
-
-function longestFirst(words: readonly string[]): string {
-  return [...words]
-    .sort((a, b) => b.length - a.length)
-    .map(escaped)
-    .join('|')
 }
 
 /** Names and short names in lower case, English ones too: callers and models mix. */

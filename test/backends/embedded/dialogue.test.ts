@@ -8,7 +8,7 @@ import type { DialogueState } from '../../../src/backends/embedded/dialogue/dial
 import { DecoderSet } from '../../../src/speech/decoder-set.js'
 import { loadFlite } from '../../../src/speech/flite.js'
 import { framesOf, overThePhone } from './phone-line.js'
-import { isNumberSaid, withFirstDigit, withoutSlips } from '../../../src/backends/embedded/dialogue/understanding.js'
+import { isNumberSaid, withFirstDigit, withoutSlips } from '../../../src/backends/embedded/dialogue/heard-digits.js'
 import { agentFile, lookUp, ONE_ORDER, ORDER_LINE, STRANGER, TWO_ORDERS } from './order-line.js'
 
 const orderLine = offlineSchema.parse(ORDER_LINE.offline)

@@ -4,33 +4,12 @@ import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
 import { datesIn, saidDate, timesIn } from '../../../call/spoken-time.js'
 import { en } from '../../../call/words/en.js'
 import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
+import { laterDigits, laterZeros, withZeros } from './heard-digits.js'
 import { meaningsOf, plainestWords, withOwnCorrections, withOwnDigits } from './typed-words.js'
 import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
 
 /** Known values (a caller's order numbers) that go into one grammar. */
 const DIALOGUE_KNOWN_VALUES_MAX = 50
-
-/** Answers that the caller may give at one moment of the dialogue. */
-export interface Expectation {
-  /** Intents, those of the state first. Of two that fit equally well the first one wins. */
-  readonly intents: readonly string[]
-  readonly slots: readonly string[]
-  /** The only values that a slot accepts when spoken. A slot that is not named here accepts any value of its type. */
-  readonly known: ReadonlyMap<string, readonly string[]>
-  /** The number that may be said in parts here; null for none. */
-  readonly number: NumberInParts | null
-}
-
-/** A number of which some digits may have been given, and which need not be said in one breath. */
-interface NumberInParts {
-  readonly slot: string
-  /** The digits so far. */
-  readonly have: string
-  /** Fewest digits that count as a part; a single one is too much like a yes or a no. */
-  readonly partMin: number
-  /** More of it was said and is not in `have` yet, so that any piece of the number may come next. */
-  readonly unfinished?: boolean
-}
 
 /** The meaning of an answer: an intent or a slot by name, with the values of all slots in it. */
 export interface Meaning {
@@ -40,24 +19,8 @@ export interface Meaning {
   readonly corrects: boolean
 }
 
-/** A phrase that is listened for; of a slot, one that takes digits back. */
-interface NamedPhrase {
-  readonly name: string
-  readonly phrase: Phrase
-  readonly corrects: boolean
-}
-
 /** Characters of a `text` slot. */
 const SAID_CHARS_MAX = 300
-
-/** How days and times are said, for the recogniser's grammar, which is English. Nothing stands for any words. */
-const HOUR = '(one | two | three | four | five | six | seven | eight | nine | ten | eleven | twelve)'
-const DAY_PART = '[a m | p m | in the morning | in the afternoon | in the evening | at night]'
-const MOMENT_RULES = {
-  time: `[at] (${HOUR} [thirty | fifteen | forty five] ${DAY_PART} | half past ${HOUR} ${DAY_PART} | quarter (past | to) ${HOUR} ${DAY_PART} | noon)`,
-  date: `today | tomorrow | the day after tomorrow | [on] (${en.weekdays.join(' | ')})`,
-  text: '<VOID>',
-} as const
 
 /** The phones of the model. The noise rule has one word for each and matches everything outside the grammar. */
 const PHONES =
@@ -76,110 +39,6 @@ export const NOISE_WORDS: readonly DictionaryEntry[] = PHONES.map((phone) => [
   phone,
 ])
 
-/** Common word for a zero within a number. As its first word it may be a sigh: "oh, I do not have it". */
-const OH = 'oh'
-
-/** The words for a zero that is not the first digit of its number. */
-function laterZeros([zero = '']: readonly string[]): readonly string[] {
-  return zero === 'zero' ? [zero, OH] : [zero]
-}
-
-/** The words for a digit that is not the first one of its number. */
-function laterDigits(digits: readonly string[]): readonly string[] {
-  return [...laterZeros(digits), ...digits.slice(1)]
-}
-
-function withZeros(words: readonly string[], digits: readonly string[]): readonly string[] {
-  const [zero = '', oh] = laterZeros(digits)
-  const out: string[] = []
-  for (const word of words) out.push(word === oh && digits.includes(out.at(-1) ?? '') ? zero : word)
-  return out
-}
-
-/** The words that were recognised, with "zero" for an "oh" within a number; empty when the noise rule matched. */
-export function recognisedWords(text: string, digits: readonly string[]): string {
-  const words = text.split(' ')
-  return words.some((word) => word.startsWith(NOISE_PREFIX)) ? '' : withZeros(words, digits).join(' ')
-}
-
-/**
- * Digits that people say last 190 ms and more (335 digits of 80 numbers, `decoder-set.ts`); those that the recogniser
- * finds in breath, echo and the edges of words 80 to 170 ms.
- */
-const DIGIT_MS_MIN = 180
-
-/**
- * A number with more digits than it can have, without those that are too short to have been said, the shortest first.
- * @param wordMs  how long each word lasts; nothing is left out where that is not known
- */
-export function withoutSlips(
-  text: string,
-  wordMs: readonly number[],
-  digits: readonly string[],
-  digitsMax: number,
-): string {
-  const words = text.split(' ')
-  const said = words.flatMap((word, at) => (digits.includes(word) ? [{ at, ms: wordMs[at] ?? Infinity }] : []))
-  const slips = said
-    .filter(({ ms }) => ms < DIGIT_MS_MIN)
-    .toSorted((a, b) => a.ms - b.ms)
-    .slice(0, Math.max(0, said.length - digitsMax))
-  return words.filter((_, index) => slips.every(({ at }) => at !== index)).join(' ')
-}
-
-/**
- * How well digits that last 330 ms each must fit to be a number that was said, and by how much that changes where they
- * last e times as long. What remains of another language where any number may be said is a string of digits that are
- * short and fit moderately ("four seven seven three seven three seven oh"). The figures are in bench/recognition/README.md.
- * Not for known numbers: whole ones of other languages are rare there, and a telephone's "oh"
- * fits badly.
- */
-const DIGITS_FIT_MIN = 0.8386
-const DIGITS_FIT_MS = 330
-const DIGITS_FIT_SLOPE = 0.11
-
-/**
- * True if two digits or more fit well enough for how fast they were said; true for anything else.
- * @param text    what was recognised, all of it
- * @param fit     how well all of it fits, 0 to 1
- * @param wordMs  how long each word lasts; where that is not known any number counts as said
- */
-export function isNumberSaid(text: string, fit: number, wordMs: readonly number[], digits: readonly string[]): boolean {
-  const digitsMs = text.split(' ').flatMap((word, at) => (digits.includes(word) ? [wordMs[at] ?? NaN] : []))
-  const meanMs = digitsMs.reduce((sum, ms) => sum + ms, 0) / digitsMs.length
-  if (digitsMs.length < 2 || Number.isNaN(meanMs)) return true
-  return fit >= DIGITS_FIT_MIN - DIGITS_FIT_SLOPE * Math.log(meanMs / DIGITS_FIT_MS)
-}
-
-/**
- * A number that is read out slowly, with its first digit: among the other sentences of the grammar "four" and a pause is
- * heard as "order".
- * @param lone  the digit that stood alone before a pause, by `loneDigitGrammar`; null if there was none
- */
-export function withFirstDigit(
-  text: string,
-  lone: string | null,
-  digits: readonly string[],
-  digitsMax: number,
-): string {
-  const [first = '', ...rest] = text.split(' ')
-  const isLeftOut =
-    lone !== null &&
-    !digits.includes(first) &&
-    rest.length > 0 &&
-    rest.length < digitsMax &&
-    rest.every((word) => digits.includes(word))
-  return isLeftOut ? [lone, ...rest].join(' ') : text
-}
-
-/** The digits among the words. */
-export function digitsOf(text: string, digits: readonly string[]): string {
-  return text
-    .split(' ')
-    .flatMap((word) => (digits.includes(word) ? [digits.indexOf(word)] : []))
-    .join('')
-}
-
 /**
  * Part of a number, against the whole of one: a digit that was swallowed must not make a part of a number that was said.
  */
@@ -187,37 +46,6 @@ const PART_WEIGHT = 0.05
 
 /** Digits after the last one of a number that are listened for. */
 const DIGITS_OVER_MAX = 4
-
-/** A phrase that was found, and the values of the slots in it. */
-interface Match {
-  readonly end: number
-  readonly slots: Record<string, string>
-}
-
-interface Phrases {
-  readonly spoken: readonly Phrase[]
-  /** In other languages, which no grammar has. */
-  readonly typed: readonly Phrase[]
-}
-
-function parsed(given: {
-  readonly phrases: readonly string[]
-  readonly typed?: readonly string[] | undefined
-}): Phrases {
-  return { spoken: given.phrases.map(parsePhrase), typed: (given.typed ?? []).map(parsePhrase) }
-}
-
-interface SlotGrammar {
-  readonly definition: OfflineSlot
-  /** The bare slot and the phrases around it. */
-  readonly phrases: readonly Phrase[]
-  readonly options: ReadonlyMap<string, Phrases>
-}
-
-/** All that may be said for a slot's options. */
-function spokenOptions({ options }: SlotGrammar): readonly Phrase[] {
-  return [...options.values()].flatMap(({ spoken }) => spoken)
-}
 
 /**
  * The language of a dialogue: makes the recogniser's grammar for a moment, and finds the meaning of text that was
@@ -539,6 +367,81 @@ export class Understanding {
     const whole = start === 0 || this.#digits.indexOf(words[start - 1] ?? '') < 0
     if (whole && value !== '' && value.length <= DIALOGUE_KEYS_MAX) yield { end, slots: { [name]: value } }
   }
+}
+
+/** Answers that the caller may give at one moment of the dialogue. */
+export interface Expectation {
+  /** Intents, those of the state first. Of two that fit equally well the first one wins. */
+  readonly intents: readonly string[]
+  readonly slots: readonly string[]
+  /** The only values that a slot accepts when spoken. A slot that is not named here accepts any value of its type. */
+  readonly known: ReadonlyMap<string, readonly string[]>
+  /** The number that may be said in parts here; null for none. */
+  readonly number: NumberInParts | null
+}
+
+/** A number of which some digits may have been given, and which need not be said in one breath. */
+interface NumberInParts {
+  readonly slot: string
+  /** The digits so far. */
+  readonly have: string
+  /** Fewest digits that count as a part; a single one is too much like a yes or a no. */
+  readonly partMin: number
+  /** More of it was said and is not in `have` yet, so that any piece of the number may come next. */
+  readonly unfinished?: boolean
+}
+
+/** A phrase that is listened for; of a slot, one that takes digits back. */
+interface NamedPhrase {
+  readonly name: string
+  readonly phrase: Phrase
+  readonly corrects: boolean
+}
+
+/** How days and times are said, for the recogniser's grammar, which is English. Nothing stands for any words. */
+const HOUR = '(one | two | three | four | five | six | seven | eight | nine | ten | eleven | twelve)'
+const DAY_PART = '[a m | p m | in the morning | in the afternoon | in the evening | at night]'
+const MOMENT_RULES = {
+  time: `[at] (${HOUR} [thirty | fifteen | forty five] ${DAY_PART} | half past ${HOUR} ${DAY_PART} | quarter (past | to) ${HOUR} ${DAY_PART} | noon)`,
+  date: `today | tomorrow | the day after tomorrow | [on] (${en.weekdays.join(' | ')})`,
+  text: '<VOID>',
+} as const
+
+/** The words that were recognised, with "zero" for an "oh" within a number; empty when the noise rule matched. */
+export function recognisedWords(text: string, digits: readonly string[]): string {
+  const words = text.split(' ')
+  return words.some((word) => word.startsWith(NOISE_PREFIX)) ? '' : withZeros(words, digits).join(' ')
+}
+
+/** A phrase that was found, and the values of the slots in it. */
+interface Match {
+  readonly end: number
+  readonly slots: Record<string, string>
+}
+
+interface Phrases {
+  readonly spoken: readonly Phrase[]
+  /** In other languages, which no grammar has. */
+  readonly typed: readonly Phrase[]
+}
+
+function parsed(given: {
+  readonly phrases: readonly string[]
+  readonly typed?: readonly string[] | undefined
+}): Phrases {
+  return { spoken: given.phrases.map(parsePhrase), typed: (given.typed ?? []).map(parsePhrase) }
+}
+
+interface SlotGrammar {
+  readonly definition: OfflineSlot
+  /** The bare slot and the phrases around it. */
+  readonly phrases: readonly Phrase[]
+  readonly options: ReadonlyMap<string, Phrases>
+}
+
+/** All that may be said for a slot's options. */
+function spokenOptions({ options }: SlotGrammar): readonly Phrase[] {
+  return [...options.values()].flatMap(({ spoken }) => spoken)
 }
 
 function slotPhrase(slot: string): Phrase {
