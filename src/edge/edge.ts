@@ -12,7 +12,6 @@ import { NOT_READY } from '../fleet/ownership-events.js'
 import { WebhookRouting } from '../fleet/routing.js'
 import { OVERLOADS } from '../workers/main/load-gate.js'
 import { EMPTY_RESPONSE } from '../sautikit/actions.js'
-import type { Metrics } from '../telemetry/metrics.js'
 import { Admission } from './admission.js'
 import { CertificateWatch } from './certificate-watch.js'
 import { ClientAddresses, peerOf } from './client-address.js'
@@ -52,13 +51,7 @@ export interface Edge {
  * @throws GatewayError PORT_IN_USE or CONFIG_INVALID; nothing stays open then.
  */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
-  checkOrigins(options)
-  if (options.bareSignatures) {
-    options.log.warn(
-      {},
-      'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are accepted, and anyone who has seen one can send it again',
-    )
-  }
+  checkOptions(options)
   const tokens = new StreamTokens(options)
   const guard = new WebhookGuard(options, tokens)
   const addresses = new ClientAddresses(options.trustedProxies)
@@ -87,20 +80,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     unsent,
   )
   const opsRoutes = new OpsApp(options, guard.refusals, admission, unsent)
-  options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
-  beginSeries(options.metrics)
-
-  const notReady = options.metrics.defineLabelledGauge(
-    'not_ready',
-    '1 while no new call is taken, by reason',
-    ['reason'],
-    'max',
-  )
-  for (const reason of NOT_READY_REASONS) notReady.from({ reason }, () => (opsRoutes.notReady === reason ? 1 : 0))
-  options.metrics
-    .defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out')
-    .from(() => (descriptors.low ? 1 : 0))
-  options.metrics.countOne('descriptor_pauses', 'Times that file descriptors ran out', () => descriptors.pauses)
+  measureEdge(options, opsRoutes, descriptors)
   // uWebSockets.js calls this while it accepts, so that the guard can stop it at once.
   opsApp.filter((_res, change) => {
     descriptors.connection(change)
@@ -251,15 +231,28 @@ function fleetSide(
   }
 }
 
-/** All series start at 0: a rate would otherwise miss the first refusal. */
-function beginSeries(metrics: Metrics): void {
+/** Series that are read from the edge's parts, and those that it counts: they start at 0, else a rate misses the first refusal. */
+function measureEdge({ metrics, callSeries }: EdgeOptions, ops: OpsApp, descriptors: DescriptorGuard): void {
+  metrics.callSeriesDropped.from(() => callSeries.dropped)
+  const help = '1 while no new call is taken, by reason'
+  const notReady = metrics.defineLabelledGauge('not_ready', help, ['reason'], 'max')
+  for (const reason of NOT_READY_REASONS) notReady.from({ reason }, () => (ops.notReady === reason ? 1 : 0))
+  metrics
+    .defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out')
+    .from(() => (descriptors.low ? 1 : 0))
+  metrics.countOne('descriptor_pauses', 'Times that file descriptors ran out', () => descriptors.pauses)
   for (const reason of REFUSAL_REASONS) metrics.callsRefused({ reason })
   for (const reason of WEBHOOK_REJECTIONS) metrics.webhookRejected({ reason })
   for (const route of WEBHOOK_ROUTES) metrics.webhookSeconds({ route })
   for (const route of ['stream-status', 'after-stream', 'human']) metrics.webhooksTokenOnly({ route })
 }
 
-function checkOrigins(options: EdgeOptions): void {
+function checkOptions(options: EdgeOptions): void {
+  if (options.bareSignatures)
+    options.log.warn(
+      {},
+      'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are accepted, and anyone who has seen one can send it again',
+    )
   for (const [name, value] of [
     ['PUBLIC_URL', options.publicUrl],
     ['NODE_URL', options.nodeUrl],

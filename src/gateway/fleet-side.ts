@@ -22,6 +22,7 @@ import { SharedOutbox } from '../messages/shared-outbox.js'
 import { OwedAnalyses } from './owed-analyses.js'
 import { PeerListener } from '../fleet/peer-listener.js'
 import { Peers } from '../fleet/peers.js'
+import type { connectRedis } from '../fleet/redis-store.js'
 import { parseRedisUrl, redisExposure, shownRedisUrl } from '../fleet/redis-url.js'
 import type { RedisAddress } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
@@ -88,30 +89,9 @@ const NOTHING_YET: NodeStatus = { capacity: 0, free: 0, callsByAgent: {}, callsB
 export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   const { config, tokenSecrets, states, version, clock, metrics, calls, onNameTaken } = options
   const log = options.log.component('fleet')
-  const home = config.redisUrl !== null ? 'redis' : options.store !== null ? 'supervisor' : 'memory'
-  const address = config.redisUrl === null ? undefined : parseRedisUrl(config.redisUrl)
-  if (address !== undefined) warnOfExposure(address, log)
-  const redis =
-    config.redisUrl !== null
-      ? // Imported only here: the client takes 14 MB.
-        await (
-          await import('../fleet/redis-store.js')
-        ).connectRedis({ url: config.redisUrl, prefix: config.redisPrefix, secrets: tokenSecrets, log })
-      : null
-  const shared = redis ?? options.store ?? new MemoryStore(Date.now)
+  const { redis, shared, home, address } = await openStore(options, log)
   const inner = states === null ? shared : new DurableStore(shared, states)
-  const seconds = metrics.defineHistogram(
-    'store_seconds',
-    'Operations of the call store, by operation',
-    ['op'],
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.25],
-  )
-  const lost = metrics.defineCounter(
-    'store_lost',
-    'Things that Redis had, and had no more when it came back; do-not-call and analyses: put back by a node',
-    ['what'],
-  )
-  for (const what of Object.keys(LOST_LINES)) lost({ what })
+  const { seconds, lost } = storeMetrics(metrics)
   const whenForgotten: (() => void)[] = []
   const store = new GuardedStore(inner, {
     clock,
@@ -184,28 +164,12 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     callerMemory,
     network,
   })
-  const seal = (callSid: string, text: string) => new SealedCall(callSid, tokenSecrets).seal('message', text)
-  const open = (callSid: string, sealed: Uint8Array) => new SealedCall(callSid, tokenSecrets).open('message', sealed)
-  const streamOf = (stream: string) =>
-    redis === null
-      ? null
-      : new SharedOutbox({
-          stream,
-          run: (name, lua, key, args) => redis.evaluate(`outbox-${name}`, lua, key, args),
-          seal,
-          open,
-          node: { name: config.nodeName, incarnation },
-          isGone: (name, run) =>
-            !node.others().some((other) => other.name === name && other.incarnation === run && other.seen !== 'gone'),
-          wallClock: Date.now,
-          log,
-        })
-  const owed = streamOf('analyses')
+  const streams = redis === null ? null : streamsOf(redis, node, { name: config.nodeName, incarnation }, tokenSecrets, log)
   return {
     node,
     store,
-    outbox: streamOf('outbox'),
-    owedAnalyses: owed === null ? null : new OwedAnalyses({ stream: owed, store: store.patient, seal, open, log }),
+    outbox: streams?.stream('outbox') ?? null,
+    owedAnalyses: streams?.owedAnalyses(store.patient) ?? null,
     storeLost: (what, count) => {
       if (count === 0) return
       log.error({ what, count }, LOST_LINES[what])
@@ -214,7 +178,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     onForgotten: (work) => void whenForgotten.push(work),
     storeHome: {
       home,
-      url: address === undefined ? null : shownRedisUrl(address),
+      url: address === null ? null : shownRedisUrl(address),
       up: () => store.up,
     },
     keeper,
@@ -232,6 +196,67 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
       network?.peers.close()
       await store.close()
     },
+  }
+}
+
+/** The store that all nodes share, and where it is. */
+async function openStore({ config, tokenSecrets, store }: FleetSideOptions, log: Log) {
+  const { redisUrl: url, redisPrefix: prefix } = config
+  if (url === null)
+    return {
+      redis: null,
+      shared: store ?? new MemoryStore(Date.now),
+      home: store === null ? 'memory' : 'supervisor',
+      address: null,
+    } as const
+  const address = parseRedisUrl(url)
+  warnOfExposure(address, log)
+  // Imported only here: the client takes 14 MB.
+  const redis = await (await import('../fleet/redis-store.js')).connectRedis({ url, prefix, secrets: tokenSecrets, log })
+  return { redis, shared: redis, home: 'redis', address } as const
+}
+
+function storeMetrics(metrics: Metrics) {
+  const seconds = metrics.defineHistogram(
+    'store_seconds',
+    'Operations of the call store, by operation',
+    ['op'],
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.25],
+  )
+  const lost = metrics.defineCounter(
+    'store_lost',
+    'Things that Redis had, and had no more when it came back; do-not-call and analyses: put back by a node',
+    ['what'],
+  )
+  for (const what of Object.keys(LOST_LINES)) lost({ what })
+  return { seconds, lost }
+}
+
+/** Streams in Redis: messages, and analyses that are owed, sealed with the fleet's secrets. */
+function streamsOf(
+  redis: Awaited<ReturnType<typeof connectRedis>>,
+  node: FleetNode,
+  self: { readonly name: string; readonly incarnation: string },
+  secrets: readonly string[],
+  log: Log,
+) {
+  const seal = (callSid: string, text: string) => new SealedCall(callSid, secrets).seal('message', text)
+  const open = (callSid: string, sealed: Uint8Array) => new SealedCall(callSid, secrets).open('message', sealed)
+  const stream = (name: 'outbox' | 'analyses') =>
+    new SharedOutbox({
+      stream: name,
+      run: (script, lua, key, args) => redis.evaluate(`outbox-${script}`, lua, key, args),
+      seal,
+      open,
+      node: self,
+      isGone: (other, run) =>
+        !node.others().some(({ name: at, incarnation, seen }) => at === other && incarnation === run && seen !== 'gone'),
+      wallClock: Date.now,
+      log,
+    })
+  return {
+    stream,
+    owedAnalyses: (store: CallStore) => new OwedAnalyses({ stream: stream('analyses'), store, seal, open, log }),
   }
 }
 

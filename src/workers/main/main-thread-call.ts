@@ -6,7 +6,7 @@ import type { AgentDefinition } from '../../agents/definition.js'
 import type { StreamFault } from '../../call/events.js'
 import type { CarrierState, HumanEvent } from '../../sautikit/carrier-state.js'
 import type { Handoff } from '../../call/documents/handoff.js'
-import type { CallRecord, EndReason } from '../../call/documents/record.js'
+import type { EndReason } from '../../call/documents/record.js'
 import { snapshotForAnother, usedIn } from '../../backends/call-snapshot.js'
 import { shareOf, usesRecogniser } from '../../backends/split.js'
 import type { BackendShare } from '../../backends/split.js'
@@ -19,7 +19,6 @@ import { STREAM_OFFERS_MAX } from '../../core/limits.js'
 import type { LegRateHz } from '../../core/units.js'
 import type { ContinuationAsker } from '../../escalation/documents.js'
 import type { VoiceAction } from '../../sautikit/actions.js'
-import { partyKey, sameNumber } from '../../sautikit/phone.js'
 import type { StreamText } from '../../sautikit/stream-messages.js'
 import type { Log } from '../../telemetry/log.js'
 import type { CallResult, KeptState } from '../../call/documents/kept-call.js'
@@ -29,7 +28,8 @@ import { CallContinuity, packetOf } from './call-continuity.js'
 import { CallHearers } from './call-hearers.js'
 import type { KeptNow } from './call-continuity.js'
 import { lostResult } from './kept-call.js'
-import { agentKeyOf, callerOf, legRateOf, ownNumberOf, startOf, traceContextOf } from './call-start.js'
+import { CallParty } from './call-party.js'
+import { legRateOf, ownNumberOf, startOf, traceContextOf } from './call-start.js'
 import { CallStream } from './call-stream.js'
 import { CallRecordBuilder, callSummary, lookUpOf, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
@@ -65,10 +65,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly callSid: CallSid
   readonly ordinal: number
   readonly agent: string
-  /** `partyKey` of who called us; null in a call that we placed. */
+  /** Key of who called us (`partyKey`); null in a call that we placed. */
   readonly callerKey: string | null
-  /** `partyKey` of the person on the line. */
-  readonly #partyKey: string
+  readonly #party: CallParty
   readonly legRateHz: LegRateHz
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
@@ -116,9 +115,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.callSid = call.callSid
     this.ordinal = context.nextOrdinal()
     this.agent = call.agent
-    this.#partyKey = partyKey(callerOf(call))
-    this.callerKey = call.direction === 'inbound' ? this.#partyKey : null
     this.#hosted = handedTo(before, hosted, context)
+    this.#party = new CallParty(call, () => this.#hosted, context)
+    this.callerKey = call.direction === 'inbound' ? this.#party.key : null
     this.#context = context
     const traceId = context.traces?.traceId(call.callSid) ?? null
     this.#log = context.log.call(call.callSid, {
@@ -150,7 +149,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       context.clock,
     )
     this.#share = shareOf(this.#hosted.shares, this.#continuity.rootSid)
-    this.legRateHz = legRateOf(this.#hosted, this.#share, before?.kept ?? null, context.lines, this.#partyKey)
+    this.legRateHz = legRateOf(this.#hosted, this.#share, before?.kept ?? null, context.lines, this.#party.key)
     this.#playout = new PlayoutClock(this.#shared, this.legRateHz, () =>
       waitingSamples(this.#hosted.assets ?? NO_ASSETS, this.legRateHz),
     )
@@ -169,7 +168,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         callSid: call.callSid,
         agent: call.agent,
         definition: () => this.#hosted.definition,
-        caller: callerOf(call),
+        caller: this.#party.number,
         log: this.#log,
         mark: (name, detail) => this.#mark(name, detail),
         send: (message) => this.#port.send(message),
@@ -206,7 +205,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         agent: () => this.#hosted.definition,
         toolOf: (name) => this.#toolOf(name),
         business: hosted.serves?.business ?? null,
-        from: callerOf(call),
+        from: this.#party.number,
         to: ownNumberOf(call),
         variables: this.#continuity.call.placed?.variables ?? {},
         wallClock: context.wallClock,
@@ -230,7 +229,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         rootSid: this.#continuity.rootSid,
         effects: this.#effects,
         agent: () => this.#hosted.definition,
-        caller: callerOf(call),
+        caller: this.#party.number,
         ours: ownNumberOf(call),
         joinsCallBack: this.#continuity.call.placed?.joins != null,
         keepsWords: () => !this.#hearers.refused,
@@ -563,7 +562,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   isOf(number: string): boolean {
-    return sameNumber(this.#caller, number)
+    return this.#party.isOf(number)
   }
 
   /** Its caller has left, and nothing but outcomes of its tools is waited for. */
@@ -776,8 +775,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#escalation.history?.callback != null)
       this.#context.onPromise?.(this.#continuity.promised(this.#hearers.refused))
     const record = this.#record.close(this.#ending())
-    if (!this.#hearers.refused && this.#stream.openedMs !== null)
-      remember(record, this.#caller, lineOf(this.#continuity.call, this.#hosted), this.#hosted, this.#context)
+    if (!this.#hearers.refused && this.#stream.openedMs !== null) this.#party.remember(record)
     this.#waits.release()
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)
@@ -842,7 +840,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return
       case 'log':
         this.#saved = message.saved ?? this.#saved
-        this.#context.lines.logged(this.#partyKey, message.entries)
+        this.#party.logged(message.entries)
         this.#continuity.append(message.entries, [])
         return this.#changed()
       case 'marks':
@@ -868,8 +866,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#escalation.callback(message.wish)
         return
       case 'do-not-call':
-        void this.#doNotCall(message.callId)
-        return
+        return void this.#party
+          .wantsNoCalls()
+          .then((kept) => this.#port.send({ type: 'do-not-call', callId: message.callId, kept }))
       case 'tool-intent': {
         const { key, tool } = message
         void this.#effects.intend(key, tool).then((answer) => {
@@ -900,13 +899,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#attempts.judge(message.verdict)
         return
       case 'line-band':
-        return this.#context.lines.heard(this.#partyKey, message.narrow)
+        return this.#party.heard(message.narrow)
       case 'caller-recall':
-        return void recalled(this.#caller, lineOf(this.#continuity.call, this.#hosted), this.#context).then((earlier) =>
-          this.#port.send({ type: 'caller-recalled', earlier }),
-        )
+        return void this.#party.recalled().then((earlier) => this.#port.send({ type: 'caller-recalled', earlier }))
       case 'caller-found':
-        return this.#context.lines.found(this.#partyKey, agentKeyOf(this.#hosted), message.values)
+        return this.#party.found(message.values)
       case 'private':
         return this.#hearers.take(message)
       case 'recording-announced':
@@ -924,15 +921,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       default:
         assertNever(message)
     }
-  }
-
-  get #caller(): string {
-    return callerOf(this.#continuity.call)
-  }
-
-  async #doNotCall(callId: string): Promise<void> {
-    const kept = this.#caller !== '' && (await this.#context.onDoNotCall?.(this.#caller)) === true
-    this.#port.send({ type: 'do-not-call', callId, kept })
   }
 
   row(): LiveCallRow {
@@ -965,30 +953,6 @@ const REHOMES_MAX = 5
 const SUSPICIONS_MAX = 1
 /** A carrier sends a frame every 20 ms, silence too: a socket without any for this long has lost its other end. */
 const STREAM_QUIET_MS = 300
-
-/** The line of a call: what is remembered of a caller there, no other business has. */
-function lineOf({ direction, from, to }: NewCall, { definition }: HostedAgent): string {
-  return `${direction === 'inbound' ? to : from} ${definition.name}`
-}
-
-/** The next call of this caller on this line knows the facts and the outcome of this one, where its agent asks for that. */
-function remember(
-  { outcome, facts }: CallRecord,
-  caller: string,
-  line: string,
-  { definition }: HostedAgent,
-  context: MainThreadContext,
-): void {
-  if (definition.caller?.memory !== true) return
-  const known = Object.fromEntries(facts.map((fact) => [fact.name, fact.value]))
-  const call = { endedWallMs: context.wallClock(), outcome, facts: known }
-  void context.callerMemory?.remember(caller, line, call, context.recordsKeptMs(definition.name))
-}
-
-/** The last call of a caller on a line; null where nothing is remembered. */
-async function recalled(caller: string, line: string, { callerMemory }: MainThreadContext) {
-  return (await callerMemory?.recall(caller, line)) ?? null
-}
 
 function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
   return { type: 'stream-closed', code, ...(fault === undefined ? {} : { fault }) }
