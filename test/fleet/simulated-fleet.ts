@@ -5,6 +5,8 @@ import type { OwnershipInput, OwnershipOutput } from '../../src/fleet/ownership-
 import { seededRandom } from '../../src/carrier/random.js'
 import { EventQueue } from './model/event-queue.js'
 import type { Due } from './model/event-queue.js'
+import { Violation } from './seeds.js'
+import type { Tally } from './seeds.js'
 
 /**
  * A fleet of 1 to 5 nodes, each with the real `Ownership` and the real `MemoryStore` behind a network that delays and
@@ -30,19 +32,9 @@ const FIRST_WEBHOOK_MS = 1000
 
 const STORE_FAULTS = ['answered late', 'answer lost', 'carried out late', 'carried out twice'] as const
 
-/** Counts of events over many seeds: a simulation in which nothing happens proves nothing. */
-export class Tally {
-  readonly counts = new Map<string, number>()
-  add(what: string): void {
-    this.counts.set(what, (this.counts.get(what) ?? 0) + 1)
-  }
-}
-
 interface Event extends Due {
   readonly happen: () => unknown
 }
-
-class Violation extends Error {}
 
 interface Call {
   readonly sid: string

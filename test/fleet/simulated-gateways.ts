@@ -19,7 +19,8 @@ import type { World } from './model/gateway-node.js'
 import { ModelRedis } from './model/redis.js'
 import { handlersOf, installSeams, oneMemory } from './model/seams.js'
 import { VirtualTime } from './model/virtual-time.js'
-import type { Tally } from './simulated-fleet.js'
+import { Violation } from './seeds.js'
+import type { Tally } from './seeds.js'
 
 /** Faults begin before; then all is repaired, and at the end everything must be accounted for. */
 const FAULTS_MS = 35_000
@@ -36,8 +37,6 @@ const WORDS_MS = 3000
 const RANKS = ['call.started', 'tool.waiting.done', 'call.ended', 'call.analysed'] as const
 const ROWS = 3
 const CAMPAIGN = 'renewals'
-
-class Violation extends Error {}
 
 interface Call {
   readonly sid: string

@@ -1,0 +1,60 @@
+import t from 'tap'
+import type { Test } from 'tap'
+
+/** The last lines of a failed seed. */
+const TRACE_LINES = 250
+
+/** What a simulation breaks where the fleet does. */
+export class Violation extends Error {}
+
+/** Counts of events over many seeds: a simulation in which nothing happens proves nothing. */
+export class Tally {
+  readonly counts = new Map<string, number>()
+  add(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1)
+  }
+}
+
+interface Seeds {
+  /** `OWNERSHIP`: OWNERSHIP_SEED runs one seed and shows all that happens in it, OWNERSHIP_SEEDS says how many there are. */
+  readonly name: string
+  readonly first: number
+  readonly count: number
+  /** Events that must occur among the seeds, or they prove nothing. */
+  readonly mustHappen: readonly string[]
+  /** @throws Violation */
+  readonly run: (seed: number, tally: Tally, trace: string[] | null) => Promise<void>
+}
+
+/** One test over many seeds of a simulation; a seed that fails is run again, and shown. */
+export function testSeeds(title: string, { name, first, count, mustHappen, run }: Seeds): void {
+  const { [`${name}_SEED`]: one, [`${name}_SEEDS`]: seeds = count } = process.env
+
+  const violationOf = async (seed: number, tally: Tally, trace: string[] | null): Promise<string | null> => {
+    try {
+      await run(seed, tally, trace)
+      return null
+    } catch (error) {
+      return error instanceof Error ? (error.stack ?? error.message) : String(error)
+    }
+  }
+
+  const replay = async (t: Test, seed: number, lines: number): Promise<void> => {
+    const trace: string[] = []
+    const violation = await violationOf(seed, new Tally(), trace)
+    for (const line of trace.slice(-lines)) t.comment(line)
+    t.equal(violation, null, `${name}_SEED=${seed}`)
+  }
+
+  t.test(title, async (t) => {
+    if (one !== undefined) return replay(t, Number(one), Infinity)
+    const tally = new Tally()
+    for (let seed = first; seed < first + Number(seeds); seed++)
+      if ((await violationOf(seed, tally, null)) !== null) return replay(t, seed, TRACE_LINES)
+    t.strictSame(
+      mustHappen.filter((what) => !tally.counts.has(what)),
+      [],
+    )
+    return undefined
+  })
+}
