@@ -2,17 +2,14 @@ import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from 
 import { NO_ASSETS } from '../../agents/assets.js'
 import { waitingSamples } from '../../agents/sounds.js'
 import { consentOf } from '../../agents/definition.js'
-import type { AgentDefinition } from '../../agents/definition.js'
 import type { StreamFault } from '../../call/events.js'
 import type { CarrierState, HumanEvent } from '../../sautikit/carrier-state.js'
 import type { Handoff } from '../../call/documents/handoff.js'
 import type { EndReason } from '../../call/documents/record.js'
 import { snapshotForAnother, usedIn } from '../../backends/call-snapshot.js'
-import { shareOf, usesRecogniser } from '../../backends/split.js'
-import type { BackendShare } from '../../backends/split.js'
+import { usesRecogniser } from '../../backends/split.js'
 import { assertNever } from '../../core/assert.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
-import type { CallLogRecords } from '../../call/documents/log-entry.js'
 import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
 import type { CallSid } from '../../core/ids.js'
 import { STREAM_OFFERS_MAX } from '../../core/limits.js'
@@ -24,6 +21,7 @@ import type { Log } from '../../telemetry/log.js'
 import type { CallResult, KeptState } from '../../call/documents/kept-call.js'
 import type { CallStart, FromCall, ToCall } from '../shared/call-messages.js'
 import { noteServices } from './backend-status.js'
+import { CallAgent } from './call-agent.js'
 import { CallContinuity, packetOf } from './call-continuity.js'
 import { CallHearers } from './call-hearers.js'
 import type { KeptNow } from './call-continuity.js'
@@ -42,7 +40,7 @@ import type { WaitAnswer, WaitStatus } from './wait-status.js'
 import { EscalationDriver } from './escalation-driver.js'
 import { PlayoutClock } from './playout-clock.js'
 import { HANGUP_NOW, SharedCall, Word } from '../shared/shared-call.js'
-import { VerificationAttempts, identityKept } from './verification-attempts.js'
+import { VerificationAttempts } from './verification-attempts.js'
 import { WorkerPort } from './worker-port.js'
 import { WorkerLostError } from './worker-watchdog.js'
 import type { CarriedCall } from './worker-watchdog.js'
@@ -72,9 +70,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
   continueUrl: LiveCall['continueUrl'] = null
-  /** The agent that has the call now. */
-  #hosted: HostedAgent
-  #share: BackendShare
+  readonly #agent: CallAgent
   readonly #context: MainThreadContext
   readonly #log: Log
   readonly #memory: CallMemory
@@ -115,8 +111,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.callSid = call.callSid
     this.ordinal = context.nextOrdinal()
     this.agent = call.agent
-    this.#hosted = handedTo(before, hosted, context)
-    this.#party = new CallParty(call, () => this.#hosted, context)
+    this.#party = new CallParty(call, () => this.#agent.hosted, context)
     this.callerKey = call.direction === 'inbound' ? this.#party.key : null
     this.#context = context
     const traceId = context.traces?.traceId(call.callSid) ?? null
@@ -148,16 +143,17 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       },
       context.clock,
     )
-    this.#share = shareOf(this.#hosted.shares, this.#continuity.rootSid)
-    this.legRateHz = legRateOf(this.#hosted, this.#share, before?.kept ?? null, context.lines, this.#party.key)
+    this.#agent = new CallAgent(this.#continuity, hosted, context)
+    const { share } = this.#agent
+    this.legRateHz = legRateOf(this.#agent.hosted, share, before?.kept ?? null, context.lines, this.#party.key)
     this.#playout = new PlayoutClock(this.#shared, this.legRateHz, () =>
-      waitingSamples(this.#hosted.assets ?? NO_ASSETS, this.legRateHz),
+      waitingSamples(this.#agent.hosted.assets ?? NO_ASSETS, this.legRateHz),
     )
     this.#hearers = new CallHearers(
       {
         callSid: call.callSid,
         legRateHz: this.legRateHz,
-        hosted: () => this.#hosted,
+        hosted: () => this.#agent.hosted,
         part: () => this.#record.kept.resumed.length + 1,
       },
       context.record,
@@ -167,7 +163,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       {
         callSid: call.callSid,
         agent: call.agent,
-        definition: () => this.#hosted.definition,
+        definition: () => this.#agent.definition,
         caller: this.#party.number,
         log: this.#log,
         mark: (name, detail) => this.#mark(name, detail),
@@ -177,7 +173,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     )
     this.#record = new CallRecordBuilder(
       { ...call, agentVersion: this.#continuity.agentVersion },
-      this.#share.names[0] ?? 'none',
+      share.names[0] ?? 'none',
       context.metrics,
       context.callSeries,
       { ms: this.#continuity.preparedAtMs, wallMs: this.#continuity.webhookWallMs },
@@ -202,8 +198,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#waits = new CallWaits(
       {
         callSid: call.callSid,
-        agent: () => this.#hosted.definition,
-        toolOf: (name) => this.#toolOf(name),
+        agent: () => this.#agent.definition,
+        toolOf: (name) => this.#agent.toolOf(name, this.#record.log.handovers),
         business: hosted.serves?.business ?? null,
         from: this.#party.number,
         to: ownNumberOf(call),
@@ -228,7 +224,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         call: this,
         rootSid: this.#continuity.rootSid,
         effects: this.#effects,
-        agent: () => this.#hosted.definition,
+        agent: () => this.#agent.definition,
         caller: this.#party.number,
         ours: ownNumberOf(call),
         joinsCallBack: this.#continuity.call.placed?.joins != null,
@@ -316,7 +312,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.afterStreamUrl = kept.afterStreamUrl
     this.humanUrl = kept.humanUrl
     const checkpoint = this.#continuity.checkpoint(before)
-    const proven = checkpoint === null ? null : this.#provenTo(before.log, checkpoint)
+    const proven = checkpoint === null ? null : this.#agent.provenTo(before.log, checkpoint)
     if (proven !== null) this.#saved = { checkpoint: proven, backendState: kept.backendState }
     this.#attempts.restore(kept.wrongAnswers)
     openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
@@ -332,12 +328,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (goesOn === 'agent') return true
     this.#endWhenDone()
     return false
-  }
-
-  /** A tool that waits may be one of an agent that has handed the call over. */
-  #toolOf(name: string): AgentDefinition['tools'][number] | undefined {
-    const before = this.#record.log.handovers.flatMap(({ from }) => this.#agentNamed(from)?.definition ?? [])
-    return [this.#hosted.definition, ...before].flatMap(({ tools }) => tools).find((tool) => tool.name === name)
   }
 
   #keptNow(): KeptNow {
@@ -506,12 +496,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   continuation(asker: ContinuationAsker, digits: string | null = null): readonly VoiceAction[] {
     if (this.#continuity.isCut) {
       this.#continuity.over()
-      return this.#hosted.facts.fallback(this.language)
+      return this.#agent.hosted.facts.fallback(this.language)
     }
     const onward = this.#escalation.ask(asker, digits)
     if (onward.length > 0) return onward
     if (asker !== 'after-stream' || this.#escalation.active) return []
-    const { afterCall, fallback } = this.#hosted.facts
+    const { afterCall, fallback } = this.#agent.hosted.facts
     return this.#fault === null ? afterCall(this.language) : fallback(this.language)
   }
 
@@ -633,7 +623,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** @param alone  on a worker that carries no other call */
   #start(alone: boolean): void {
-    const speech = this.#context.openSpeech(usesRecogniser(this.#share))
+    const speech = this.#context.openSpeech(usesRecogniser(this.#agent.share))
     const { callSid, ordinal, legRateHz } = this
     const saved = this.#saved
     const { newStream } = this.#continuity
@@ -646,9 +636,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       rootSid: this.#continuity.rootSid,
       ordinal,
       legRateHz,
-      ...startOf(this.#continuity.call, this.#hosted, this.#context),
+      ...startOf(this.#continuity.call, this.#agent.hosted, this.#context),
       speech,
-      backends: this.#share.names,
+      backends: this.#agent.share.names,
       shared: this.#memory,
       port,
       preparedAtMs: this.#continuity.preparedAtMs,
@@ -703,37 +693,22 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#attempts.drop()
     if (this.#state === 'ended' || this.#state === 'cut')
       return this.#taskEnded(null, 'it ended while it was handed over')
-    const before = this.#hosted
     const consent = this.#hearers.consent(this.#stream.openedMs !== null)
-    const next = this.#agentNamed(name)
+    const next = this.#agent.handTo(name)
     if (next === null)
       this.#log.warn({ to_agent: name }, 'the agent to hand over to is gone: the call stays with its agent')
-    this.#hosted = next ?? before
-    this.#share = shareOf(this.#hosted.shares, this.#continuity.rootSid)
     const saved = this.#saved
     if (next !== null && saved !== null) {
       // The consent to what one agent keeps is asked once; one that keeps less keeps that from now on.
       const untold = consentOf(next.definition) !== null && consent !== 'told' && consent !== 'refused'
       if (untold) this.#hearers.notAnnounced()
       if (!next.definition.recording.enabled) this.#hearers.endRecording(this.#context.clock())
-      this.#saved = handedOver(this.#provenTo(this.#record.log, saved.checkpoint), saved.backendState, untold)
+      this.#saved = handedOver(this.#agent.provenTo(this.#record.log, saved.checkpoint), saved.backendState, untold)
     }
     this.#log.debug({ to_agent: name }, 'call handed over')
     this.#playout.letGo()
     this.#start(false)
     if (this.#stream.isTaken && this.#sink === null) this.#port.send(streamClosed(1006, this.#streamFault))
-  }
-
-  #provenTo(log: Pick<CallLogRecords, 'handovers' | 'toolCalls'>, checkpoint: CallCheckpoint): CallCheckpoint {
-    return identityKept(log, (agent) => this.#agentNamed(agent)?.definition, this.#hosted.definition)
-      ? checkpoint
-      : { ...checkpoint, identity: null }
-  }
-
-  /** As it answers for this call's business; null where there is none any more. */
-  #agentNamed(name: string): HostedAgent | null {
-    const { call, rootSid } = this.#continuity
-    return this.#context.agent(name, this.#hosted.serves?.business ?? null, call.budgetStep ?? null, rootSid)
   }
 
   /** The task is over, and no other worker gets the call. Exactly one argument is null. */
@@ -888,7 +863,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#waits.answered(message.key)
         return
       case 'speech-lost': {
-        const port = this.#context.openSpeech(usesRecogniser(this.#share))
+        const port = this.#context.openSpeech(usesRecogniser(this.#agent.share))
         if (port !== null) this.#port.send({ type: 'speech', port }, [port])
         return
       }
@@ -913,7 +888,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return this.#changed()
       case 'journal':
         if (!this.#continuity.isReplaced && !this.#hearers.refused)
-          this.#context.keepJournal?.(this.callSid, message.lines, this.#hosted.definition.retention.journalsDays)
+          this.#context.keepJournal?.(this.callSid, message.lines, this.#agent.definition.retention.journalsDays)
         return
       case 'log-line':
         this.#log[message.level](message.fields, message.message)
@@ -964,14 +939,6 @@ function handedOver({ untold: _, ...checkpoint }: CallCheckpoint, backendState: 
     checkpoint: { ...checkpoint, ...(untold ? { untold: true as const } : {}) },
     backendState: snapshotForAnother(backendState),
   }
-}
-
-/** The agent that had the call when its node was lost. */
-function handedTo(before: KeptState | null, hosted: HostedAgent, context: MainThreadContext): HostedAgent {
-  const to = before?.log.handovers.at(-1)?.to
-  const { business = null } = hosted.serves ?? {}
-  if (before === null || to === undefined) return hosted
-  return context.agent(to, business, before.kept.budgetStep, before.kept.rootSid) ?? hosted
 }
 
 /** Text for the call's timeline. */

@@ -1,0 +1,70 @@
+import type { AgentDefinition } from '../../agents/definition.js'
+import { shareOf } from '../../backends/split.js'
+import type { BackendShare } from '../../backends/split.js'
+import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
+import type { CallLogRecords } from '../../call/documents/log-entry.js'
+import type { CallContinuity } from './call-continuity.js'
+import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
+import { identityKept } from './verification-attempts.js'
+
+/** The agent that has a call, as it answers for the call's business, and its share of the backends. A handover changes both. */
+export class CallAgent {
+  readonly #continuity: CallContinuity
+  readonly #context: MainThreadContext
+  #hosted: HostedAgent
+  #share: BackendShare
+
+  /** @param hosted  the agent that the call began with */
+  constructor(continuity: CallContinuity, hosted: HostedAgent, context: MainThreadContext) {
+    this.#continuity = continuity
+    this.#context = context
+    this.#hosted = hosted
+    // A lost node may have handed the call over.
+    const had = continuity.before?.log.handovers.at(-1)?.to
+    if (had !== undefined) this.#hosted = this.#named(had) ?? hosted
+    this.#share = this.#shareOf(this.#hosted)
+  }
+
+  get hosted(): HostedAgent {
+    return this.#hosted
+  }
+
+  get definition(): AgentDefinition {
+    return this.#hosted.definition
+  }
+
+  get share(): BackendShare {
+    return this.#share
+  }
+
+  /** Another agent has the call from now on. @returns null where there is none of that name any more: it stays with this one */
+  handTo(name: string): HostedAgent | null {
+    const next = this.#named(name)
+    if (next === null) return null
+    this.#hosted = next
+    this.#share = this.#shareOf(next)
+    return next
+  }
+
+  /** A tool that waits may be one of an agent that has handed the call over. */
+  toolOf(name: string, handovers: CallLogRecords['handovers']): AgentDefinition['tools'][number] | undefined {
+    const before = handovers.flatMap(({ from }) => this.#named(from)?.definition ?? [])
+    return [this.definition, ...before].flatMap(({ tools }) => tools).find((tool) => tool.name === name)
+  }
+
+  /** The checkpoint without the caller's identity, where the agent before verified it in another way. */
+  provenTo(log: Pick<CallLogRecords, 'handovers' | 'toolCalls'>, checkpoint: CallCheckpoint): CallCheckpoint {
+    return identityKept(log, (agent) => this.#named(agent)?.definition, this.definition)
+      ? checkpoint
+      : { ...checkpoint, identity: null }
+  }
+
+  #named(name: string): HostedAgent | null {
+    const { call, rootSid } = this.#continuity
+    return this.#context.agent(name, this.#hosted.serves?.business ?? null, call.budgetStep ?? null, rootSid)
+  }
+
+  #shareOf({ shares }: HostedAgent): BackendShare {
+    return shareOf(shares, this.#continuity.rootSid)
+  }
+}
