@@ -39,6 +39,7 @@ import type { OutboundOrder } from '../../src/workers/main/outbound-calls.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { hasRedis, startRedis } from '../support/redis.js'
 import { succeeds, until } from '../support/until.js'
+import { NEW_ROW } from './appointments.js'
 
 const NAIROBI = 'Africa/Nairobi'
 /** A Friday, 10:00 in Nairobi. */
@@ -62,19 +63,10 @@ const campaign = (more: Partial<Campaign> = {}): Campaign =>
   })
 
 const row = (n: number, more: Partial<Row> = {}): Row => ({
+  ...NEW_ROW,
   id: `r${n}`,
   campaign: 'reminders-1',
-  agent: 'appointments',
   to: `+2547000001${String(n).padStart(2, '0')}`,
-  from: null,
-  variables: {},
-  externalId: null,
-  timeZone: null,
-  dueMs: 0,
-  tries: [],
-  result: null,
-  withoutHuman: false,
-  recovers: null,
   ...more,
 })
 

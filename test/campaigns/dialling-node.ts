@@ -1,5 +1,4 @@
 // A node of a fleet that does nothing but its campaigns: node dialling-node.js REDIS_URL CARRIER_ORIGIN NAME. It is killed.
-import { agentSchema } from '../../src/agents/definition.js'
 import { Campaigns } from '../../src/campaigns/campaigns.js'
 import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
 import { unrefTimer } from '../../src/core/clock.js'
@@ -11,6 +10,7 @@ import { SautikitClient } from '../../src/sautikit-api/client.js'
 import { CarrierHttp } from '../../src/sautikit-api/http.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { OutboundCalls } from '../../src/workers/main/outbound-calls.js'
+import { UNBOUND } from './appointments.js'
 
 const [url = '', carrier = '', name = ''] = process.argv.slice(2)
 const address = parseRedisUrl(url)
@@ -20,12 +20,6 @@ const RING_MS = 20
 
 const secrets = ['token-secret-of-a-test']
 const log = createLog({ level: 'error' })
-const agent = agentSchema.parse({
-  version: 1,
-  name: 'appointments',
-  instructions: 'Remind.',
-  outbound: { from: '+254700000000' },
-})
 const client = new SautikitClient(new CarrierHttp({ baseUrl: carrier, apiKey: 'tsk_0123456789' }))
 const store = await connectRedis({ url, prefix: 'mkondo:', secrets, log }).catch(() => new MemoryStore(Date.now))
 const outbound: OutboundCalls = new OutboundCalls({
@@ -57,23 +51,12 @@ const outbound: OutboundCalls = new OutboundCalls({
 })
 const queue = new RedisQueue({ address, prefix: 'mkondo:', secrets, log })
 const campaigns: Campaigns = new Campaigns({
+  ...UNBOUND,
   queue,
   doNotCall: new RedisDoNotCall(queue, { secrets }),
   place: (order) => outbound.place(order),
   claims: store,
-  agent: () => agent,
-  humanFirst: () => null,
-  slots: () => ({ capacity: 1000, free: 1000 }),
-  walletMinor: () => null,
-  walletEmpty: () => undefined,
-  budgetSpent: () => false,
-  keepMs: 90 * 86_400_000,
-  perMinute: 6000,
-  wallClock: Date.now,
-  random: Math.random,
   log,
-  counted: () => undefined,
-  told: () => undefined,
 })
 await campaigns.look()
 process.stdout.write(`${name} dials\n`)

@@ -1,7 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { agentSchema } from '../../src/agents/definition.js'
 import { campaignSchema } from '../../src/campaigns/campaign.js'
 import type { Row } from '../../src/campaigns/campaign.js'
 import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
@@ -18,6 +17,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { hasRedis, startRedis } from '../support/redis.js'
 import { comesUp, until } from '../support/until.js'
 import { spawnOwn } from '../support/spawn-own.js'
+import { NEW_ROW, UNBOUND } from './appointments.js'
 
 t.setTimeout(300_000)
 
@@ -26,28 +26,13 @@ const ROWS = 3000
 const CAMPAIGNS = ['reminders-1', 'reminders-2', 'reminders-3']
 const SECRETS = ['token-secret-of-a-test']
 
-const AGENT = agentSchema.parse({
-  version: 1,
-  name: 'appointments',
-  instructions: 'Remind.',
-  outbound: { from: '+254700000000' },
-})
-
 const rowsOf = (count: number): Row[] =>
   Array.from({ length: count }, (_, n) => ({
+    ...NEW_ROW,
     id: `r${n}`,
     campaign: CAMPAIGNS[n % CAMPAIGNS.length] ?? '',
-    agent: 'appointments',
     to: `+2547${String(10_000_000 + n)}`,
-    from: null,
     variables: { name: 'Wanjiru' },
-    externalId: null,
-    timeZone: null,
-    dueMs: 0,
-    tries: [],
-    result: null,
-    withoutHuman: false,
-    recovers: null,
   }))
 
 const runningCampaign = (id: string, rows: number) =>
@@ -152,6 +137,8 @@ t.test('answers of Redis are lost while rows are called: each row is called once
   const rung = new Map<string, number>()
   const labels = new Set<string>()
   const campaigns: Campaigns = new Campaigns({
+    ...UNBOUND,
+    slots: () => ({ capacity: 100, free: 100 }),
     ...{ queue, claims, log, doNotCall: new RedisDoNotCall(queue, { secrets: SECRETS }) },
     // As the carrier does: one label rings once.
     place: ({ clientRequestId = '', to }) => {
@@ -169,18 +156,6 @@ t.test('answers of Redis are lost while rows are called: each row is called once
       )
       return Promise.resolve({ callSid: null })
     },
-    agent: () => AGENT,
-    humanFirst: () => null,
-    slots: () => ({ capacity: 100, free: 100 }),
-    walletMinor: () => null,
-    walletEmpty: () => undefined,
-    budgetSpent: () => false,
-    keepMs: 90 * 86_400_000,
-    perMinute: 6000,
-    wallClock: Date.now,
-    random: Math.random,
-    counted: () => undefined,
-    told: () => undefined,
   })
   t.teardown(() => campaigns.close(0))
   await queue.add(
