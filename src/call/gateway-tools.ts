@@ -151,7 +151,7 @@ export const RESUME_TOOL_SPEC: GatewayTool = {
   parameters: { type: 'object', additionalProperties: false, properties: {} },
 }
 
-export const DO_NOT_CALL_TOOL_SPEC: GatewayTool = {
+const DO_NOT_CALL_TOOL_SPEC: GatewayTool = {
   name: DO_NOT_CALL_TOOL,
   description:
     'Puts the number on the list of those who are never called again. Call it as soon as the person says that they want ' +
@@ -159,7 +159,7 @@ export const DO_NOT_CALL_TOOL_SPEC: GatewayTool = {
   parameters: { type: 'object', additionalProperties: false, properties: {} },
 }
 
-export const SEND_DIGITS_TOOL_SPEC: GatewayTool = {
+const SEND_DIGITS_TOOL_SPEC: GatewayTool = {
   name: SEND_DIGITS_TOOL,
   description:
     'Presses keys on the phone: an extension, or what a recorded menu asks for. Listen to the whole menu first. It is answered ' +
@@ -190,7 +190,7 @@ export const SPEECH_RATE_TOOL_SPEC: GatewayTool = {
 }
 
 /** @param agents  the agents to whom this one may hand over, with when */
-export function handoverToolSpec(agents: Readonly<Record<string, string>>): GatewayTool {
+function handoverToolSpec(agents: Readonly<Record<string, string>>): GatewayTool {
   const when = Object.entries(agents).map(([agent, text]) => `${agent}: ${text}`)
   return {
     name: HANDOVER_TOOL,
@@ -210,7 +210,7 @@ export function handoverToolSpec(agents: Readonly<Record<string, string>>): Gate
 }
 
 /** @param languages  tags of the agent's languages */
-export function languageToolSpec(languages: readonly string[]): GatewayTool {
+function languageToolSpec(languages: readonly string[]): GatewayTool {
   return {
     name: LANGUAGE_TOOL,
     description:
@@ -224,6 +224,41 @@ export function languageToolSpec(languages: readonly string[]): GatewayTool {
       properties: { language: { type: 'string', enum: [...languages] } },
     },
   }
+}
+
+/** Facts of an agent and a call that decide which of its own tools the session offers. */
+interface ToolOffer {
+  readonly languages: readonly string[]
+  readonly handoverTo: Readonly<Record<string, string>>
+  /** Null: no human can be reached. */
+  readonly escalation: { readonly strategies: readonly string[] } | null
+  readonly sendsDigits: boolean
+  /** The gateway has placed the call. */
+  readonly placed: boolean
+  /** The call only takes a message. */
+  readonly messagesOnly: boolean
+  /** The caller is rung back, and has not said yet that they want to go on. */
+  readonly asksToGoOn: boolean
+  /** `go_to_stage`, as the stage of the call has it; null: no stages. */
+  readonly stage: GatewayTool | null
+}
+
+/** The session's own tools that a model is offered, but for `collect_digits`, which is one of the agent's. */
+export function sessionTools(offer: ToolOffer): readonly GatewayTool[] {
+  const { escalation, handoverTo, languages, placed, stage } = offer
+  const offered: Readonly<Record<string, boolean>> = {
+    [ESCALATE_TOOL]: escalation !== null && !offer.messagesOnly,
+    [CALLBACK_TOOL]: escalation?.strategies.includes('callback') === true,
+  }
+  return [
+    ...GATEWAY_TOOLS.filter(({ name }) => offered[name] ?? true),
+    ...(placed ? [DO_NOT_CALL_TOOL_SPEC] : []),
+    ...(placed && offer.sendsDigits ? [SEND_DIGITS_TOOL_SPEC] : []),
+    ...(languages.length > 1 ? [languageToolSpec(languages)] : []),
+    ...(stage === null ? [] : [stage]),
+    ...(Object.keys(handoverTo).length > 0 ? [handoverToolSpec(handoverTo)] : []),
+    ...(offer.asksToGoOn ? [RESUME_TOOL_SPEC] : []),
+  ]
 }
 
 /** Added to the instructions of an agent that rings a caller back. */

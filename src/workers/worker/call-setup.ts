@@ -17,17 +17,7 @@ import type { LocalizedText } from '../../call/localized-text.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../../call/call-options.js'
 import type { CallSessionOptions, EscalationOptions, ClaimOptions } from '../../call/call-options.js'
 import { CLAIM_LANGUAGES } from '../../call/claim-phrases.js'
-import {
-  CALLBACK_TOOL,
-  CALL_BACK_INSTRUCTIONS,
-  DO_NOT_CALL_TOOL_SPEC,
-  ESCALATE_TOOL,
-  GATEWAY_TOOLS,
-  handoverToolSpec,
-  languageToolSpec,
-  RESUME_TOOL_SPEC,
-  SEND_DIGITS_TOOL_SPEC,
-} from '../../call/gateway-tools.js'
+import { CALL_BACK_INSTRUCTIONS, sessionTools } from '../../call/gateway-tools.js'
 import type { TranscriptEntry } from '../../call/documents/record.js'
 import type { Stages } from '../../call/stages.js'
 import { KnownFacts } from '../../call/known-facts.js'
@@ -250,29 +240,18 @@ export function toolSpecs(
   stages: Stages | null = null,
   changesTools = true,
 ): readonly ToolSpec[] {
-  const { escalation } = agent
-  const gateway = GATEWAY_TOOLS.filter(({ name }) => {
-    if (name === ESCALATE_TOOL) return escalation !== null && !messagesOnly
-    return name !== CALLBACK_TOOL || escalation?.strategies.includes('callback') === true
-  })
-  const asks = resume?.checkpoint.callBack === 'asks'
-  const keys = agent.outbound.sendDigits ? [SEND_DIGITS_TOOL_SPEC] : []
-  const placed = direction === 'outbound' ? [DO_NOT_CALL_TOOL_SPEC, ...keys] : []
-  const languages = agent.languages.length > 1 ? [languageToolSpec(agent.languages)] : []
   const own = [...offeredTools(agent, assets), ...fromServers].filter(
     ({ name }) => stages === null || !changesTools || stages.offers(name),
   )
-  const stage = stages?.tool(!changesTools) ?? null
-  const handover = Object.keys(agent.handoverTo).length === 0 ? [] : [handoverToolSpec(agent.handoverTo)]
-  return [
-    ...own,
-    ...gateway,
-    ...placed,
-    ...languages,
-    ...(stage === null ? [] : [stage]),
-    ...handover,
-    ...(asks ? [RESUME_TOOL_SPEC] : []),
-  ]
+  const sessions = sessionTools({
+    ...agent,
+    sendsDigits: agent.outbound.sendDigits,
+    placed: direction === 'outbound',
+    messagesOnly,
+    asksToGoOn: resume?.checkpoint.callBack === 'asks',
+    stage: stages?.tool(!changesTools) ?? null,
+  })
+  return [...own, ...sessions]
 }
 
 /** All phrases of the agent's file that the gateway says word for word in that language. None of it is about a caller. */
