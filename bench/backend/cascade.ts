@@ -1,6 +1,13 @@
 import { App, SSLApp, us_socket_local_port } from 'uWebSockets.js'
 import type { HttpRequest, HttpResponse, WebSocket, us_socket_context_t } from 'uWebSockets.js'
-import { ANSWER_MS, ANSWER_WORDS, DELTA_EVERY_MS, DELTA_MS, SERVICES_MS, voiceAnswer } from '../generator/conversation.js'
+import {
+  ANSWER_MS,
+  ANSWER_WORDS,
+  DELTA_EVERY_MS,
+  DELTA_MS,
+  SERVICES_MS,
+  voiceAnswer,
+} from '../generator/conversation.js'
 import type { LegRateHz } from '../../src/core/units.js'
 import { bytesOfSamples, samplesOf } from '../../src/media/pcm.js'
 import { endWithParent, optionsFromEnvironment } from '../kit/process.js'

@@ -7,7 +7,13 @@ const VALUES_MAX = 40
 /** Results that the gateway knows of a call without asking a model. */
 const KNOWN = ['outcome', 'escalated', 'callback', 'tools'] as const
 
-const description = z.string().trim().min(1).max(500).optional().describe('Meaning of the field, for the model that fills it.')
+const description = z
+  .string()
+  .trim()
+  .min(1)
+  .max(500)
+  .optional()
+  .describe('Meaning of the field, for the model that fills it.')
 const fieldSchema = z
   .union([
     z.strictObject({

@@ -398,7 +398,10 @@ const cascade = z.strictObject({
       .max(10)
       .exactOptional()
       .describe("Regions of the callers' languages, such as sw-TZ. Default: sw-KE and en-KE."),
-    dialect: z.enum(['openai', 'vllm']).exactOptional().describe("Protocol of a realtime server: OpenAI's, or vLLM's own."),
+    dialect: z
+      .enum(['openai', 'vllm'])
+      .exactOptional()
+      .describe("Protocol of a realtime server: OpenAI's, or vLLM's own."),
   }),
   llm: partOf('llm', {
     ...common,

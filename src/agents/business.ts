@@ -109,7 +109,9 @@ export const businessSchema = z.strictObject({
     .optional()
     .describe('A bearer token of the ops port that sees and commands the calls of this number.'),
   budget: dayBudgetSchema.exactOptional(),
-  messages: numberReceiversSchema.optional().describe('Receivers of messages about the calls of this number (docs/MESSAGES.md).'),
+  messages: numberReceiversSchema
+    .optional()
+    .describe('Receivers of messages about the calls of this number (docs/MESSAGES.md).'),
 })
 
 type Entry = z.output<typeof businessSchema>

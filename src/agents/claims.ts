@@ -30,10 +30,7 @@ const ruleSchema = z.strictObject({
 
 export const claimsSchema = z
   .strictObject({
-    correct: z
-      .boolean()
-      .default(false)
-      .describe('Has the model correct itself aloud after an unsupported claim.'),
+    correct: z.boolean().default(false).describe('Has the model correct itself aloud after an unsupported claim.'),
     words: z
       .record(listName, z.string().trim().min(1).max(1000))
       .refine((lists) => Object.keys(lists).length <= CLAIM_LISTS_MAX, {

@@ -942,10 +942,7 @@ export const amdSchema = z.strictObject({
     .max(30_000)
     .default(2500)
     .describe('Time without a voice: nobody is there, or they spoke before the stream opened.'),
-  onSilence: z
-    .enum(['speak', 'hang-up'])
-    .default('speak')
-    .describe('The agent then speaks anyway or hangs up.'),
+  onSilence: z.enum(['speak', 'hang-up']).default('speak').describe('The agent then speaks anyway or hangs up.'),
   message: spoken
     .nullable()
     .default(null)
@@ -1180,7 +1177,9 @@ export const agentSchema = z
       .describe('How a call continues after it was cut off; callback is short for { callback: true }.'),
     tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]).describe('Tools that call an API over HTTP.'),
     mcp: mcpSchema.default([]).describe('Servers whose tools the agent may use (docs/MCP.md).'),
-    digits: digitsSchema.default([]).describe('Entries that callers make on the keypad: collect_digits (docs/KEYPAD.md).'),
+    digits: digitsSchema
+      .default([])
+      .describe('Entries that callers make on the keypad: collect_digits (docs/KEYPAD.md).'),
     modules: z
       .array(
         z
@@ -1204,7 +1203,9 @@ export const agentSchema = z
     caller: callerSchema
       .nullable()
       .default(null)
-      .describe('Facts of a caller that are known before the greeting: {{caller.NAME}} (docs/CALLERS.md). Default: none.'),
+      .describe(
+        'Facts of a caller that are known before the greeting: {{caller.NAME}} (docs/CALLERS.md). Default: none.',
+      ),
     verification: verificationSchema
       .nullable()
       .default(null)

@@ -40,7 +40,9 @@ export const factsSchema = z
           .describe('The tools whose results give it: TOOL.FIELD, or TOOL alone: true once the tool has succeeded.'),
         ask: sentence
           .exactOptional()
-          .describe('Meaning of the fact, for the model, which passes it on with go_to_stage when the caller has said it.'),
+          .describe(
+            'Meaning of the fact, for the model, which passes it on with go_to_stage when the caller has said it.',
+          ),
       })
       .refine(({ from, ask }) => from !== undefined || ask !== undefined, { error: 'needs from or ask' }),
   )

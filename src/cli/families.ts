@@ -47,7 +47,7 @@ export async function serviceFamilies(
   { openai, openaiLive, gemini, selfHosted, cascade }: BackendSettings,
   find?: Lookup,
 ): Promise<readonly Finding[]> {
-  const services = (['stt', 'llm', 'tts'] as const).flatMap((part) =>
+  const ofCascade = (['stt', 'llm', 'tts'] as const).flatMap((part) =>
     Object.entries<{ readonly baseUrl?: string } | null>(cascade[part]).map(
       ([name, own]) => [name === 'soniox' ? `soniox ${part}` : name, own] as const,
     ),
@@ -58,7 +58,7 @@ export async function serviceFamilies(
     ['openai', keyed(openaiLive)] as const,
     ['gemini', keyed(gemini)] as const,
     ['realtime', selfHosted] as const,
-    ...services,
+    ...ofCascade,
   ]
   const hosts = new Map<string, readonly [name: string, url: URL]>()
   for (const [name, own] of services) {

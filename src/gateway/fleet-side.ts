@@ -164,7 +164,8 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     callerMemory,
     network,
   })
-  const streams = redis === null ? null : streamsOf(redis, node, { name: config.nodeName, incarnation }, tokenSecrets, log)
+  const streams =
+    redis === null ? null : streamsOf(redis, node, { name: config.nodeName, incarnation }, tokenSecrets, log)
   return {
     node,
     store,
@@ -178,7 +179,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     onForgotten: (work) => void whenForgotten.push(work),
     storeHome: {
       home,
-      url: address === null ? null : shownRedisUrl(address),
+      url: address === undefined ? null : shownRedisUrl(address),
       up: () => store.up,
     },
     keeper,
@@ -207,12 +208,14 @@ async function openStore({ config, tokenSecrets, store }: FleetSideOptions, log:
       redis: null,
       shared: store ?? new MemoryStore(Date.now),
       home: store === null ? 'memory' : 'supervisor',
-      address: null,
+      address: undefined,
     } as const
   const address = parseRedisUrl(url)
-  warnOfExposure(address, log)
+  if (address !== undefined) warnOfExposure(address, log)
   // Imported only here: the client takes 14 MB.
-  const redis = await (await import('../fleet/redis-store.js')).connectRedis({ url, prefix, secrets: tokenSecrets, log })
+  const redis = await (
+    await import('../fleet/redis-store.js')
+  ).connectRedis({ url, prefix, secrets: tokenSecrets, log })
   return { redis, shared: redis, home: 'redis', address } as const
 }
 
@@ -250,7 +253,9 @@ function streamsOf(
       open,
       node: self,
       isGone: (other, run) =>
-        !node.others().some(({ name: at, incarnation, seen }) => at === other && incarnation === run && seen !== 'gone'),
+        !node
+          .others()
+          .some(({ name: at, incarnation, seen }) => at === other && incarnation === run && seen !== 'gone'),
       wallClock: Date.now,
       log,
     })

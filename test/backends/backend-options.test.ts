@@ -322,11 +322,11 @@ t.test('a self-hosted server and a cascade have options too', async (t) => {
   ])
   t.match(own.session.config, { temperature: 0.7, turn_detection: null })
   await backend.close('done')
-  const cascade = await connected('backends: { cascade: { llm: { model: llama, temperature: 0.1 } } }', ['cascade'])
-  cascade.sendText('Hello', { role: 'caller', respond: true })
+  const ofCascade = await connected('backends: { cascade: { llm: { model: llama, temperature: 0.1 } } }', ['cascade'])
+  ofCascade.sendText('Hello', { role: 'caller', respond: true })
   await until(() => cascade.chats.length > 0, 10_000, 'the request')
   t.match(cascade.chats[0], { model: 'llama', temperature: 0.1 })
-  await cascade.close('done')
+  await ofCascade.close('done')
 })
 
 t.test('a cascade takes services by name, with options, in a list, or modules', async (t) => {

@@ -182,10 +182,10 @@ t.test('Anthropic: tools run in parallel, their results go back with the reasoni
       ...(i === 1 ? cache : {}),
     })),
   })
-  const model = `claude-haiku-5-5@${new URL(double.baseUrl).host}`
+  const priced = `claude-haiku-5-5@${new URL(double.baseUrl).host}`
   t.match(used, [
-    { model, inputTokens: 1520, inputCachedTokens: 0, inputCacheWriteTokens: 1500, outputTokens: 10 },
-    { model, inputTokens: 1520, inputCachedTokens: 1500, inputCacheWriteTokens: 0, outputTokens: 10 },
+    { model: priced, inputTokens: 1520, inputCachedTokens: 0, inputCacheWriteTokens: 1500, outputTokens: 10 },
+    { model: priced, inputTokens: 1520, inputCachedTokens: 1500, inputCacheWriteTokens: 0, outputTokens: 10 },
   ])
 })
 
@@ -392,8 +392,8 @@ t.test('Gemini: tools run in parallel, their results go back with the signature 
       ],
       generationConfig: { thinkingConfig: { thinkingLevel: 'LOW' } },
     })
-    const model = `gemini-3.8-flash@${new URL(double.baseUrl).host}`
-    t.match(used.at(-1), { model, inputTokens: 1520, inputCachedTokens: 1500, outputTokens: 17 })
+    const priced = `gemini-3.8-flash@${new URL(double.baseUrl).host}`
+    t.match(used.at(-1), { model: priced, inputTokens: 1520, inputCachedTokens: 1500, outputTokens: 17 })
   }
 })
 

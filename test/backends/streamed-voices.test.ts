@@ -383,13 +383,13 @@ t.test('Azure speaks what a model writes as text and not as markup, in the voice
   t.teardown(() => double.close())
   const context = { languages: ['sw', 'en'], legRateHz: 8000 } as const
   const spoken = async (text: string, language: string, voice?: string): Promise<string> => {
-    const voice = azureTextToSpeech({ baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY }).make(
+    const service = azureTextToSpeech({ baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY }).make(
       serviceContext('cascade', () => performance.now(), new AbortController().signal, context),
     )
-    t.teardown(() => voice.close())
-    await voice.open(new AbortController().signal, true)
+    t.teardown(() => service.close())
+    await service.open(new AbortController().signal, true)
     await new Promise<void>((done, failed) => {
-      const utterance = voice.begin(
+      const utterance = service.begin(
         { language, speed: 0.85, ...(voice === undefined ? {} : { voice }) },
         {
           audio: () => undefined,

@@ -204,7 +204,9 @@ t.test('the layers of the architecture are the folders of src/, in the order tha
 function isForbidden(from: string, to: string): boolean {
   const covers = ({ path, pathNot }: Place, folder: string): boolean => {
     const file = `src/${folder}/a-file.ts`
-    return path !== undefined && new RegExp(path).test(file) && !(pathNot !== undefined && new RegExp(pathNot).test(file))
+    return (
+      path !== undefined && new RegExp(path).test(file) && !(pathNot !== undefined && new RegExp(pathNot).test(file))
+    )
   }
   return forbidden.some(
     (rule) => rule.to.dependencyTypesNot === undefined && covers(rule.from, from) && covers(rule.to, to),

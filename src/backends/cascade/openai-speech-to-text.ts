@@ -160,7 +160,8 @@ function common({ apiKey, baseUrl, what }: RecogniserService, query: Readonly<Re
         if (message['type'] !== 'error' || isRace(errorOf(message))) return null
         return serviceRefusal(wireFault(what, errorOf(message), configured, [apiKey]))
       },
-      closeFault: (code: number, words: string) => (code === 1000 ? null : serviceRefusal(closeFault(what, code, words))),
+      closeFault: (code: number, words: string) =>
+        code === 1000 ? null : serviceRefusal(closeFault(what, code, words)),
     },
     finalizeMs: FINALIZE_MS,
     answerMs: ANSWER_MS,

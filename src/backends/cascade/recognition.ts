@@ -160,7 +160,9 @@ export class Recognition {
   #failedAt(recogniser: SpeechToText, ordinal: number | null, fault: VendorFault): void {
     const candidates = this.#candidates
     if (candidates === null) return
-    const lost = this.#turns.filter((turn) => turn.recogniser === recogniser && (ordinal === null || turn.ordinal === ordinal))
+    const lost = this.#turns.filter(
+      (turn) => turn.recogniser === recogniser && (ordinal === null || turn.ordinal === ordinal),
+    )
     if (ordinal !== null && lost.length === 0) return
     // A connection that broke may be opened again, a request that was refused is not repeated.
     const triesMax = candidates.count + (ordinal === null ? 1 : 0)

@@ -56,7 +56,9 @@ export class ClientDelegate implements Delegate {
     this.#host = host
     this.#conversation = conversation
     this.updateSession(conversation.session)
-    this.#model = chat(llm).make(serviceContext(name, nowMs, this.#closed.signal, { used: (usage) => host.usage(usage) }))
+    this.#model = chat(llm).make(
+      serviceContext(name, nowMs, this.#closed.signal, { used: (usage) => host.usage(usage) }),
+    )
   }
 
   created(delegationId: string): void {

@@ -52,7 +52,9 @@ export const journalHeaderSchema = z
     journal: z.literal(JOURNAL_VERSION),
     build: z.string().describe('Version of the gateway that wrote it.'),
     options: sessionOptionsSchema.describe('The settings of the session.'),
-    resume: resumeSchema.nullable().describe('State that it went on from, in a call that changed its worker or its node.'),
+    resume: resumeSchema
+      .nullable()
+      .describe('State that it went on from, in a call that changed its worker or its node.'),
     media: mediaSchema
       .nullable()
       .describe("Stream that the caller's path was made for; null where the caller's audio is not kept."),

@@ -55,7 +55,10 @@ export const transcriptEntry = (ms: Ms) =>
       .boolean()
       .exactOptional()
       .describe('Agent entries: the caller interrupted it. text is what was said.'),
-    language: z.string().exactOptional().describe('Language of the call at its end, for agents that speak several languages.'),
+    language: z
+      .string()
+      .exactOptional()
+      .describe('Language of the call at its end, for agents that speak several languages.'),
     playedMs: ms.exactOptional().describe('Agent entries that were interrupted: how much of it was heard.'),
   })
 
@@ -411,7 +414,10 @@ export const callRecordSchema = z.object({
     .array(stageMove(wholeMs))
     .default([])
     .describe('The stages that the call was in, in order; empty for an agent without stages (docs/STAGES.md).'),
-  facts: z.array(knownFact(wholeMs)).default([]).describe('Facts that became known, in order; the last of a name counts.'),
+  facts: z
+    .array(knownFact(wholeMs))
+    .default([])
+    .describe('Facts that became known, in order; the last of a name counts.'),
   handovers: z
     .array(handover(wholeMs))
     .default([])
@@ -430,9 +436,7 @@ export const callRecordSchema = z.object({
     })
     .nullable()
     .default(null)
-    .describe(
-      'Look-up of the caller before the greeting (docs/CALLERS.md); null: none, or no answer came.',
-    ),
+    .describe('Look-up of the caller before the greeting (docs/CALLERS.md); null: none, or no answer came.'),
   escalation: escalationHistorySchema('Masked.').nullable(),
   timeline: z.array(timelineMark(wholeMs)),
   timelineDropped: z.int().describe('Marks between the first and the newest that the bounded timeline let go.'),
