@@ -52,7 +52,7 @@ export const claimsSchema = z
       .enum(['off', 'mark', 'correct'])
       .default('mark')
       .describe(
-        'Numbers, prices and weekdays that the agent says and that nothing gave it. mark: they are recorded. correct: the model is also told to correct itself aloud.',
+        'Numbers, prices and weekdays that the agent says and that nothing gave it. mark: they are recorded. correct: the model also corrects itself aloud.',
       ),
   })
   .superRefine(({ words, languages, rules }, context) => {

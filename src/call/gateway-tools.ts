@@ -239,7 +239,7 @@ interface ToolOffer {
   readonly messagesOnly: boolean
   /** The caller is rung back, and has not said yet that they want to go on. */
   readonly asksToGoOn: boolean
-  /** `go_to_stage`, as the stage of the call has it; null: no stages. */
+  /** `go_to_stage` for the stage of the call; null: no stages. */
   readonly stage: GatewayTool | null
 }
 

@@ -63,7 +63,7 @@ export class CallParty {
     return this.number !== '' && (await this.#context.onDoNotCall?.(this.number)) === true
   }
 
-  /** What is remembered of a caller there, no other business has. */
+  /** Where they are remembered: no other business and no other agent learns of it. */
   get #line(): string {
     return `${this.#ours} ${this.#hosted().definition.name}`
   }
