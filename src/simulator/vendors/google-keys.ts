@@ -1,8 +1,8 @@
 import { verify, type KeyObject } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import type { StageDoubleOptions } from './stage-double.js'
+import type { ServiceDoubleOptions } from './service-double.js'
 
-export interface GoogleDoubleOptions extends StageDoubleOptions {
+export interface GoogleDoubleOptions extends ServiceDoubleOptions {
   /** A service account of the project, and the public half of its key. Default: none. */
   readonly account?: { readonly email: string; readonly keyId: string; readonly publicKey: KeyObject }
 }
