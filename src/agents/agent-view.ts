@@ -65,7 +65,7 @@ export interface FolderVersion {
 export interface AgentFileView {
   readonly file: string
   readonly agent: string | null
-  /** `unused`: it is valid, and new calls get another version of it, or none. */
+  /** `unused`: it is valid, and new calls get another version of it, or none. A valid one has faults where it lacks a sound. */
   readonly state: 'used' | 'unused' | 'faulty'
   readonly faults: readonly { readonly line: number; readonly col: number; readonly what: string }[]
 }

@@ -31,7 +31,7 @@ interface AgentWatchOptions {
 
 /**
  * Watches the agents folder. An edit applies to new calls only. A broken file keeps the last valid version of its
- * agent; edits of other files are applied.
+ * agent; edits of other files are applied. An agent without one of its sounds is valid.
  */
 export class AgentWatch {
   readonly #options: AgentWatchOptions
@@ -89,8 +89,8 @@ export class AgentWatch {
       for (const one of read) if (one.ok) this.#files.set(one.file, keep(one))
       this.#dropStrayCanaries()
       for (const one of read) {
-        if (!one.ok)
-          faults.push(`${faultsText(one.faults)}${this.#files.has(one.file) ? ' (the version before stays)' : ''}`)
+        const stays = !one.ok && this.#files.has(one.file) ? ' (the version before stays)' : ''
+        if (one.faults.length > 0) faults.push(`${faultsText(one.faults)}${stays}`)
       }
       for (const [file, { agent, text }] of this.#files) if (before.get(file)?.text !== text) changed.add(agent.name)
       for (const [file, { name }] of before) if (!this.#files.has(file)) changed.add(name)

@@ -9,6 +9,7 @@ import type { CallerRows } from './caller.js'
 import { codeToolsOf } from './code-tool.js'
 import type { CodeToolSpec, FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
+import { isSpared } from './faults.js'
 import type { Fault } from './faults.js'
 import { parseKnowledge } from './knowledge-file.js'
 import type { Passage } from './knowledge-file.js'
@@ -46,11 +47,18 @@ export const NO_ASSETS: AgentAssets = {
 }
 
 type LoadedAssets =
-  | { readonly ok: true; readonly assets: AgentAssets; readonly files: readonly string[] }
+  | {
+      readonly ok: true
+      readonly assets: AgentAssets
+      readonly files: readonly string[]
+      /** All of them `spared`. */
+      readonly faults: readonly Fault[]
+    }
   | { readonly ok: false; readonly faults: readonly Fault[]; readonly files: readonly string[] }
 
 /**
- * Reads the files that an agent names: knowledge and modules.
+ * Reads the files that an agent names: knowledge, modules and sounds. Without a file of knowledge or code it is another agent, which
+ * may say what is wrong; without a sound, callers hear the agent's voice or nothing in its place.
  * @param dir the agents folder; paths are relative to it and may not leave it
  * @param own the agent's own module, when it is one
  */
@@ -109,7 +117,11 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
       recorded.push({ ...sound, text: one.text })
       digest.update(one.text).update(new Uint8Array(sound.samples))
     } catch (error) {
-      faults.push({ path: one.path, what: `${one.file}: ${reasonOf(error)}` })
+      faults.push({
+        path: one.path,
+        what: `${one.file}: ${reasonOf(error)}; callers hear the agent's voice instead`,
+        spared: true,
+      })
     }
   }
   let waiting: WaitingLoop | null = null
@@ -121,7 +133,11 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
       waiting = await readWaitingLoop(path, gainDb)
       digest.update(new Uint8Array(waiting[16_000]))
     } catch (error) {
-      faults.push({ path: ['waitingSound', 'file'], what: `${name}: ${reasonOf(error)}` })
+      faults.push({
+        path: ['waitingSound', 'file'],
+        what: `${name}: ${reasonOf(error)}; callers hear silence instead`,
+        spared: true,
+      })
     }
   }
   const modules: string[] = []
@@ -145,11 +161,11 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
   for (const [index, name] of names.entries()) {
     if (names.indexOf(name) !== index) faults.push({ path: ['modules'], what: `${name} is the name of two tools` })
   }
-  if (faults.length > 0) return { ok: false, faults, files }
+  if (!faults.every(isSpared)) return { ok: false, faults, files }
   const knowledge = passages.length === 0 ? null : sharedText(JSON.stringify(passages))
   return {
     ok: true,
-    files,
+    ...{ files, faults },
     assets: { version: digest.digest('hex').slice(0, 16), knowledge, modules, codeTools, callers, recorded, waiting },
   }
 }
@@ -192,5 +208,6 @@ function reasonOf(error: unknown): string {
   if (error instanceof SyntaxError) return error.message
   if (error instanceof TypeError && 'code' in error && error.code === 'ERR_ENCODING_INVALID_ENCODED_DATA')
     return 'is not UTF-8 text'
-  return `cannot be read: ${messageOf(error).split('\n')[0] ?? ''}`
+  // The console shows it: Node's own words name a path of this machine.
+  return `cannot be read: ${(messageOf(error).split('\n')[0] ?? '').replace(/, \w+ '.*$/, '')}`
 }

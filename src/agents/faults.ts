@@ -10,7 +10,12 @@ export interface Fault {
   /** True when the key itself is at fault, not its value. Absent: false. */
   readonly key?: boolean
   readonly what: string
+  /** True where the agent is used without what is at fault, such as a sound. Absent: false. */
+  readonly spared?: boolean
 }
+
+/** True for a fault with which the agent is used all the same. */
+export const isSpared = ({ spared = false }: Pick<Fault, 'spared'>): boolean => spared
 
 /** For a schema's own check, of what it cannot say by itself: reports what is wrong at a place below the value. */
 export function faultIn(context: z.core.$RefinementCtx): (path: readonly PropertyKey[], message: string) => void {

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
 import { AGENT_FILE_BYTES_MAX } from '../core/limits.js'
+import { omitNullish } from '../core/omit-nullish.js'
 import type { FolderVersion } from './agent-view.js'
 import { importFile, loadAssets } from './assets.js'
 import type { AgentAssets } from './assets.js'
@@ -14,7 +15,7 @@ import type { AgentDefinition } from './definition.js'
 import { agentJsonSchema, agentSchema, handoversOf } from './definition.js'
 import type { Environment } from './template.js'
 import type { SourcePosition, YamlSource } from './yaml-source.js'
-import { allowedNames, faultsOf, pathText } from './faults.js'
+import { allowedNames, faultsOf, isSpared, pathText } from './faults.js'
 import type { Fault } from './faults.js'
 import { digitFaults } from './digits.js'
 import { mcpTemplates } from './mcp-definition.js'
@@ -38,6 +39,8 @@ export interface AgentFault extends SourcePosition {
   readonly file: string
   /** The fault, and the allowed values. */
   readonly what: string
+  /** As in `Fault`. */
+  readonly spared?: boolean
 }
 
 /** All agents of a folder. */
@@ -73,7 +76,7 @@ function checkValue(
 /** In the order of the file. */
 function placed(faults: readonly Fault[], source: YamlSource, file: string): AgentFault[] {
   return faults
-    .map(({ path, key, what }) => ({ file, ...source.locate(path, key), what }))
+    .map(({ path, key, what, spared }) => ({ file, ...source.locate(path, key), what, ...omitNullish({ spared }) }))
     .sort((a, b) => a.line - b.line || a.col - b.col)
 }
 
@@ -85,7 +88,13 @@ async function examine(
   env: Environment,
   speech: SpeechSource | null,
 ): Promise<
-  | { readonly ok: true; readonly agent: AgentDefinition; readonly assets: AgentAssets }
+  | {
+      readonly ok: true
+      readonly agent: AgentDefinition
+      readonly assets: AgentAssets
+      /** All of them `spared`. */
+      readonly faults: readonly Fault[]
+    }
   | { readonly ok: false; readonly faults: readonly Fault[] }
 > {
   const checked = checkValue(value)
@@ -97,10 +106,10 @@ async function examine(
   const { agent, faults: missing } = await findOwnBackends(checked.agent, dir)
   const loaded = await loadAssets(agent, dir, own)
   const tools = loaded.ok ? callableTools(agent, loaded.assets) : null
-  const faults = [
+  const faults: Fault[] = [
     ...missing.map(({ path, what }) => faultAt(path, `: ${what}`)),
     ...environmentFaults(agent, env),
-    ...(loaded.ok ? [] : loaded.faults.map(({ path, what }) => faultAt(path, `: ${what}`))),
+    ...loaded.faults.map((fault) => ({ ...fault, ...faultAt(fault.path, `: ${fault.what}`) })),
     ...(tools === null ? [] : claimFaults(agent, tools)),
     ...(tools === null ? [] : digitFaults(agent.digits, tools)).map(({ path, what }) =>
       faultAt(['digits', ...path], ` is ${what}`),
@@ -109,7 +118,9 @@ async function examine(
     ...(loaded.ok ? callerFaults(agent, loaded.assets) : []),
     ...(await dialogueFaults(agent.offline, tools, speech, loaded.ok ? callerFields(agent, loaded.assets) : null)),
   ]
-  return loaded.ok && faults.length === 0 ? { ok: true, agent, assets: loaded.assets } : { ok: false, faults }
+  return loaded.ok && faults.every(isSpared)
+    ? { ok: true, agent, assets: loaded.assets, faults }
+    : { ok: false, faults }
 }
 
 /** A fault whose sentence begins with its place. @param what  with what stands behind the place */
@@ -185,6 +196,8 @@ type AgentFile =
       readonly assets: AgentAssets
       readonly file: string
       readonly line: number
+      /** All of them `spared`. */
+      readonly faults: readonly AgentFault[]
     }
   | { readonly ok: false; readonly faults: readonly AgentFault[]; readonly file: string }
 
@@ -272,7 +285,7 @@ function withoutStrangers(read: readonly AgentFile[]): readonly AgentFile[] {
 }
 
 /**
- * Loads the agents of `dir` that have no fault, and names the faults of the others.
+ * Loads the agents of `dir` that can be used, and names the faults of all.
  * @throws GatewayError AGENT_INVALID where no agent can be used, with every fault
  */
 export async function loadUsableAgents(
@@ -283,7 +296,7 @@ export async function loadUsableAgents(
   const read = await readAgents(dir, env, speech)
   const versions = read.flatMap((one) => (one.ok ? [one] : []))
   const usable = versions.filter(({ agent }) => agent.canary === undefined)
-  const faults = read.flatMap((one) => (one.ok ? [] : one.faults))
+  const faults = read.flatMap((one) => one.faults)
   if (usable.length === 0)
     throw new GatewayError(
       'AGENT_INVALID',
@@ -368,8 +381,9 @@ async function loadFile(dir: string, name: string, env: Environment, speech: Spe
     const source = parseYaml(text)
     if (!('value' in source)) return { ok: false, file, faults: source.map((fault) => ({ file, ...fault })) }
     const found = await examine(source.value, dir, null, env, speech)
-    if (found.ok) return { ok: true, file, agent: found.agent, assets: found.assets, ...source.locate(['name']) }
-    return { ok: false, file, faults: placed(found.faults, source, file) }
+    const faults = placed(found.faults, source, file)
+    if (!found.ok) return { ok: false, file, faults }
+    return { ok: true, file, agent: found.agent, assets: found.assets, ...source.locate(['name']), faults }
   } catch (error) {
     return refuse(error instanceof TypeError ? 'is not UTF-8 text' : `cannot be read: ${messageOf(error)}`)
   }
@@ -398,8 +412,11 @@ async function loadModule(
     const http: unknown = Array.isArray(tools) ? (tools as unknown[]).filter((tool) => !isCodeTool(tool)) : tools
     const value: unknown = http === undefined ? written : { ...written, tools: http }
     const found = await examine(value, dir, name, env, speech)
-    if (found.ok) return { ok: true, file, agent: found.agent, assets: found.assets, line: 1, col: 1 }
-    return { ok: false, file, faults: found.faults.map(({ what }) => ({ file, line: 1, col: 1, what })) }
+    const at = { file, line: 1, col: 1 }
+    const faults = found.faults.map(({ what, spared }) => ({ ...at, what, ...omitNullish({ spared }) }))
+    return found.ok
+      ? { ok: true, ...at, agent: found.agent, assets: found.assets, faults }
+      : { ok: false, file, faults }
   } catch (error) {
     return refuse(`cannot be imported: ${messageOf(error).split('\n')[0] ?? ''}`)
   }

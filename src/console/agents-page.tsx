@@ -134,7 +134,7 @@ function Files({ files }: Pick<AgentsView, 'files'>): JSX.Element {
               <td class="mono">{file}</td>
               <td>{agent === null ? '–' : <a href={`#/agents/${agent}`}>{agent}</a>}</td>
               <td>
-                <Chip kind={STATE_CHIPS[state]}>{T.agents.states[state]}</Chip>
+                <Chip kind={faults.length > 0 ? 'bad' : STATE_CHIPS[state]}>{T.agents.states[state]}</Chip>
                 {faults.map(({ line, col, what }, index) => (
                   <p key={index} class="mono">
                     {line}:{col} {what}

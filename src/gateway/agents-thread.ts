@@ -63,16 +63,14 @@ async function view({ dir, env, speech, watched, loaded }: Extract<AgentsTask, {
   try {
     files = (await readAgents(dir, env, source)).map((one): AgentFileView => {
       const file = relative(dir, one.file)
-      if (!one.ok) {
-        const faults = one.faults.map(({ line, col, what }) => ({ line, col, what: masked(what) }))
-        return { file, agent: null, state: 'faulty', faults }
-      }
+      const faults = one.faults.map(({ line, col, what }) => ({ line, col, what: masked(what) }))
+      if (!one.ok) return { file, agent: null, state: 'faulty', faults }
       const { agent, assets } = one
       return {
         file,
         agent: agent.name,
         state: inUse.has(contentOf(agent, assets)) ? 'used' : 'unused',
-        faults: [],
+        faults,
       }
     })
   } catch (thrown) {

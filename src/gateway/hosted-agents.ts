@@ -8,6 +8,7 @@ import type { PriceFile } from '../agents/prices.js'
 import { AgentWatch } from '../agents/agent-watch.js'
 import { numbersOpen } from '../agents/definition.js'
 import type { AgentDefinition } from '../agents/definition.js'
+import { isSpared } from '../agents/faults.js'
 import { faultsText, loadUsableAgents } from '../agents/loader.js'
 import type { AgentFault } from '../agents/loader.js'
 import type { Environment } from '../agents/template.js'
@@ -132,9 +133,9 @@ export function unratedCurrencies({ currency }: Pick<Config, 'currency'>, prices
 }
 
 /**
- * The agents of the settings' folder that have no fault, with their backends resolved.
+ * The agents of the settings' folder that can be used, with their backends resolved.
  * @param only  the backend of all of them, whatever their files name
- * @returns `faults`: those of the others, also where a backend is not set up
+ * @returns `faults`: those of all files, also where a backend is not set up
  * @throws GatewayError where no agent can be used, or with what is wrong with the settings
  */
 export async function hostedAgents(
@@ -162,7 +163,7 @@ export async function hostedAgents(
   if (agents.size === 0) throw fault
   if (eachVersion(agents).some(([, { definition }]) => definition.mcp.length > 0)) await findMcpClient()
   // It may be one that has a fault, and answers once that is mended.
-  if (config.defaultAgent !== null && !agents.has(config.defaultAgent) && faults.length === 0) {
+  if (config.defaultAgent !== null && !agents.has(config.defaultAgent) && faults.every(isSpared)) {
     throw new GatewayError(
       'AGENT_UNKNOWN',
       `DEFAULT_AGENT is '${config.defaultAgent}'; allowed: ${[...agents.keys()].join(', ')}`,
@@ -297,7 +298,10 @@ export async function followAgents(options: {
       void numbers.look(log)
     },
     onFault: (what) =>
-      log.error({ fault: what }, 'an edit of the agents folder has errors: calls use the previous version'),
+      log.error(
+        { fault: what },
+        'the agents folder has errors: calls use the previous version, or agents without these sounds',
+      ),
   })
   await watch.start()
   const unfollow = await numbers.follow(log)

@@ -109,6 +109,7 @@ t.test('the loaded agents are shown without numbers and secrets, beside what the
     join(dir, 'broken.yaml'),
     SHOP.replace('version: 1', 'version: 9').replace('name: shop', 'name: broken'),
   )
+  await writeFile(join(dir, 'mute.yaml'), `${SHOP.replace('shop', 'mute')}waitingSound: { file: no.wav }\n`)
   const { text } = await get(`${gateway.opsUrl}/api/agents`)
   t.match(JSON.parse(text), {
     watched: false,
@@ -116,6 +117,12 @@ t.test('the loaded agents are shown without numbers and secrets, beside what the
     files: [
       { file: 'broken.yaml', state: 'faulty', faults: [{ line: 1, what: /^version is 9; must be 1/ }] },
       { file: 'later.yaml', agent: 'later', state: 'used', faults: [] },
+      {
+        file: 'mute.yaml',
+        agent: 'mute',
+        state: 'unused',
+        faults: [{ what: /^waitingSound\.file: no\.wav: .*silence/ }],
+      },
       { file: 'shop.yaml', agent: 'shop', state: 'unused', faults: [] },
     ],
     agents: [

@@ -58,7 +58,7 @@ export interface GatewayInputs extends GatewayOptions {
   readonly agents: Map<string, HostedAgent>
   readonly defaultAgent: string | null
   readonly numbers: Numbers
-  /** Faults of agents' files that could not be used at the start. */
+  /** Faults of agents' files at the start. */
   readonly faults: readonly AgentFault[]
   readonly backends: BackendSettings
   /** Null without SAUTIKIT_API_KEY. */
@@ -91,7 +91,7 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
   if (hosted.faults.length > 0)
     log.error(
       { fault: faultsText(hosted.faults) },
-      'files of AGENTS_DIR have errors: the gateway starts without these agents',
+      'files of AGENTS_DIR have errors: the gateway starts without these agents, or without these sounds',
     )
   warnOfAgents(agents, numbers, log)
   const backends = backendSettings(config)
