@@ -151,6 +151,10 @@ class Speech implements SampleSource {
     return this.#all.slice(from, from + samples)
   }
 
+  replace(samples: Int16Array, count: number): void {
+    this.#all.set(samples.subarray(0, count), this.taken)
+  }
+
   available(): number {
     return this.#ready - this.taken
   }

@@ -3,17 +3,22 @@ import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import type { Test } from 'tap'
 import { loadAgents } from '../../src/agents/loader.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { allCallsOn } from '../../src/backends/split.js'
+import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
-import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { agentFacts, followAgents, hostedAgents } from '../../src/gateway/hosted-agents.js'
 import { writeWav } from '../../src/media/wav.js'
+import { createLog } from '../../src/telemetry/log.js'
 import { TextVoices } from '../../src/simulator/scenarios/text-speech.js'
 import type { HostedAgent } from '../../src/workers/main/main-thread-context.js'
 import { SPEECH_WAITING_SAMPLES_MAX } from '../../src/workers/worker/call-speech.js'
 import { command } from '../support/command.js'
 import { TestLine, inbound, pass, startHost, time, until } from '../support/host.js'
 import { portOf } from '../support/port-of.js'
+import { until as untilItIs } from '../support/until.js'
 
 const ENV = { SHOP_API_URL: 'http://127.0.0.1:1' }
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-sounds-'))
@@ -103,6 +108,47 @@ t.test('check says of each recording what is wrong with it, and what is allowed'
     t.match(said, fault)
 })
 
+t.test(
+  'an agent whose sound files are missing takes calls without them, says so, and has them once they are there',
+  async (t) => {
+    const dir = await agentsWith(
+      'recordedPhrases: { goodbye: { en: audio/bye.wav } }\nwaitingSound: { file: audio/hold.wav }',
+      {},
+    )
+    const config = loadConfig({ AGENTS_DIR: dir }, null)
+    const { agents, numbers, faults } = await hostedAgents(config, ENV)
+    const assets = () => agents.get('order-status')?.assets
+    t.match(assets(), { recorded: [], waiting: null })
+    t.match(
+      faults.map(({ what }) => what),
+      [
+        /^recordedPhrases\.goodbye\.en: audio\/bye\.wav: cannot be read: ENOENT.*; callers hear the agent's voice instead$/,
+        /^waitingSound\.file: audio\/hold\.wav: cannot be read: ENOENT.*; callers hear silence instead$/,
+      ],
+    )
+    const check = await command(['check'], { env: { ...ENV, AGENTS_DIR: dir } })
+    t.equal(check.code, 2, 'check does not let it pass')
+    t.match(check.out + check.err, /audio\/hold\.wav: cannot be read/)
+
+    const counts: number[] = []
+    const log = createLog({ level: 'silent' })
+    const onCount = (count: number): void => void counts.push(count)
+    t.teardown(await followAgents({ ...{ config, env: ENV, log, agents, numbers }, onCount }))
+    await writeFile(join(dir, 'audio', 'bye.wav'), wav(500))
+    await writeFile(join(dir, 'audio', 'hold.wav'), wav(500))
+    await untilItIs(() => assets()?.waiting != null && assets()?.recorded.length === 1, 10_000, 'the files')
+    await untilItIs(() => counts.at(-1) === 0, 10_000, 'no fault')
+    await rm(join(dir, 'audio', 'hold.wav'))
+    await untilItIs(() => assets()?.waiting === null && counts.at(-1) === 1, 10_000, 'the agent without it')
+    t.equal(assets()?.recorded.length, 1, 'the other file is still there')
+  },
+)
+
+t.test('what the agent file itself says wrongly of its sounds keeps the agent from being used', async (t) => {
+  const dir = await agentsWith('recordedPhrases: { godbye: audio/bye.wav }', { 'bye.wav': wav(500) })
+  await t.rejects(hostedAgents(loadConfig({ AGENTS_DIR: dir }, null), ENV), /godbye: is no phrase/)
+})
+
 /** The agent of a folder, as a registry takes it. */
 async function hosted(agentsFolder: string): Promise<ReadonlyMap<string, HostedAgent>> {
   const loaded = await loadAgents(agentsFolder, ENV)
@@ -139,13 +185,17 @@ t.test('a caller hears the recording, and the transcript has its words', async (
 })
 
 /** A folder with an agent that looks something up for as long as the test wants, and then says "It is here." */
-async function slowAgents(keys: string, files: Readonly<Record<string, Uint8Array>>): Promise<string> {
+async function slowAgents(
+  keys: string,
+  files: Readonly<Record<string, Uint8Array>>,
+  filler: string | null = null,
+): Promise<string> {
   const agents = await agentsWith('', files)
   const text = `version: 1
 name: order-status
 instructions: Look it up.
 greeting: Hello.
-fillers: { phrases: [] }
+fillers: { phrases: [${filler ?? ''}] }
 tools:
   - name: look
     description: Looks it up.
@@ -169,59 +219,73 @@ ${keys}
   return agents
 }
 
+/** An API whose answer the test decides on. */
+async function slowApi(t: Test) {
+  const api = { asked: 0, answer: (): void => undefined, url: '' }
+  const server = createServer((_request, response) => {
+    api.asked++
+    api.answer = () => void response.writeHead(200, { 'content-type': 'application/json' }).end('{"found":true}')
+  })
+  api.url = `http://127.0.0.1:${await portOf(t, server)}`
+  return api
+}
+
+/** It is detected as a voice, and so is its echo where nobody knows better. */
+const music = await new TextVoices(1, 1).speak('la la la la la la la la la la la la', 'rms', 16_000)
+const MUSIC = { 'music.wav': writeWav({ sampleRateHz: 16_000, channels: 1, samples: music }) }
+
+/** A call whose caller waits for `slowApi` for 1.9 s, at a loudspeaker that gives all of it back, softer. */
+async function waitingCall(t: Test, callSid: string, filler: string | null) {
+  const api = await slowApi(t)
+  const agents = await slowAgents('waitingSound: { file: audio/music.wav, afterMs: 500, gainDb: -6 }', MUSIC, filler)
+  const test = await startHost({ agents: await hosted(agents), env: { SHOP_API_URL: api.url } })
+  t.teardown(() => test.close())
+  const live = test.host.prepare(inbound(callSid))
+  const line = new TestLine(live)
+  line.start()
+  await line.agentQuiet(600)
+  await test.say(line, 'Where is it?')
+  await until(() => api.asked > 0, 10_000, 'the look-up')
+  const askedAtMs = time.nowMs()
+  let echoed = line.frames.length
+  const echo = (): void => {
+    for (const { samples } of line.frames.slice(echoed)) line.say(samples.map((sample) => sample >> 2))
+    echoed = line.frames.length
+  }
+  await until(() => (echo(), time.nowMs() - askedAtMs > 1900), 3000, 'two seconds of waiting')
+  const waited = line.frames.filter(({ atMs }) => atMs > askedAtMs)
+  const entries = live.view().transcript.map(({ role }) => role)
+  return {
+    waited: waited.map(({ atMs, samples }) => ({ afterMs: atMs - askedAtMs, samples })),
+    entries,
+    /** The answer comes, and 2 s later the call ends. */
+    end: async () => {
+      api.answer()
+      await until(() => (echo(), live.view().transcript.length > entries.length), 10_000, 'the answer')
+      await pass(2000)
+      line.stop()
+      live.detach(1000)
+      return test.recordOf(callSid)
+    },
+  }
+}
+
+const wordsOf = ({ transcript }: CallRecord): string[] =>
+  transcript.map(({ role, text }) => `${role}: ${text.toLowerCase()}`)
+
 t.test(
   'a caller who waits hears the waiting sound until there are words, and its echo is nobody who speaks',
   async (t) => {
-    let answer = (): void => undefined
-    let asked = 0
-    const server = createServer((_request, response) => {
-      asked++
-      answer = () => void response.writeHead(200, { 'content-type': 'application/json' }).end('{"found":true}')
-    })
-    const url = `http://127.0.0.1:${await portOf(t, server)}`
-    // It is detected as a voice, and so is its echo where nobody knows better.
-    const music = await new TextVoices(1, 1).speak('la la la la la la la la la la la la', 'rms', 16_000)
-    const agents = await slowAgents('waitingSound: { file: audio/music.wav, afterMs: 500, gainDb: -6 }', {
-      'music.wav': writeWav({ sampleRateHz: 16_000, channels: 1, samples: music }),
-    })
-    const test = await startHost({ agents: await hosted(agents), env: { SHOP_API_URL: url } })
-    t.teardown(() => test.close())
-    const live = test.host.prepare(inbound('HD_waiting00001'))
-    const line = new TestLine(live)
-    line.start()
-    await line.agentQuiet(600)
-    await test.say(line, 'Where is it?')
-    await until(() => asked > 0, 10_000, 'the look-up')
-    const askedAtMs = time.nowMs()
-    // The caller's loudspeaker gives all of it back, softer.
-    let echoed = line.frames.length
-    const echo = (): void => {
-      for (const { samples } of line.frames.slice(echoed)) line.say(samples.map((sample) => sample >> 2))
-      echoed = line.frames.length
-    }
-    await until(() => (echo(), time.nowMs() - askedAtMs > 1900), 3000, 'two seconds of waiting')
-    const loud = line.frames.filter(
-      ({ atMs, samples }) => atMs > askedAtMs && samples.some((one) => Math.abs(one) > 200),
-    )
-    const firstMs = (loud[0]?.atMs ?? 0) - askedAtMs
+    const call = await waitingCall(t, 'HD_waiting00001', null)
+    const loud = call.waited.filter(({ samples }) => samples.some((one) => Math.abs(one) > 200))
+    const firstMs = loud[0]?.afterMs ?? 0
     t.ok(firstMs > 300 && firstMs < 700, `it begins after ${firstMs} ms`)
     t.ok(loud.length > 50, `${loud.length} frames of it`)
     const peak = Math.max(...loud.flatMap(({ samples }) => [...samples]))
     t.ok(Math.abs(peak / Math.max(...music) - 0.5) < 0.02, `softer, as its file says: ${peak}`)
-    t.same(
-      live.view().transcript.map(({ role }) => role),
-      ['agent', 'caller'],
-    )
-    answer()
-    await until(() => (echo(), live.view().transcript.length > 2), 10_000, 'the answer')
-    await pass(2000)
-    line.stop()
-    live.detach(1000)
-    const record = await test.recordOf('HD_waiting00001')
-    t.same(
-      record.transcript.map(({ role, text }) => `${role}: ${text.toLowerCase()}`),
-      ['agent: hello.', 'caller: where is it', 'agent: it is here.'],
-    )
+    t.same(call.entries, ['agent', 'caller'])
+    const record = await call.end()
+    t.same(wordsOf(record), ['agent: hello.', 'caller: where is it', 'agent: it is here.'])
     t.same(record.bargeIns, [])
     t.equal(record.turns.length, 1)
     const [{ firstSoundMs, answerMs } = { firstSoundMs: 0, answerMs: 0 }] = record.turns
@@ -231,3 +295,40 @@ t.test(
     )
   },
 )
+
+t.test('under words during the wait the sound goes on, and the echo of both is nobody who speaks', async (t) => {
+  const call = await waitingCall(t, 'HD_waiting00009', 'One moment.')
+  t.same(call.entries, ['agent', 'caller', 'agent'], 'the filler')
+  // A voice of these tests is a constant: what varies is the sound.
+  const isHeard = ({ samples }: { readonly samples: Int16Array }): boolean => new Set(samples).size > 5
+  const from = call.waited.findIndex(isHeard)
+  t.ok(from >= 0 && call.waited.slice(from).length > 50)
+  t.ok(call.waited.slice(from).every(isHeard), 'in each frame from its beginning on')
+  const record = await call.end()
+  t.same(wordsOf(record), ['agent: hello.', 'caller: where is it', 'agent: one moment.', 'agent: it is here.'])
+  t.same(record.bargeIns, [])
+  t.equal(record.turns.length, 1)
+})
+
+t.test('a simulated caller in text mode hears every word of an agent with sounds', async (t) => {
+  const api = await slowApi(t)
+  const agents = await slowAgents('waitingSound: { file: audio/music.wav, afterMs: 500 }', MUSIC, 'One moment.')
+  const scenario = join(agents, 'audio', 'waits.yaml')
+  await writeFile(
+    scenario,
+    `version: 1
+agent: order-status
+caller:
+  patienceMs: 60000
+  steps:
+    - say: Where is it?
+    - { hangup: true, heard: One moment }
+# The look-up is given up after 15 s: who has not heard the filler is still there.
+expect: { endReason: caller-hung-up, withinMs: { call: 14000 } }
+`,
+  )
+  const { code, out, err } = await command(['simulate', scenario, '--agents', agents], {
+    env: { SHOP_API_URL: api.url },
+  })
+  t.equal(code, 0, out + err)
+})

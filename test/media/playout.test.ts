@@ -7,6 +7,8 @@ import { seededRandom } from '../support/tones.js'
 class NumberedSpeech implements SampleSource {
   produced = 0
   taken = 0
+  /** What was sent in place of its own samples, by their place. */
+  readonly replaced: number[] = []
 
   add(samples: number): void {
     this.produced += samples
@@ -20,6 +22,10 @@ class NumberedSpeech implements SampleSource {
     const count = Math.min(samples, this.available())
     for (let i = 0; i < count; i++) out[i] = 1 + ((this.taken + i) % 30_000)
     return count
+  }
+
+  replace(samples: Int16Array, count: number): void {
+    for (let i = 0; i < count; i++) this.replaced[this.taken + i] = samples[i] as number
   }
 
   consume(samples: number): void {
@@ -289,7 +295,7 @@ t.test('speech that comes during the tail does not wait for its end', (t) => {
   t.end()
 })
 
-t.test('a background fills the silence in order and within the lead, fades before speech, and counts as none', (t) => {
+t.test('a background fills the silence in order and within the lead, and counts as no speech', (t) => {
   const b = bench(16000)
   const loop = Int16Array.from({ length: 700 }, (_, at) => -1 - at)
   b.playout.background = loop
@@ -306,20 +312,141 @@ t.test('a background fills the silence in order and within the lead, fades befor
   t.equal(b.playout.backgroundSamples, b.sent.length)
   t.equal(b.playout.sentSamples, 0)
   t.equal(b.playout.lastSentAtMs, 0)
-  const before = b.sent.length
-  b.speech.add(16 * 40)
-  b.run(30)
-  t.ok(b.playout.aheadMs(b.nowMs) <= 120)
-  const after = b.sent.slice(before)
-  t.equal(after.indexOf(1), 320, 'speech follows one frame that ends in silence')
-  t.same(after.slice(80, 320), new Array(240).fill(0))
-  t.equal(after[639], 320, 'in whole frames')
-  b.run(500)
-  t.ok((b.sent.at(-1) ?? 0) < 0, 'it goes on after the speech')
   b.playout.background = null
+  const before = b.sent.length
+  b.tick()
+  const end = b.sent.slice(before)
+  t.same([end.length, end.at(-1)], [320, 0], 'a frame that fades')
   b.run(600)
   t.equal(b.playout.state, 'idle')
   t.equal(b.playout.dueMs, Infinity)
+  t.end()
+})
+
+/** The gain of a background of -10000 in what was sent from `from` on, of which `speech` samples are speech that begins there. */
+const gainsOf = ({ sent }: Bench, from: number, speech: number): number[] =>
+  sent.slice(from).map((sample, i) => (sample - (i < speech ? 1 + (i % 30_000) : 0)) / -10_000)
+
+for (const rate of [8000, 16000] as const)
+  t.test(`${rate} Hz: under speech the background goes on 15 dB softer, with ramps, and is then back`, (t) => {
+    const ms = rate / 1000
+    const b = bench(rate)
+    b.playout.background = new Int16Array(700).fill(-10_000)
+    b.run(500)
+    const before = b.sent.length
+    const speech = 1000 * ms
+    b.speech.add(speech)
+    b.run(20)
+    t.ok(b.playout.sentSamples > 0, 'speech waits for no ramp')
+    b.run(2500)
+    const gains = gainsOf(b, before, speech)
+    const dB = (gain: number | undefined): number => 20 * Math.log10(gain ?? 0)
+    t.ok(Math.abs(dB(gains[0])) < 0.1, 'from full level')
+    for (const at of [100 * ms, 500 * ms, speech - 1])
+      t.ok(Math.abs(dB(gains[at]) + 15) < 0.1, `${dB(gains[at])} dB after ${at / ms} ms`)
+    t.ok(dB(gains[speech + 250 * ms]) < -3, 'it comes back slowly')
+    t.ok(Math.abs(dB(gains[speech + 500 * ms])) < 0.1)
+    const steps = gains.slice(1).map((gain, at) => Math.abs(gain - (gains[at] ?? 0)))
+    t.ok(Math.max(...steps) < 0.003, `no clicks: ${Math.max(...steps)}`)
+    t.same(b.speech.replaced, b.sent.slice(before, before + speech), 'who reads the speech again finds what was sent')
+    t.equal(b.playout.sentSamples, speech)
+    t.equal(b.playout.backgroundSamples, b.sent.length - speech)
+    t.end()
+  })
+
+t.test('without a background, speech is sent as it is, and stays so in its source', (t) => {
+  const b = bench(16000)
+  b.speech.add(16 * 500)
+  b.run(800)
+  t.same(b.speech.replaced, [])
+  t.same(
+    b.sent.slice(0, 8000),
+    Array.from({ length: 8000 }, (_, at) => 1 + at),
+  )
+  t.end()
+})
+
+t.test('a loud background under loud speech meets full scale and does not wrap around', (t) => {
+  const b = bench(16000)
+  b.playout.background = new Int16Array(700).fill(32_767)
+  b.run(200)
+  const before = b.sent.length
+  b.speech.add(30_000)
+  b.run(2000)
+  const sent = b.sent.slice(before, before + 30_000)
+  t.ok(sent.every((sample, at) => sample >= 1 + at))
+  t.equal(sent.at(-1), 32_767)
+  t.end()
+})
+
+t.test('a background that ends under speech, or with it, fades, and the tail of the speech follows', (t) => {
+  for (const endMs of [200, 1000]) {
+    const b = bench(16000)
+    b.playout.background = new Int16Array(700).fill(-10_000)
+    b.run(200)
+    const before = b.sent.length
+    b.speech.add(16 * 1000)
+    b.run(endMs)
+    b.playout.background = null
+    b.run(1600)
+    const gains = gainsOf(b, before, 16_000)
+    const steps = gains.slice(1).map((gain, at) => Math.abs(gain - (gains[at] ?? 0)))
+    t.ok(Math.max(...steps) < 0.004, `no clicks: ${Math.max(...steps)}`)
+    t.equal(gains.at(-1), 0)
+    t.equal(b.playout.state, 'idle')
+    t.equal(b.playout.dueMs, Infinity)
+  }
+  t.end()
+})
+
+t.test('a caller who interrupts ends the background with the speech above it, and it comes back', (t) => {
+  const b = bench(16000)
+  b.playout.background = new Int16Array(700).fill(-10_000)
+  b.run(300)
+  b.speech.add(16 * 2000)
+  b.run(500)
+  b.playout.pause(b.nowMs)
+  const { taken } = b.speech
+  const fade = b.tick()
+  t.ok(Math.abs((fade[0] ?? 0) - (taken + 1 - 1778)) < 60, 'both are in the fade')
+  t.ok(Math.abs(fade[79] ?? 0) < 100)
+  t.same(
+    [...fade.subarray(80)].filter((sample) => sample !== 0),
+    [],
+  )
+  const at = b.sent.length
+  b.run(500)
+  t.same(
+    b.sent.slice(at).filter((sample) => sample !== 0),
+    [],
+    'nothing of either',
+  )
+  b.playout.resume(b.nowMs)
+  b.run(100)
+  t.ok(b.sent.at(-1) !== 0)
+  b.speech.drop()
+  b.playout.clear(b.nowMs)
+  t.equal(b.tick().length, 0)
+  const cleared = b.sent.length
+  b.run(200)
+  t.ok(Math.abs(b.sent[cleared] ?? -1) < 200, 'from silence')
+  t.equal(b.sent.at(-1), -10_000)
+  t.end()
+})
+
+t.test('a pause while nothing but the background plays ends it with a fade', (t) => {
+  const b = bench(16000)
+  b.playout.background = new Int16Array(700).fill(-10_000)
+  b.run(300)
+  b.playout.pause(b.nowMs)
+  const fade = b.tick()
+  t.ok((fade[0] ?? 0) < -9000)
+  t.ok(Math.abs(fade[79] ?? -1) < 200)
+  b.run(500)
+  t.equal(b.playout.state, 'paused')
+  b.playout.resume(b.nowMs)
+  b.run(100)
+  t.equal(b.sent.at(-1), -10_000)
   t.end()
 })
 

@@ -33,6 +33,43 @@ function sinkThat(sends: () => void): MediaSink {
   }
 }
 
+t.test('what the caller hears of the waiting sound, alone and under speech, is what its echo is compared with', (t) => {
+  const shared = new SharedCall(allocateSharedCall())
+  const loop = Int16Array.from({ length: 5000 }, (_, at) => 1000 + at)
+  const playout = new PlayoutClock(shared, 16_000, () => loop)
+  const sent: number[] = []
+  const sink: MediaSink = {
+    ...sinkThat(() => undefined),
+    sendAudio: (bytes) => sent.push(...new Int16Array(bytes.slice().buffer)) > 0,
+  }
+  let nowMs = 1000
+  const run = (ms: number): void => {
+    for (const endMs = nowMs + ms; nowMs < endMs; nowMs += 10) playout.pump(nowMs, sink, null)
+  }
+  Atomics.store(shared.words, Word.waiting, 1)
+  run(200)
+  const alone = sent.length
+  t.equal(Atomics.load(shared.words, Word.waitingSent), alone)
+  t.same([...shared.waitingSent.subarray(0, alone)], sent)
+  const endsAtMs = (shared.times[Time.waitingZeroMs] as number) + alone / 16
+  for (let frame = 0; frame < 10; frame++) shared.outbound.write(FRAME)
+  run(300)
+  const speech = sent.slice(alone, alone + 3200)
+  t.ok(
+    speech.every((sample) => sample > 1000),
+    'the sound is in it',
+  )
+  const recalled = new Int16Array(3200)
+  t.ok(shared.outbound.recall(0, recalled, 3200))
+  t.same([...recalled], speech)
+  t.equal(Atomics.load(shared.words, Word.dated), 3200, 'and counts as nothing more')
+  t.ok(Math.abs((shared.times[Time.sampleZeroMs] as number) - endsAtMs) < 0.01, 'played after what was sent before')
+  t.equal(Atomics.load(shared.words, Word.waitingSent), sent.length - 3200)
+  const after = sent.slice(alone + 3200)
+  t.same([...shared.waitingSent.subarray(alone, alone + after.length)], after, 'while it comes back too')
+  t.end()
+})
+
 t.test(
   'an answer that begins while main is at its send is dated by its own first frame, not by the sentence before',
   (t) => {

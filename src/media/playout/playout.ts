@@ -11,11 +11,27 @@ const PLAYOUT_DRY_TAIL_MS = 200
 
 const ROUNDING_MS = 0.01
 
+/**
+ * Gain of the background under speech, -15 dB: by how much softer it should be than the voice at least, so that the words stay clear
+ * (Torcoli et al., J. Audio Eng. Soc. 67(12), 2019: 10 LU for music, 15 LU for other sounds).
+ */
+const DUCKED_GAIN = 10 ** (-15 / 20)
+const DUCKED_BY = 1 - DUCKED_GAIN
+/**
+ * How long the background takes from full level to that of speech, and back. Up as the Auto Duck of Audacity does by default; down
+ * sooner, because it cannot begin before the words, which wait for nothing.
+ */
+const DUCK_MS = 100
+const UNDUCK_MS = 500
+const SAMPLE_MAX = 32_767
+
 /** Where playout takes its speech from: in the gateway, a ring in shared memory. Counts are samples. */
 export interface SampleSource {
   available(): number
   /** Copies up to `samples` samples to the start of `out` without taking them; returns how many. */
   peek(out: Int16Array, samples: number): number
+  /** Puts these in the place of as many samples that were peeked, so that who reads them again finds what was sent. */
+  replace(samples: Int16Array, count: number): void
   /** Takes samples that were peeked. */
   consume(samples: number): void
 }
@@ -38,7 +54,7 @@ type PlayoutState = 'idle' | 'playing' | 'dry' | 'tail' | 'pausing' | 'paused' |
  * | state    | what `pump` sends                                      | leaves by                                    |
  * |----------|--------------------------------------------------------|----------------------------------------------|
  * | idle     | nothing, or the background                             | speech in the source -> playing              |
- * | playing  | whole frames up to the lead                            | source dry: speech ended -> tail, else -> dry |
+ * | playing  | whole frames up to the lead, the background under them | source dry: speech ended -> tail, or idle with a background, else -> dry |
  * | dry      | nothing; the backend is late                           | speech -> playing; 200 ms later -> tail      |
  * | tail     | zeros, so that the carrier's hold-back lets the end out | speech -> playing; tail sent -> idle         |
  * | pausing  | 5 ms of fade at once, then zeros as in tail            | zeros sent -> paused                         |
@@ -58,14 +74,16 @@ export class Playout {
    */
   speechEnded = true
   /**
-   * Looped sound that is sent where there is no speech; null for none. Set it before each `pump`. It begins and ends with a fade and
-   * counts nowhere as speech.
+   * Looped sound that is sent where there is no speech, and softly under speech; null for none. Set it before each `pump`. It begins
+   * and ends with a fade and counts nowhere as speech.
    */
   background: Int16Array | null = null
-  /** Samples of it that were sent, ever: the place in the loop. */
+  /** Samples that were sent with nothing but the background, ever. */
   backgroundSamples = 0
-  #backgroundPlays = false
-  #loop: Int16Array = new Int16Array(1)
+  /** The background that plays or played last, the place in it, and its gain now, 0 to 1. Null: there was none yet. */
+  #loop: Int16Array | null = null
+  #loopAt = 0
+  #gain = 0
   /** Speech samples consumed from the source, ever. Zeros and fade-outs do not count. */
   sentSamples = 0
   /** When everything that was sent will have been played; in the past when nothing plays. */
@@ -128,7 +146,7 @@ export class Playout {
   get dueMs(): number {
     switch (this.#state) {
       case 'idle':
-        return this.background !== null || this.#backgroundPlays ? this.#frameFitsAtMs : Infinity
+        return this.background !== null || this.#gain > 0 ? this.#frameFitsAtMs : Infinity
       case 'paused':
         return Infinity
       case 'flushed':
@@ -161,10 +179,10 @@ export class Playout {
     // Less than a frame waits for more, unless the speech has ended.
     const available = source.available()
     const ready = available >= this.#frame || (available > 0 && this.speechEnded)
-    if (this.#state === 'idle' && this.#backgroundPlays && (ready || this.background === null))
-      return this.#endBackground(out)
+    if (this.background !== null) this.#loop = this.background
     if (ready && this.#state !== 'playing' && this.#state !== 'pausing') this.#startPlaying()
-    if (this.#state === 'idle') return this.background === null ? 0 : this.#sendBackground(nowMs, this.background, out)
+    if (this.#state === 'idle')
+      return this.background === null && this.#gain === 0 ? 0 : this.#sendBackground(nowMs, out)
     // The carrier played silence while this clock stood still.
     if (this.playoutEndMs < nowMs) this.#restartClock(nowMs)
 
@@ -183,11 +201,10 @@ export class Playout {
   /** Falls silent at the next pump with a fade, and takes nothing from the source until `resume`. */
   pause(_nowMs: number): void {
     if (this.paused) return
-    this.#backgroundPlays = false
     this.#brokenOff = this.#state === 'playing' || this.#state === 'dry'
-    this.#fadeOutDue = this.#brokenOff
-    if (this.#brokenOff) this.#tailLeft = this.#tail
-    this.#state = this.#brokenOff || this.#state === 'tail' ? 'pausing' : 'paused'
+    this.#fadeOutDue = this.#brokenOff || this.#gain > 0
+    if (this.#fadeOutDue) this.#tailLeft = this.#tail
+    this.#state = this.#fadeOutDue || this.#state === 'tail' ? 'pausing' : 'paused'
   }
 
   /** Continues at the sample where `pause` stopped, with a fade-in. */
@@ -205,7 +222,7 @@ export class Playout {
    * because the carrier would throw that away too, and then the clock starts again.
    */
   clear(nowMs: number): void {
-    this.#backgroundPlays = false
+    this.#gain = 0
     this.#fadeOutDue = false
     this.#fadeInDue = false
     this.#restartClock(nowMs)
@@ -226,7 +243,6 @@ export class Playout {
     if (last) samples = available
     if (samples === 0) return 0
     source.peek(out, samples)
-    source.consume(samples)
     if (this.#fadeInDue) fadeIn(out, 0, Math.min(this.#fade, samples))
     this.#fadeInDue = false
     this.sentSamples += samples
@@ -234,18 +250,26 @@ export class Playout {
     this.startedAtMs ??= nowMs
     const whole = last ? Math.ceil(samples / this.#frame) * this.#frame : samples
     out.fill(0, samples, whole)
+    if (this.background !== null || this.#gain > 0) {
+      this.#mix(out, whole, this.background === null ? 0 : DUCKED_GAIN)
+      source.replace(out, samples)
+    }
+    source.consume(samples)
     this.#advance(whole)
     this.speechEndMs = this.playoutEndMs - samplesToMs(whole - samples, this.sampleRateHz)
     return whole
   }
 
-  /** Up to 5 ms that stay in the source, faded to nothing; sent at once, whatever the lead says. */
+  /** Up to 5 ms that stay in the source, and of the background, faded to nothing; sent at once, whatever the lead says. */
   #sendFadeOut(nowMs: number, source: SampleSource, out: Int16Array): number {
     this.#fadeOutDue = false
-    const samples = source.peek(out, this.#fade)
-    if (samples === 0) return 0
+    const speech = this.#brokenOff ? source.peek(out, this.#fade) : 0
+    if (speech > 0) this.lastSentAtMs = nowMs
+    const samples = this.#gain > 0 ? this.#fade : speech
+    out.fill(0, speech, samples)
+    this.#mix(out, samples, DUCKED_GAIN)
     fadeOut(out, 0, samples)
-    this.lastSentAtMs = nowMs
+    this.#gain = 0
     this.#advance(samples)
     return samples
   }
@@ -260,29 +284,38 @@ export class Playout {
     return samples
   }
 
-  #sendBackground(nowMs: number, loop: Int16Array, out: Int16Array): number {
+  /** The background alone; once it is over, one more frame that is faded to nothing, whatever the lead says, and then zeros. */
+  #sendBackground(nowMs: number, out: Int16Array): number {
     if (this.playoutEndMs < nowMs) this.#restartClock(nowMs)
-    const samples = Math.max(0, Math.floor((nowMs + this.leadMs - this.playoutEndMs) / FRAME_MS) * this.#frame)
-    for (let i = 0; i < samples; i++) out[i] = loop[(this.backgroundSamples + i) % loop.length] as number
-    if (samples > 0 && !this.#backgroundPlays) fadeIn(out, 0, this.#fade)
-    this.#backgroundPlays ||= samples > 0
-    this.#loop = loop
+    const over = this.background === null
+    const free = Math.max(0, Math.floor((nowMs + this.leadMs - this.playoutEndMs) / FRAME_MS) * this.#frame)
+    const samples = over ? this.#frame : free
+    out.fill(0, 0, samples)
+    this.#mix(out, samples, over ? 0 : 1)
     this.backgroundSamples += samples
     this.#advance(samples)
+    if (over) {
+      this.#gain = 0
+      this.#startTail()
+    }
     return samples
   }
 
-  /** One frame that is faded to nothing, whatever the lead says; then zeros, unless speech follows. */
-  #endBackground(out: Int16Array): number {
+  /** Adds the background to the samples that are sent next, while its gain moves to `target`. */
+  #mix(out: Int16Array, samples: number, target: number): void {
     const loop = this.#loop
-    this.#backgroundPlays = false
-    for (let i = 0; i < this.#fade; i++) out[i] = loop[(this.backgroundSamples + i) % loop.length] as number
-    fadeOut(out, 0, this.#fade)
-    out.fill(0, this.#fade, this.#frame)
-    this.backgroundSamples += this.#frame
-    this.#advance(this.#frame)
-    this.#startTail()
-    return this.#frame
+    if (loop === null) return
+    const up = this.#gain < DUCKED_GAIN ? 1 / this.#fade : DUCKED_BY / msToSamples(UNDUCK_MS, this.sampleRateHz)
+    const down = target === 0 ? 1 / (this.#frame - 1) : DUCKED_BY / msToSamples(DUCK_MS, this.sampleRateHz)
+    let [at, gain] = [this.#loopAt, this.#gain]
+    for (let i = 0; i < samples; i++) {
+      gain = gain < target ? Math.min(target, gain + up) : Math.max(target, gain - down)
+      const sample = (out[i] as number) + Math.round((loop[at % loop.length] as number) * gain)
+      out[i] = sample > SAMPLE_MAX ? SAMPLE_MAX : sample < -SAMPLE_MAX ? -SAMPLE_MAX : sample
+      at++
+    }
+    this.#loopAt = at % loop.length
+    this.#gain = gain
   }
 
   /** Handles an empty source. */
@@ -293,6 +326,7 @@ export class Playout {
       this.underruns++
       this.#fadeInDue = true
       this.#waitUntilMs = nowMs + PLAYOUT_DRY_TAIL_MS
+      this.#gain = 0
       this.#state = 'dry'
     } else if (this.#state === 'dry' && nowMs >= this.#waitUntilMs) {
       this.#startTail()
@@ -301,7 +335,8 @@ export class Playout {
 
   #startTail(): void {
     this.#tailLeft = this.#tail
-    this.#state = 'tail'
+    // The background that goes on, or fades, lets the end out too.
+    this.#state = this.background === null && this.#gain === 0 ? 'tail' : 'idle'
   }
 
   #restartClock(nowMs: number): void {

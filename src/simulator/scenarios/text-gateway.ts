@@ -1,4 +1,5 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { NO_ASSETS } from '../../agents/assets.js'
 import type { Business } from '../../agents/business.js'
 import type { Environment } from '../../agents/template.js'
 import { ToolRunners } from '../../agents/tool-runner.js'
@@ -30,6 +31,14 @@ import { OneThreadPool } from '../one-thread-pool.js'
 import { SimulatedClock } from '../simulated-clock.js'
 import type { SettledTool } from './scenario.js'
 import { TextSpeech, type TextVoices } from './text-speech.js'
+
+/** Words replace the sound: no file sounds over them, or in their place. */
+function withoutSounds(agent: HostedAgent): HostedAgent {
+  const { assets = NO_ASSETS, forBusiness } = agent
+  const silent = { ...agent, assets: { ...assets, recorded: [], waiting: null } }
+  if (forBusiness === undefined) return silent
+  return { ...silent, forBusiness: (business, step) => withoutSounds(forBusiness(business, step)) }
+}
 
 /** Time from the document to the media socket, in which the backend becomes ready. */
 const SOCKET_AFTER_MS = 200
@@ -84,7 +93,7 @@ export class TextGateway implements CallEnvironment {
     }
     this.calls = new CallRegistry({
       ...shared,
-      agents: options.agents,
+      agents: new Map([...options.agents].map(([name, agent]) => [name, withoutSounds(agent)])),
       businesses: options.businesses,
       defaultAgent: null,
       maxCalls: 1,

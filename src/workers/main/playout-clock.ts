@@ -89,6 +89,8 @@ export class PlayoutClock {
     this.#playAtMs = playout.dueMs
     if (samples === 0) return true
     if (playout.backgroundSamples !== waited) {
+      const { waitingSent } = this.#shared
+      for (let i = 0; i < samples; i++) waitingSent[(waited + i) & (waitingSent.length - 1)] = outgoing[i] as number
       times[Time.waitingZeroMs] = playout.playoutEndMs - samplesToMs(playout.backgroundSamples, this.#rateHz)
       Atomics.store(words, Word.waitingSent, playout.backgroundSamples | 0)
       return this.#send(samples, sink, hearer)

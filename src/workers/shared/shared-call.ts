@@ -11,6 +11,7 @@ import { Views } from '../../core/views.js'
  *              192 .. 255   times (Float64, written by main, read by the worker)
  *              256 ..       inbound packets   (main -> worker, `PacketRing`)
  *                   ..      outbound samples  (worker -> main, `SampleRing`)
+ *                   ..      the waiting sound as it was sent last (main -> worker)
  *
  * Each word has one writer, which may read it without Atomics; the rings publish with Atomics. The words of each writer
  * have a cache line of their own: a line that both sides write moves between the cores with every frame, which cost
@@ -31,7 +32,7 @@ export const Word = {
   hangup: 4,
   /** Packets that did not fit. */
   inDropped: 5,
-  /** Count of the samples of the waiting sound that were sent. Main writes it after its time. */
+  /** Count of the samples that were sent with nothing but the waiting sound. Main writes it after its time. */
   waitingSent: 6,
 
   // --- the worker's line ---
@@ -48,7 +49,7 @@ export const Word = {
   paused: 33,
   /** 1 while the worker has, or expects, more samples of the item that plays now. */
   more: 34,
-  /** 1 while the caller waits, and hears the waiting sound where there is no speech. */
+  /** 1 while the caller waits, and hears the waiting sound where there is no speech, and softly where there is. */
   waiting: 36,
   /** Thread of the worker that has the call, 0 for none. Main clears it before it gives the call to another worker. */
   worker: 35,
@@ -64,7 +65,7 @@ export const Time = {
    * same for a whole run, whenever it is read.
    */
   sampleZeroMs: 2,
-  /** When sample 0 of the waiting sound would have been played if all of it had been one run with the one that plays now. */
+  /** When the first sample that `waitingSent` counts would have been played if all had been one run with the one that plays now. */
   waitingZeroMs: 3,
 } as const
 
@@ -84,8 +85,13 @@ export const OUTBOUND_RING_SAMPLES = 32 * 1024
 /** Samples of the outbound ring that stay readable after main has taken them: enough for one tick and a long delay. */
 export const RECALLED_SAMPLES = 4096
 
+/** Samples of the waiting sound that stay readable after they were sent: half a second at 16 kHz. A power of two. */
+const WAITING_SENT_SAMPLES = 8192
+
+const WAITING_SENT_OFFSET = RINGS_OFFSET + INBOUND_RING_BYTES + OUTBOUND_RING_SAMPLES * 2
+
 /** Bytes of one call's shared memory. */
-export const SHARED_CALL_BYTES = RINGS_OFFSET + INBOUND_RING_BYTES + OUTBOUND_RING_SAMPLES * 2
+export const SHARED_CALL_BYTES = WAITING_SENT_OFFSET + WAITING_SENT_SAMPLES * 2
 
 /** Memory for a single call; a gateway uses a `CallMemoryPool`. */
 export function allocateSharedCall(): SharedArrayBuffer {
@@ -98,6 +104,8 @@ export class SharedCall {
   readonly times: Float64Array
   readonly inbound: PacketRing
   readonly outbound: SampleRing
+  /** The last samples that `waitingSent` counts; the one with count `n` is at `n` modulo the length, a power of two. */
+  readonly waitingSent: Int16Array
 
   /** @param at  where the call's memory begins: a multiple of 16 */
   constructor(memory: SharedArrayBuffer, at = 0) {
@@ -109,6 +117,7 @@ export class SharedCall {
       this.words,
       new Int16Array(memory, at + RINGS_OFFSET + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES),
     )
+    this.waitingSent = new Int16Array(memory, at + WAITING_SENT_OFFSET, WAITING_SENT_SAMPLES)
   }
 }
 
@@ -392,6 +401,14 @@ export class SampleRing {
     if (((position - (this.#words[Word.outBase] as number)) | 0) < 0) return false
     this.#copy(position, out, count)
     return true
+  }
+
+  /** Consumer: puts these in the place of samples that were peeked, before it takes them: they are what is recalled. */
+  replace(samples: Int16Array, count: number): void {
+    const at = this.#place(this.#peekedAt)
+    const first = Math.min(count, this.#samples.length - at)
+    this.#samples.set(samples.subarray(0, first), at)
+    if (first < count) this.#samples.set(samples.subarray(first, count), 0)
   }
 
   /** Consumer: takes samples that were peeked; samples discarded since are already counted as taken. */

@@ -1,4 +1,3 @@
-import { waitingSamples } from '../../agents/sounds.js'
 import type { Backend } from '../../backends/backend.js'
 import { AnsweringMachineDetector } from '../../call/answering-machine-detector.js'
 import type { AnsweringMachineOptions, AnswerVerdict } from '../../call/answering-machine-detector.js'
@@ -51,8 +50,6 @@ export class CallerIntake {
   readonly #latency = new FrameHistogram()
   readonly #referenceFrame: Int16Array
   #referenced: number
-  /** The agent's waiting sound; null: it has none. */
-  readonly #waitingLoop: Int16Array | null
   #waitingReferenced: number
   #agentHeardAtMs = -Infinity
   /** Frames that the model gets once it is certain that they have no private key, the oldest first. */
@@ -76,7 +73,6 @@ export class CallerIntake {
     this.#toBackend = context.resamplers.open(legRateHz, inputRateHz)
     this.#referenceFrame = smallArray(Int16Array, frameSamples(legRateHz))
     this.#referenced = shared.outbound.taken
-    this.#waitingLoop = waitingSamples(options.start.assets, legRateHz)
     this.#waitingReferenced = (shared.words[Word.waitingSent] as number) >>> 0
     // Played samples are read again, as the reference for the echo.
     shared.outbound.recallFrom = this.#referenced
@@ -227,43 +223,53 @@ export class CallerIntake {
 
   /**
    * Our own voice comes back, mixed in by the carrier or from the caller's loudspeaker. So the caller's path gets what
-   * was sent, with the time at which it is played.
+   * was sent, with the time at which it is played. The waiting sound comes back too.
    */
   #reference(): void {
     const {
-      shared: { words, times, outbound },
-      start,
+      shared: { words, times },
+      start: { legRateHz },
     } = this.#options
-    this.#waitingReference()
     // Read without Atomics, because most ticks find nothing. What this misses is found at the next packet.
-    if ((words[Word.dated] as number) >>> 0 === this.#referenced) return
-    const frame = this.#referenceFrame
-    const dated = Atomics.load(words, Word.dated) >>> 0
+    const isNew =
+      (words[Word.dated] as number) >>> 0 !== this.#referenced ||
+      (words[Word.waitingSent] as number) >>> 0 !== this.#waitingReferenced
+    if (!isNew) return
+    const dated = Atomics.load(words, Word.dated)
+    const waitingSent = Atomics.load(words, Word.waitingSent)
     const sampleZeroMs = times[Time.sampleZeroMs] as number
-    // Signed: after a discard, `dated` is behind until the main thread has sent new speech.
-    for (let left = (dated - this.#referenced) | 0; left > 0; left = (dated - this.#referenced) | 0) {
-      // The main thread takes whole frames, and pads the end of a sentence with zeros.
-      const samples = Math.min(left, frame.length)
-      if (outbound.recall(this.#referenced, frame, samples)) {
-        frame.fill(0, samples)
-        this.#played(frame, sampleZeroMs + samplesToMs(this.#referenced, start.legRateHz))
-      }
-      this.#referencedTo((this.#referenced + samples) >>> 0)
+    const waitingZeroMs = times[Time.waitingZeroMs] as number
+    for (;;) {
+      // Signed: after a discard, `dated` is behind until the main thread has sent new speech.
+      const speech = (dated - this.#referenced) | 0
+      const waiting = (waitingSent - this.#waitingReferenced) | 0
+      if (speech <= 0 && waiting <= 0) return
+      const speechMs = sampleZeroMs + samplesToMs(this.#referenced, legRateHz)
+      const waitingMs = waitingZeroMs + samplesToMs(this.#waitingReferenced, legRateHz)
+      // In the order in which they are played.
+      if (speech > 0 && (waiting <= 0 || speechMs < waitingMs)) this.#speechReference(speech, speechMs)
+      else this.#waitingReference(waitingMs)
     }
   }
 
-  /** The waiting sound comes back too. It and speech are never sent at once, and the one that ends has been read before. */
-  #waitingReference(): void {
-    const { shared, start } = this.#options
-    const loop = this.#waitingLoop
-    const sent = (shared.words[Word.waitingSent] as number) >>> 0
-    if (loop === null || sent === this.#waitingReferenced) return
+  #speechReference(left: number, playedAtMs: number): void {
     const frame = this.#referenceFrame
-    const zeroMs = shared.times[Time.waitingZeroMs] as number
-    for (; ((sent - this.#waitingReferenced) | 0) > 0; this.#waitingReferenced += frame.length) {
-      for (let i = 0; i < frame.length; i++) frame[i] = loop[(this.#waitingReferenced + i) % loop.length] as number
-      this.#played(frame, zeroMs + samplesToMs(this.#waitingReferenced, start.legRateHz))
+    // The main thread takes whole frames, and pads the end of a sentence with zeros.
+    const samples = Math.min(left, frame.length)
+    if (this.#options.shared.outbound.recall(this.#referenced, frame, samples)) {
+      frame.fill(0, samples)
+      this.#played(frame, playedAtMs)
     }
+    this.#referencedTo((this.#referenced + samples) >>> 0)
+  }
+
+  #waitingReference(playedAtMs: number): void {
+    const { waitingSent } = this.#options.shared
+    const frame = this.#referenceFrame
+    for (let i = 0; i < frame.length; i++)
+      frame[i] = waitingSent[(this.#waitingReferenced + i) & (waitingSent.length - 1)] as number
+    this.#played(frame, playedAtMs)
+    this.#waitingReferenced = (this.#waitingReferenced + frame.length) >>> 0
   }
 
   #played(frame: Int16Array, playedAtMs: number): void {
