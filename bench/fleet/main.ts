@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { messageOf } from '../../src/core/errors.js'
+import type { MessageView } from '../../src/messages/outbox.js'
 import type { SimulatedCallResult } from '../../src/carrier/call-options.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../../test/support/fleet.js'
 import { judge, resumedMs, startFleet } from '../../test/support/fleet.js'
@@ -285,8 +286,28 @@ async function keptOf(
       for (const line of lines.filter((one) => one.includes(callSid))) console.log(`    ${name}: ${line}`)
   }
   const unsent = await receiver.missing(messagesOf(taken.map(({ callSid }) => callSid)), MESSAGES_MS_MAX)
-  for (const id of unsent.slice(0, AWAY_SHOWN_MAX)) console.log(`    ${id}: no message`)
+  if (unsent.length > 0) await showUnsent(nodes, unsent)
   return { records: { missing: missing.length, several: several.length }, messagesMissing: unsent.length }
+}
+
+/** Shows where messages are that have not come: late, or lost. */
+async function showUnsent(nodes: readonly FleetNode[], unsent: readonly string[]): Promise<void> {
+  const waiting = await Promise.all(
+    nodes.map(async (node) => {
+      const { messages } = (await (await node.ops('/api/messages')).json()) as { messages: readonly MessageView[] }
+      return messages.map((message) => ({ at: node.name, ...message }))
+    }),
+  )
+  for (const id of unsent.slice(0, AWAY_SHOWN_MAX)) {
+    const at = waiting.flat().filter((message) => message.id === id)
+    const where = at.map(
+      ({ at, tries, nextTryAt, reason }) => `${at}: ${tries} tries, next ${nextTryAt ?? reason ?? '-'}`,
+    )
+    console.log(`    ${id}: no message; waits at ${where.length === 0 ? 'no node' : where.join('; ')}`)
+    for (const { name, lines } of nodes)
+      for (const line of lines.filter((one) => one.includes(id.split(':')[0] ?? id)))
+        console.log(`    ${name}: ${line}`)
+  }
 }
 
 async function ended(calls: readonly FleetCall[]): Promise<readonly SimulatedCallResult[]> {

@@ -1,4 +1,5 @@
 import { rmSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Environment } from '../agents/template.js'
 import type { Handoff } from '../call/documents/handoff.js'
 import type { CallRecord } from '../call/documents/record.js'
@@ -48,6 +49,8 @@ export class CallArchive {
   readonly #opened: Opened
   readonly #archive: Archive | null
   readonly #telling = new Set<Promise<void>>()
+  /** Calls that have ended here, until it is decided whose they are, or they are erased. */
+  readonly #deciding = new Map<CallSid, Promise<void>>()
 
   constructor(opened: Opened) {
     const { config, retention, outbox, log } = opened
@@ -139,17 +142,18 @@ export class CallArchive {
   /**
    * The same of a call that has just ended, and that another node may have taken: decided by `isOurs`. A process that dies
    * before leaves its record for the next start, and no second one beside that of whoever has taken the call.
-   * @param newest  its record then; undefined when it was erased meanwhile
+   * @param newest  its record then; undefined when it is in memory no more
    */
   keepIfOurs(record: CallRecord, isOurs: Promise<boolean>, newest: () => CallRecord | undefined): void {
     const { callSid } = record
     if (!isCallSid(callSid)) return
     this.#archive?.recordEnded(callSid, record)
-    void isOurs.then((ours) => {
-      const now = newest()
+    const deciding = isOurs.then((ours) => {
+      const isErased = !this.#deciding.delete(callSid)
       if (!ours) this.#archive?.openRecordGone(callSid)
-      else if (now !== undefined) this.over(now)
+      else if (!isErased) this.over(newest() ?? record)
     })
+    this.#deciding.set(callSid, deciding)
   }
 
   handoff({ kind, handoff, url, id }: HandoffNews): void {
@@ -160,13 +164,13 @@ export class CallArchive {
         : (`escalation.${kind === 'handoff.requested' ? 'requested' : 'settled'}` as const)
     const { callSid, agent, to } = handoff
     const message = messageAbout({ type, id, callSid, agent, number: to, data: handoff })
-    void this.outbox.addHandoff(message, url)
-    void this.outbox.add(message)
+    this.#keeps(this.outbox.addHandoff(message, url))
+    this.#keeps(this.outbox.add(message))
   }
 
   /** Tells receivers of an event. */
   tell(news: MessageNews): void {
-    void this.outbox.add(messageAbout(news))
+    this.#keeps(this.outbox.add(messageAbout(news)))
   }
 
   /** Tells receivers of a refused call; stores its record, and the packet for whoever calls back, which is posted to nobody. */
@@ -210,18 +214,22 @@ export class CallArchive {
 
   /** See `Archive.forget`. */
   async forget(callSids: readonly CallSid[]): Promise<void> {
+    for (const callSid of callSids) this.#deciding.delete(callSid)
     await this.outbox.forget(callSids)
     await this.#archive?.forget(callSids)
   }
 
-  /** No more messages come: waits for those that are on their way. */
+  /**
+   * No more calls end: waits until it is decided whose the last ones are, and for messages that are on their way. Those of a call
+   * whose owner the store does not say by then are kept when it does, or made by the next start.
+   */
   async closeMessages(): Promise<void> {
-    await Promise.all(this.#telling)
-    await this.outbox.close(MESSAGES_CLOSE_MS)
+    await Promise.race([Promise.all(this.#deciding.values()), sleep(MESSAGES_CLOSE_MS, undefined, { ref: false })])
+    await this.#closeOutbox()
   }
 
   async close(): Promise<void> {
-    await this.closeMessages()
+    await this.#closeOutbox()
     await closeOpened(this.#opened)
     this.#opened.folder?.release()
   }
@@ -240,11 +248,18 @@ export class CallArchive {
   #post(news: MessageNews, then: () => void): void {
     const message = messageAbout(news)
     if (!this.outbox.wanted(message)) return then()
-    const adding = this.outbox.add(message).then(() => {
-      this.#telling.delete(adding)
-      then()
-    })
+    this.#keeps(this.outbox.add(message).then(then))
+  }
+
+  /** A close waits until a message is kept. */
+  #keeps(adding: Promise<void>): void {
     this.#telling.add(adding)
+    void adding.then(() => this.#telling.delete(adding))
+  }
+
+  async #closeOutbox(): Promise<void> {
+    await Promise.all(this.#telling)
+    await this.outbox.close(MESSAGES_CLOSE_MS)
   }
 }
 

@@ -36,13 +36,19 @@ const PAUSES_MS: readonly number[] = [5, 60, 300, 1800, 7200, 28_800, 86_400].ma
 const PAUSE_RANDOM_SHARE = 0.2
 /** The longest that a receiver may ask to wait by `Retry-After`. */
 const RETRY_AFTER_MS_MAX = 86_400_000
-/** Failures in a row after which one message alone is tried, again after this pause, until one is taken. */
+/**
+ * Failures in a row after which one message alone is tried, again after this pause, until one is taken. Tries that were under
+ * way together are one failure: what broke one connection has broken all of them.
+ */
 const CIRCUIT_FAILURES = 5
 const CIRCUIT_PAUSE_MS = 30_000
 /** Refusals that may be temporary; every other 4xx is final. */
 const RETRY_STATUSES: readonly number[] = [408, 425, 429]
 /** The receiver will not take anything any more. */
 const GONE = 410
+
+/** A connection that was there broke before its answer came. */
+const BROKEN: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE'])
 
 /** Refusals of the body itself: the answer may have a code that says what is wrong with it. */
 const BODY_STATUSES: readonly number[] = [400, 422]
@@ -303,7 +309,10 @@ export class Outbox {
     await this.#shared?.forget(callSids, sharedQueueOf)
   }
 
-  /** Waits at most `waitMs` for what is on its way; what is on the disk goes on after the next start. */
+  /**
+   * Waits at most `waitMs` for what is on its way. What is on the disk goes on after the next start, and so does what is added
+   * from now on: a call's end may be settled after this.
+   */
   async close(waitMs: number): Promise<void> {
     if (this.#lookTimer !== null) clearInterval(this.#lookTimer)
     const timer = setTimeout(() => this.#closing.abort(), waitMs)
@@ -369,7 +378,6 @@ export class Outbox {
       dead: null,
       body,
     }
-    if (this.#closing.signal.aborted) return this.#lost(entry, 'the process ends')
     const whole: Entry = { version: 1, ...fixed, body }
     // A message that waits here for the same receiver is older, and unknown to the store.
     const older = this.#queues.get(queueOf(entry, this.#urlOf(entry)))
@@ -392,6 +400,7 @@ export class Outbox {
         this.#fault(thrown)
       }
     }
+    if (this.#closing.signal.aborted && entry.home === null) return this.#lost(entry, 'the process ends')
     this.#enqueue(entry)
   }
 
@@ -521,11 +530,12 @@ export class Outbox {
     const url = this.#urlOf(entry)
     let body: string | null
     try {
-      if (entry.home === 'fleet' && (await this.#shared?.first(entry.key, sharedQueueOf(entry))) === false) {
+      const next = await this.#body(entry)
+      if (next === 'later') {
         entry.restsUntilMs = wallClock() + lookMs
         return 'again'
       }
-      body = await this.#body(entry)
+      body = next.body
     } catch (thrown) {
       this.#fault(thrown)
       entry.restsUntilMs = wallClock() + (entry.home === 'fleet' ? lookMs : (PAUSES_MS[0] ?? 0))
@@ -545,6 +555,7 @@ export class Outbox {
     if (body === null) return this.#settle(entry, 'erased')
     if (url === null) return this.#giveUp(entry, 'no receiver of that name')
     if (line.gone) return this.#giveUp(entry, `answered ${GONE} before`)
+    const { failures } = line
     const fault = await this.#post(url, entry, body)
     if (fault === null) {
       line.failures = 0
@@ -554,7 +565,7 @@ export class Outbox {
     if (fault.final) return this.#giveUp(entry, fault.why)
     // One that the end of the process cut off has not used up its try.
     if (this.#closing.signal.aborted) return 'kept'
-    line.failures++
+    if (line.failures === failures) line.failures++
     line.closedUntilMs = wallClock() + CIRCUIT_PAUSE_MS
     const pauseMs = PAUSES_MS[entry.tries]
     if (pauseMs === undefined) return this.#giveUp(entry, fault.why)
@@ -583,7 +594,17 @@ export class Outbox {
     return this.#downSinceMs !== null && wallClock() - this.#downSinceMs >= aloneAfterMs
   }
 
-  async #post(url: string, { id, receiver, contentType }: Waiting, body: string): Promise<Fault | null> {
+  /**
+   * A connection that the receiver has kept open since an earlier message may be closed by it in this very moment, and the
+   * next of them too. So one that breaks is followed by another at once, with the same id.
+   */
+  async #post(url: string, entry: Waiting, body: string): Promise<Fault | null> {
+    const fault = await this.#postOnce(url, entry, body)
+    const broke = fault !== null && BROKEN.has(fault.why) && !this.#closing.signal.aborted
+    return broke ? this.#postOnce(url, entry, body) : fault
+  }
+
+  async #postOnce(url: string, { id, receiver, contentType }: Waiting, body: string): Promise<Fault | null> {
     try {
       const response = await this.#client.send({
         url: new URL(url),
@@ -698,19 +719,21 @@ export class Outbox {
   }
 
   #lost(entry: Waiting, why: string): void {
+    this.#waiting.delete(entry.key)
     this.#count(entry, 'dropped')
     const { callSid, receiver, type } = entry
     this.#options.log.error({ call_sid: callSid, receiver, type, reason: why }, 'a message was dropped')
   }
 
-  /** Null where there is none any more. @throws what the disk or the store throws */
-  async #body({ home, body, key, ...entry }: Waiting): Promise<string | null> {
-    if (home === null) return body
-    if (home === 'fleet') return (await this.#shared?.body(key)) ?? null
+  /** As `SharedOutbox.next`, also of what is not in the store. @throws what the disk or the store throws */
+  async #body(entry: Waiting): ReturnType<SharedOutbox['next']> {
+    const { home, body, key } = entry
+    if (home === null) return { body }
+    if (home === 'fleet') return this.#shared?.next(key, sharedQueueOf(entry)) ?? { body: null }
     try {
-      return entrySchema.parse(JSON.parse(await this.#disk.read(pathOf(home.folder, { key, ...entry })))).body
+      return entrySchema.parse(JSON.parse(await this.#disk.read(pathOf(home.folder, entry))))
     } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return null
+      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return { body: null }
       throw thrown
     }
   }

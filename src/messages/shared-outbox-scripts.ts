@@ -84,10 +84,14 @@ local id = redis.call('HGET', KEYS[1] .. ':ids', ARGV[1])
 if not id then return {} end
 local found = redis.call('XRANGE', KEYS[1], id, id)
 return found[1] and { found[1][2][4] } or {}`,
-  /** ARGV: key, queue. Whether it is the oldest of its call to its receiver. */
-  first: `
+  /** ARGV: key, queue. Answers `later` where an older one of its call to its receiver is there; else as `read`, after `now`. */
+  next: `
 local oldest = redis.call('LINDEX', KEYS[1] .. ':of:' .. ARGV[2], 0)
-return (not oldest or oldest == ARGV[1]) and 'yes' or 'no'`,
+if oldest and oldest ~= ARGV[1] then return { 'later' } end
+local id = redis.call('HGET', KEYS[1] .. ':ids', ARGV[1])
+if not id then return {} end
+local found = redis.call('XRANGE', KEYS[1], id, id)
+return found[1] and { 'now', found[1][2][4] } or {}`,
   /** ARGV: key, tries and due. */
   tried: `
 if redis.call('HEXISTS', KEYS[1] .. ':ids', ARGV[1]) == 1 then redis.call('HSET', KEYS[1] .. ':tries', ARGV[1], ARGV[2]) end

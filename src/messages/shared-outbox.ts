@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { forgetOldest } from '../core/forget-oldest.js'
+import { HEARTBEAT_MS } from '../core/limits.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
 import type { Log } from '../telemetry/log.js'
 import { SCRIPTS } from './shared-outbox-scripts.js'
@@ -13,8 +14,8 @@ const SHARED_DEAD_MAX = 10_000
 const TAKEN_MAX = 20
 /** How long the order of a call's messages is remembered. All tries together take a day and a half. */
 const ORDER_TTL_MS = 8 * 86_400_000
-/** A node is gone when it has not been among the live ones for so long. */
-const GONE_AFTER_MS = 10_000
+/** A node is gone when it has not been among the live ones for so long: two heartbeats, since one that has just come is not seen yet. */
+const GONE_AFTER_MS = 2 * HEARTBEAT_MS
 /** A message that another node has just claimed is not claimed again. */
 const CLAIMED_MS = 2000
 /** How long after a fault this node looks for what it took without knowing: what it gave up may still be done. */
@@ -79,7 +80,7 @@ export interface SharedOutboxOptions {
   /** Calendar time. */
   readonly wallClock: () => number
   readonly log: Log
-  /** For tests. @defaultValue 10 s */
+  /** For tests. @defaultValue GONE_AFTER_MS */
   readonly goneAfterMs?: number
 }
 
@@ -181,16 +182,14 @@ export class SharedOutbox {
     return fetched.filter(({ key }) => !held.has(key))
   }
 
-  /** Null where it was erased, or another node has sent it. */
-  async body(key: string): Promise<string | null> {
-    const [sealed] = await this.#run('read', [key])
-    return sealed === undefined ? null : (this.#entry(key, sealed)?.body ?? null)
-  }
-
-  /** True if it is the oldest of its call to its receiver: the others wait, whichever node has them. */
-  async first(key: string, queue: string): Promise<boolean> {
-    const [answer] = await this.#run('first', [key, queue])
-    return String(answer) === 'yes'
+  /**
+   * The body of a message that is to be sent; null where it was erased, or another node has sent it.
+   * @returns `later` where it is not the oldest of its call to its receiver: it waits, whichever node has the others
+   */
+  async next(key: string, queue: string): Promise<'later' | { readonly body: string | null }> {
+    const [when, sealed] = await this.#run('next', [key, queue])
+    if (when !== undefined && String(when) === 'later') return 'later'
+    return { body: sealed === undefined ? null : (this.#entry(key, sealed)?.body ?? null) }
   }
 
   async tried(key: string, tries: number, dueMs: number): Promise<void> {

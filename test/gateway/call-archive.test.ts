@@ -114,9 +114,17 @@ t.test('a process that dies between the end of a call and its record: it has one
   t.match(await first.archive.find('record', sid), { endReason: 'agent-goodbye' })
   t.same(readdirSync(join(dataDir, 'records', 'open')), [])
   const erased = parseCallSid('HD_erased0001')
-  first.archive.keepIfOurs(endedCall({ callSid: erased }), told, () => undefined)
-  await told
+  let tellLate = (): void => undefined
+  const late = new Promise<boolean>((resolve) => (tellLate = () => resolve(true)))
+  first.archive.keepIfOurs(endedCall({ callSid: erased }), late, () => undefined)
+  await first.archive.forget([erased])
+  tellLate()
+  await late
   t.equal(await first.archive.find('record', erased), undefined, 'erased meanwhile')
+  const older = parseCallSid('HD_older00001')
+  first.archive.keepIfOurs(endedCall({ callSid: older }), late, () => undefined)
+  await late
+  t.match(await first.archive.find('record', older), { callSid: older }, 'a thousand other calls have ended since')
   const taken = parseCallSid('HD_taken0001')
   const notOurs = Promise.resolve(false)
   first.archive.keepIfOurs(endedCall({ callSid: taken }), notOurs, () => endedCall({ callSid: taken }))
@@ -130,6 +138,33 @@ t.test('a process that dies between the end of a call and its record: it has one
     'and the next start asks nobody',
   )
 })
+
+t.test(
+  'a gateway is stopped before the store has said whose its last call is: receivers hear of its end',
+  async (t) => {
+    const ids: string[] = []
+    const server = createServer((request, response) => {
+      ids.push(String(request.headers['webhook-id']))
+      request.resume().on('end', () => response.end())
+    })
+    const folder = t.testdir({
+      'messages.yaml': `receivers: [{ name: crm, url: 'http://127.0.0.1:${await portOf(t, server)}/', unsigned: true }]`,
+    })
+    const dataDir = join(folder, 'data')
+    const config = loadConfig({ DATA_DIR: dataDir, MESSAGES_FILE: join(folder, 'messages.yaml') }, null)
+    const archive = await openArchive(config, await holdDataFolder(dataDir))
+    const sid = parseCallSid('HD_last0000001')
+    const record = endedCall({ callSid: sid })
+    let tell = (): void => undefined
+    archive.keepIfOurs(record, new Promise<boolean>((resolve) => (tell = () => resolve(true))), () => record)
+    const closing = archive.closeMessages()
+    tell()
+    await closing
+    t.same(ids, [`${sid}:call.ended`])
+    t.match(await archive.find('record', sid), { endReason: 'agent-goodbye' })
+    await archive.close()
+  },
+)
 
 t.test(
   'receivers hear of a call that was refused, with the whole number, and of one that a dead process left',

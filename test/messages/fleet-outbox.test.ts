@@ -156,7 +156,7 @@ t.test(
         loses: (script: string, before: number) => (when(script, before) ? lost : null),
       }))
     const losses = [
-      ...['add', 'take', 'consumers', 'first', 'read', 'remove'].flatMap((lost) =>
+      ...['add', 'take', 'consumers', 'next', 'remove'].flatMap((lost) =>
         [0, 1, 2].flatMap((n) => of(`${lost} ${n}`, (script, before) => script === lost && before === n)),
       ),
       ...of('2 to 5 of all', (_, before) => before >= 2 && before <= 5),

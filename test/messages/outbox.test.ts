@@ -175,14 +175,15 @@ t.test('the receiver of HANDOFF_URL gets the body and the signature of before, a
 t.test(
   'a receiver that is down for a day is told in the end, with one id and one body, in the order of the call',
   async (t) => {
-    const { url, received } = await listener(t, 503, 0, 429, 500, 500, 502, 503, 200)
+    // It hangs up twice: a connection that breaks is followed by another at once.
+    const { url, received } = await listener(t, 503, 0, 0, 429, 500, 500, 502, 503, 200)
     const time = virtualTime()
     const outbox = await open({ receivers: [receiver(url)], ...time })
     await Promise.all([outbox.add(message(1)), outbox.add(message(2))])
     await drained(outbox)
     const ids = received.map(({ headers }) => headers['webhook-id'])
-    t.same(ids, [...Array<string>(8).fill(message(1).id), message(2).id])
-    t.equal(new Set(received.slice(0, 8).map(({ body }) => body)).size, 1)
+    t.same(ids, [...Array<string>(9).fill(message(1).id), message(2).id])
+    t.equal(new Set(received.slice(0, 9).map(({ body }) => body)).size, 1)
     const pauses = time.waits.filter((ms) => ms > 1000)
     for (const [index, seconds] of [5, 60, 300, 1800, 7200, 28_800, 86_400].entries())
       t.ok(
@@ -238,23 +239,66 @@ t.test('a receiver that is down is asked by one message at a time, and takes the
   const port = await portOf(t, server)
   let tries = 0
   const time = virtualTime()
+  let pauses: (() => void)[] | null = []
   const outbox = await open({
     receivers: [receiver(`http://127.0.0.1:${port}/`)],
     ...time,
     later: (ms, run) => {
+      if (pauses !== null) return void pauses.push(() => time.later?.(ms, run))
       if (++tries === 60) [up, mostWhileDown] = [true, most]
       time.later?.(ms, run)
     },
   })
-  for (let n = 0; n < 5; n++) await outbox.add(message(n, { callSid: `HD_message0000${n}` }))
-  await until(() => (outbox.counts.get('crm')?.retried ?? 0) >= 5, 10_000, 'five failures')
+  for (let n = 0; n < 5; n++) {
+    await outbox.add(message(n, { callSid: `HD_message0000${n}` }))
+    await until(() => outbox.counts.get('crm')?.retried === n + 1, 10_000, 'a failure')
+  }
   most = 0
+  const begin = pauses
+  pauses = null
+  for (const run of begin) run()
   for (let n = 5; n < 30; n++) await outbox.add(message(n, { callSid: `HD_message0000${n}` }))
   await until(() => up, 10_000, 'the receiver')
   t.ok(mostWhileDown <= 1, `${mostWhileDown} at once while it is down`)
   await drained(outbox)
   t.equal(outbox.counts.get('crm')?.delivered, 30)
   t.ok(most > 1 && most <= 8, `${most} at once when it is back`)
+})
+
+t.test('what breaks all messages that are under way is one failure, and none waits for half a minute', async (t) => {
+  let held: (() => void)[] | null = []
+  const server = createServer((request, response) => {
+    request.resume()
+    if (held === null) return void response.end()
+    held.push(() => response.writeHead(503).end())
+    if (held.length < 8) return
+    for (const refuse of held) refuse()
+    held = null
+  })
+  const time = virtualTime()
+  const outbox = await open({ receivers: [receiver(`http://127.0.0.1:${await portOf(t, server)}/`)], ...time })
+  for (let n = 10; n < 30; n++) await outbox.add(message(n, { callSid: `HD_message000${n}` }))
+  await drained(outbox)
+  t.match(outbox.counts.get('crm'), { delivered: 20, retried: 8 })
+  t.same(
+    time.waits.filter((ms) => ms > 6000),
+    [],
+    'each of the eight is tried again after 5 s, and the others at once',
+  )
+})
+
+t.test('a connection that the receiver closes in the moment of a message costs the message no time', async (t) => {
+  const { url, received } = await listener(t, 0, 200)
+  const time = virtualTime()
+  const outbox = await open({ receivers: [receiver(url)], ...time })
+  await outbox.add(message(1))
+  await drained(outbox)
+  t.match(outbox.counts.get('crm'), { delivered: 1, retried: 0 })
+  t.same(time.waits, [])
+  t.same(
+    received.map(({ headers }) => headers['webhook-id']),
+    [message(1).id, message(1).id],
+  )
 })
 
 t.test('a process that dies after any step loses no message, and one that counts ids has each once', async (t) => {
@@ -329,9 +373,15 @@ t.test('at the end of the process what hangs is let go, and is there at the next
   await outbox.close(50)
   t.match(outbox.counts.get('crm'), { delivered: 0, retried: 0, dead: 0, dropped: 0 })
   await outbox.add(message(2))
-  t.equal(outbox.counts.get('crm')?.dropped, 1, 'nothing new is begun')
+  t.equal(outbox.counts.get('crm')?.dropped, 0, 'and so is what a call tells whose end is settled only now')
   const again = await open({ folders, receivers: [] })
-  t.match(await again.list(10), [{ reason: 'no receiver of that name' }], 'a receiver that was taken out gets nothing')
+  const none = { reason: 'no receiver of that name' }
+  t.match(await again.list(10), [none, none], 'a receiver that was taken out gets nothing')
+  const nowhere = await open({ receivers: [receiver(url)] })
+  await nowhere.close(0)
+  await nowhere.add(message(3))
+  t.match(nowhere.counts.get('crm'), { dropped: 1 }, 'what can be kept nowhere is counted')
+  t.equal(nowhere.waiting, 0)
 })
 
 t.test('a receiver gets what it asked for, and a mistake in the file is named with its line', async (t) => {
