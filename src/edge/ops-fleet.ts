@@ -419,19 +419,28 @@ export class FleetApi {
 
 /**
  * Says whether another node has a call, live or as a record. A live owner that is a run of this node that is gone may still be
- * taken over.
+ * taken over. Of two nodes whose copies of a call never had a stream, each asks the other, and one has the record.
+ * @param ours  record of the call here
  */
-export async function recordAt(node: FleetNode, callSid: CallSid): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
+export async function recordAt(
+  node: FleetNode,
+  callSid: CallSid,
+  ours: Pick<CallRecord, 'durationMs'>,
+): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
   const entry = await node.store.read(callSid).catch(() => undefined)
   const answers = await Promise.all(
     node.others().map(async ({ name, incarnation }) => {
       const request: OpsRequest = { what: 'call', callSid }
-      return node.ask({ node: name, incarnation }, 'ops', request, OPS_PEER_MS)
+      const asked = await node.ask({ node: name, incarnation }, 'ops', request, OPS_PEER_MS)
+      // Both ends are authenticated, and run this program.
+      const { status, body } = asked.result === 'answered' ? (asked.answer as PeerReply) : { status: 0, body: {} }
+      const { endReason, outcome, durationMs } = body as Partial<CallRecord>
+      const isEmpty = endReason !== undefined && outcome !== 'refused' && durationMs === 0
+      const counts = !isEmpty || (ours.durationMs === 0 && name < node.name)
+      return { result: asked.result, has: status === 200 && counts }
     }),
   )
-  // Both ends are authenticated, and run this program.
-  if (answers.some((asked) => asked.result === 'answered' && (asked.answer as PeerReply).status === 200))
-    return 'elsewhere'
+  if (answers.some(({ has }) => has)) return 'elsewhere'
   // A node that has just been started, and has not seen a heartbeat, does not know of the others.
   const seen = node.clockAheadMs !== null
   const sure = seen && entry !== undefined && (entry === null || entry.phase === 'over')

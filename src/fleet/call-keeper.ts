@@ -9,7 +9,7 @@ import { KEEP_RENEW_MS, SAVED_WITHIN_MS } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import { foldLog, logChunk, parseKeptCall } from '../call/documents/kept-call.js'
 import type { KeptState } from '../call/documents/kept-call.js'
-import type { CallKeeping, KeptSource } from '../workers/main/main-thread-context.js'
+import type { CallKeeping, KeptSource, OverAnswer } from '../workers/main/main-thread-context.js'
 import type { CallStore, OwnerToken, StoredCall, StoredWrite } from './call-store.js'
 import { SealedCall } from './sealed-call.js'
 
@@ -155,21 +155,21 @@ export class CallKeeper implements CallKeeping {
     if (entry !== undefined) entry.lostToken = entry.token
   }
 
-  over(callSid: CallSid): Promise<'ok' | 'lost'> {
+  over(callSid: CallSid): Promise<OverAnswer> {
     const entry = this.#calls.get(callSid)
     if (entry === undefined) return Promise.resolve('ok')
     this.#calls.delete(callSid)
     this.#changed.delete(entry)
     this.#fresh.delete(entry)
     entry.token = this.#options.tokenOf(callSid) ?? entry.token
-    if (entry.token === null) return Promise.resolve('ok') // no other node knows of it
+    if (entry.token === null) return Promise.resolve(this.#options.alone ? 'ok' : 'unknown') // it was never claimed
     if (entry.token.nonce === entry.lostToken?.nonce) return Promise.resolve('lost')
     entry.triedAtMs = -Infinity
     const [oldest] = this.#over
     this.#over.add(entry)
     if (forgetOldest(this.#over, KEEP_OVER_MAX)) {
       this.counters.oversDropped++
-      oldest?.told('ok')
+      oldest?.told('unknown')
     }
     this.#start()
     return new Promise((resolve) => {
@@ -328,11 +328,12 @@ export class CallKeeper implements CallKeeping {
     entry.triedAtMs = nowMs
     entry.busy = true
     const over = async (): Promise<void> => {
-      let answer: 'ok' | 'lost' = 'ok'
+      let answer: OverAnswer = 'ok'
       try {
         if (entry.token !== null) answer = await this.#options.store.over(entry.callSid, entry.token)
         this.#over.delete(entry)
       } catch (thrown) {
+        answer = 'unknown'
         this.#failed(entry, thrown)
       }
       entry.busy = false
@@ -479,8 +480,8 @@ interface KeptEntry {
   busy: boolean
   /** Wait for the next write that begins: those of `saved`, each for SAVED_WITHIN_MS at most. */
   waiting: ((kept: boolean) => void)[]
-  /** Called once the store knows that the call is over, or when it will never know. */
-  told: (answer: 'ok' | 'lost') => void
+  /** Called once the store knows that the call is over, or has not answered. */
+  told: (answer: OverAnswer) => void
 }
 
 /** One call of a batch. */

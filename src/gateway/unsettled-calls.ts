@@ -3,6 +3,7 @@ import type { CallRecord } from '../call/documents/record.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { Log } from '../telemetry/log.js'
+import type { OverAnswer } from '../workers/main/main-thread-context.js'
 
 /**
  * How often, and how many times, a node asks whether another has the record of a call that ended here with its process or
@@ -14,10 +15,12 @@ export const LEFT_CALL_LOOKS_MAX = 12
 interface LeftCallsOptions {
   /** SIDs of calls of earlier runs; each is given to `settle` too. */
   readonly earlier: readonly string[]
-  /** True if this process has the call again, or another record of it. */
-  readonly isHere: (callSid: CallSid, record: CallRecord) => boolean
+  /** True if this process has the call again. */
+  readonly isLive: (callSid: CallSid) => boolean
+  /** Record that this process has of it. */
+  readonly recordOf: (callSid: CallSid) => CallRecord | undefined
   /** Says whether the call is on another node, live or as a record. */
-  readonly recordAt: (callSid: CallSid) => Promise<'elsewhere' | 'nowhere' | 'unknown'>
+  readonly recordAt: (callSid: CallSid, ours: CallRecord) => Promise<'elsewhere' | 'nowhere' | 'unknown'>
   readonly log: Log
   readonly sleep?: (ms: number) => Promise<void>
 }
@@ -41,21 +44,26 @@ export class UnsettledCalls {
     return this.#undecided.has(callSid)
   }
 
-  /** Decides on each record, as soon as it is known. Does not reject. After `close` no more records are made. */
+  /**
+   * Decides on each record, as soon as it is known. Does not reject. After `close` no more records are made.
+   * @param isTaken  the store has taken the end of these calls as this node's: nobody goes on with them, and after `close` the
+   *   others are waited for no more
+   */
   async settle(
     records: readonly CallRecord[],
     decide: (record: CallRecord, callSid: CallSid, isRecord: boolean) => void,
+    isTaken = false,
   ): Promise<void> {
-    const { isHere, recordAt, log } = this.#options
+    const { recordAt, log } = this.#options
     let left = records
     for (let look = 1; left.length > 0; look++) {
       const undecided: CallRecord[] = []
       for (const record of left) {
         const callSid = parseCallSid(record.callSid)
-        const found = isHere(callSid, record) ? 'here' : await recordAt(callSid)
+        const found = this.#isHere(callSid, record) ? 'here' : await recordAt(callSid, record)
         // A call that is found here, or on another node, is certain, also while this one stops.
-        if (this.#closed && (found === 'nowhere' || found === 'unknown')) return
-        if (found === 'unknown' && look < LEFT_CALL_LOOKS_MAX) {
+        if (this.#closed && !isTaken && (found === 'nowhere' || found === 'unknown')) return
+        if (found === 'unknown' && look < LEFT_CALL_LOOKS_MAX && !this.#closed) {
           undecided.push(record)
           continue
         }
@@ -70,15 +78,29 @@ export class UnsettledCalls {
   }
 
   /**
-   * True if the record of a call that has just ended here is the call's, though the store says that the call is another
-   * node's. Stays open when this process ends first.
+   * True if the record of a call that has just ended here is the call's. The others are asked where the store says that the
+   * call is another node's; where its stream never came, because whoever asked for its document once more may have got that of
+   * another node, while this one was slow; and where its stream was lost and the store has not taken its end, because another
+   * node may go on with it. Stays open when this process ends first.
    */
-  isOurs(record: CallRecord): Promise<boolean> {
-    return new Promise((resolve) => void this.settle([record], (_record, _callSid, isRecord) => resolve(isRecord)))
+  isOurs(record: CallRecord, told: OverAnswer): Promise<boolean> {
+    const { endReason } = record
+    const isSure = endReason === 'socket-lost' ? told === 'ok' : endReason !== 'socket-never-came' && told !== 'lost'
+    if (isSure) return Promise.resolve(true)
+    return new Promise(
+      (resolve) => void this.settle([record], (_record, _callSid, isRecord) => resolve(isRecord), told === 'ok'),
+    )
   }
 
   close(): void {
     this.#closed = true
+  }
+
+  /** True if this process has the call again, or a record of it that is not this one, to which the carrier's may be joined by now. */
+  #isHere(callSid: CallSid, { endReason, durationMs }: CallRecord): boolean {
+    const known = this.#options.recordOf(callSid)
+    const isOther = known !== undefined && (known.endReason !== endReason || known.durationMs !== durationMs)
+    return isOther || this.#options.isLive(callSid)
   }
 }
 

@@ -477,6 +477,17 @@ t.test('of a call that is over the store says whether another node has it', asyn
   const over = other.over(SID)
   await later(1000)
   t.equal(await over, 'ok')
+  const { keeper: down, watched: away, pass: meanwhile } = await rig(t)
+  new Call(down)
+  await meanwhile(1000)
+  away.down = true
+  const unheard = down.over(SID)
+  await meanwhile(1000)
+  t.equal(await unheard, 'unknown', 'another node may take it for a live one')
+  const { keeper: never, tokens: none } = await rig(t)
+  none.clear()
+  new Call(never)
+  t.equal(await never.over(SID), 'unknown', 'it was never claimed: another node may have opened it as well')
 })
 
 t.test('a call that is over is deleted, also when the store was down at its end', async (t) => {

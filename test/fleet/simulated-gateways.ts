@@ -28,8 +28,11 @@ const HEAL_MS = 50_000
 const SETTLED_MS = 120_000
 /** How long a caller is kept: nobody is silent, or hung up on, sooner. */
 const KEPT_MS = 15_000
-/** The balancer gives a node this long. */
+/** The balancer gives a node this long, and a new caller's less; it asks so many in turn. */
 const BALANCER_MS = 2000
+const BALANCER_TRIES = 3
+const BALANCER_NEW_MS = 500
+const BALANCER_NEW_TRIES = 9
 /** How long the carrier takes to see that a machine is gone, or a process. */
 const STREAM_TIMEOUT_MS = 5000
 const WORDS_MS = 3000
@@ -82,6 +85,8 @@ export class SimulatedGateways {
   readonly #hostsDown = new Set<string>()
   readonly #calls: Call[] = []
   readonly #told = new Map<string, Told>()
+  /** By call: the node that has its record. */
+  readonly #records = new Map<string, string>()
   readonly #charges = new Map<string, Charge>()
   /** By label of the try. */
   readonly #rung = new Map<string, { readonly to: string; readonly callSid: string }>()
@@ -126,7 +131,9 @@ export class SimulatedGateways {
       heardOutcome: (node, callSid, callId) => this.#heardOutcome(node, callSid, callId),
       accepted: (by, message) => this.#accepted(by, message),
       rings: (node, label, to) => this.#rings(node, label, to),
-      ended: (node, record) => this.#log(() => `${node.id} makes the record of ${record.callSid}: ${record.endReason}`),
+      undecided: new Map(),
+      ended: (node, record) => this.#log(() => `${node.id} ends ${record.callSid}: ${record.endReason}`),
+      recorded: (node, { callSid, endReason }) => this.#recorded(node, callSid, endReason),
       carrier: {
         getCall: (sid) =>
           this.#rest(() => ({
@@ -280,6 +287,14 @@ export class SimulatedGateways {
       deliveries: 0,
       ...this.#early.get(message.id),
     })
+  }
+
+  #recorded(node: GatewayNode, callSid: string, endReason: string): void {
+    this.#log(() => `${node.id} has the record of ${callSid}: ${endReason}`)
+    const before = this.#records.get(callSid)
+    this.#records.set(callSid, node.id)
+    if (before !== undefined && this.#lostUntilMs < 0)
+      this.#fail(`${callSid} has two records, of ${before} and of ${node.id}`)
   }
 
   /** Deliveries of messages whose sender has not said yet that it has them. */
@@ -465,12 +480,13 @@ export class SimulatedGateways {
     })
   }
 
-  /** Through the balancer: to a node that takes the connection; after BALANCER_MS to another one, three in all. */
+  /** Through the balancer: to a node that takes the connection; where its answer is late to another one. */
   #post(
     webhook: ProvenWebhook,
     what: string,
     done: (answer: { status: number; body: string } | null) => void,
-    tries = 3,
+    tries = BALANCER_TRIES,
+    waitMs = BALANCER_MS,
   ): void {
     // It knows of a machine that is gone, and of a node that drains.
     const open = this.#up.filter((node) => !node.stops && !this.#hostsDown.has(node.url))
@@ -479,11 +495,11 @@ export class SimulatedGateways {
     const again = (): void => {
       if (over) return
       over = true
-      if (tries > 1) this.#post(webhook, what, done, tries - 1)
+      if (tries > 1) this.#post(webhook, what, done, tries - 1, waitMs)
       else done(null)
     }
-    if (node === null) return void this.#time.after(BALANCER_MS, null, again)
-    this.#time.after(BALANCER_MS, null, again)
+    this.#time.after(waitMs, null, again)
+    if (node === null) return
     this.#time.after(this.#delayMs(), node, () => {
       this.#log(() => `${node.id} is asked: ${what}`)
       void node.answer(structuredClone(webhook)).then((answer) => {
@@ -520,7 +536,8 @@ export class SimulatedGateways {
   #rings1(sid: string): void {
     const call: Call = { sid, streamAt: null, stream: 0, ended: null, silentMs: null, losses: 0, kept: false }
     this.#calls.push(call)
-    this.#post(this.#voice(call, 'ringing'), `${sid} rings`, (answer) => this.#document(call, answer))
+    const rings = (answer: { readonly body: string } | null): void => this.#document(call, answer)
+    this.#post(this.#voice(call, 'ringing'), `${sid} rings`, rings, BALANCER_NEW_TRIES, BALANCER_NEW_MS)
     if (!this.#rolling && this.#chance(0.5))
       this.#time.after(8000 + this.#time.random() * 40_000, null, () => this.#leaves(call))
     if (this.#chance(0.6)) this.#time.after(4000 + this.#time.random() * 15_000, null, () => this.#asks(call))
@@ -556,6 +573,7 @@ export class SimulatedGateways {
     }
     const stream = /<Stream[^>]* url="wss?:\/\/(n\d)/.exec(answer.body)?.[1]
     if (stream !== undefined) return void this.#time.after(30, null, () => this.#open(call, stream))
+    if (call.stream === 0 && !/<Say|<Play/.test(answer.body)) this.#fail(`${call.sid} rings, and hears nothing`)
     const redirect = /<Redirect[^>]*>([^<]+)</.exec(answer.body)?.[1]
     if (redirect === undefined)
       return this.#hungUp(call, /<(Say|Play)/.test(answer.body) ? 'words, and no way back' : 'a document')
@@ -784,6 +802,8 @@ export class SimulatedGateways {
     for (const call of this.#calls) {
       const holders = this.#up.filter((node) => node.calls?.find(call.sid)?.state === 'streaming')
       if (holders.length > 1) throw new Violation(`${call.sid} is at ${holders.map(({ id }) => id).join(' and ')}`)
+      if (call.ended !== null && call.stream > 0 && this.#lostUntilMs < 0 && !this.#records.has(call.sid))
+        throw new Violation(`${call.sid} is over, and has no record`)
       if (call.ended === null && call.kept && holders.length === 0)
         throw new Violation(`${call.sid} is lost: nobody has it`)
     }

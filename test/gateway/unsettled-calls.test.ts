@@ -15,7 +15,8 @@ t.test('of a call that ended here and went on elsewhere, the record there is the
   let waits = 0
   const left = new UnsettledCalls({
     earlier: [],
-    isHere: (callSid) => callSid === 'HD_here00000001',
+    isLive: (callSid) => callSid === 'HD_here00000001',
+    recordOf: () => undefined,
     recordAt: (callSid) =>
       Promise.resolve(
         callSid === 'HD_elsewhere001' || (callSid === 'HD_later0000001' && waits > 2)
@@ -45,15 +46,46 @@ t.test('of a call that ended here and went on elsewhere, the record there is the
 t.test('a call ended here while another node had it: one record, whichever of the two makes it', async (t) => {
   const found = { HD_frozen000001: 'elsewhere', HD_frozen000002: 'nowhere' } as Record<string, 'elsewhere' | 'nowhere'>
   const [taken, late] = Object.keys(found).map((callSid) => endedCall({ callSid })) as [CallRecord, CallRecord]
+  let asked = 0
   const left = new UnsettledCalls({
     earlier: [],
-    // As in the gateway: its own record does not decide.
-    isHere: (_, record) => record !== taken && record !== late,
-    recordAt: (callSid) => Promise.resolve(found[callSid] ?? 'unknown'),
+    isLive: () => false,
+    // It has its own record, to which the carrier's is joined by now.
+    recordOf: (callSid) => endedCall({ callSid, carrier: null }),
+    recordAt: (callSid) => Promise.resolve(++asked === 2 ? 'unknown' : (found[callSid] ?? 'unknown')),
+    log: createLog({ level: 'silent' }),
+    sleep: () => Promise.resolve(),
+  })
+  t.equal(await left.isOurs(taken, 'lost'), false)
+  t.equal(await left.isOurs(late, 'lost'), true, 'also when the others answer late')
+  t.equal(asked, 3)
+  t.equal(
+    await left.isOurs(taken, 'unknown'),
+    true,
+    'where nobody can have gone on with it, the store is not waited for',
+  )
+})
+
+t.test('a call whose caller another node may have is asked for there before it has a record here', async (t) => {
+  const left = new UnsettledCalls({
+    earlier: [],
+    isLive: () => false,
+    recordOf: () => undefined,
+    recordAt: (callSid) => Promise.resolve(callSid === 'HD_elsewhere001' ? 'elsewhere' : 'nowhere'),
     log: createLog({ level: 'silent' }),
   })
-  t.equal(await left.isOurs(taken), false)
-  t.equal(await left.isOurs(late), true)
+  for (const [endReason, told] of [
+    // Its document was asked for twice, and the carrier got the other node's.
+    ['socket-never-came', 'ok'],
+    ['socket-never-came', 'unknown'],
+    // It was left for the others to go on with, and the store has not learned that nobody did in time.
+    ['socket-lost', 'unknown'],
+  ] as const) {
+    const record = (callSid: string): CallRecord => endedCall({ callSid, endReason })
+    t.equal(await left.isOurs(record('HD_elsewhere001'), told), false, `${endReason} ${told}`)
+    t.equal(await left.isOurs(record('HD_nowhere00001'), told), true, `${endReason} ${told}`)
+  }
+  t.equal(await left.isOurs(endedCall({ callSid: 'HD_elsewhere001', endReason: 'socket-lost' }), 'ok'), true)
 })
 
 t.test('a node that was just started does not know of the others before it has seen a heartbeat', async (t) => {
@@ -62,18 +94,53 @@ t.test('a node that was just started does not know of the others before it has s
     return { store, others: () => [], clockAheadMs } as unknown as FleetNode
   }
   const callSid = parseCallSid('HD_later0000001')
-  t.equal(await recordAt(node(null), callSid), 'unknown')
-  t.equal(await recordAt(node(0), callSid), 'nowhere')
+  t.equal(await recordAt(node(null), callSid, { durationMs: 1 }), 'unknown')
+  t.equal(await recordAt(node(0), callSid, { durationMs: 1 }), 'nowhere')
 })
+
+t.test(
+  'two nodes have a call that nobody has talked in: one of them has its record, and a conversation counts more',
+  async (t) => {
+    const callSid = parseCallSid('HD_twice0000001')
+    const at = (name: string, body: object, ours: CallRecord) => {
+      const other = name === 'a' ? 'b' : 'a'
+      const node = {
+        ...{ name, clockAheadMs: 0, store: { read: () => Promise.resolve({ phase: 'over' }) } },
+        others: () => [{ name: other, incarnation: 'i' }],
+        ask: () => Promise.resolve({ result: 'answered', answer: { status: 200, body } }),
+      } as unknown as FleetNode
+      return recordAt(node, callSid, ours)
+    }
+    const empty = endedCall({ callSid, endReason: 'socket-never-came', durationMs: 0 })
+    const talked = endedCall({ callSid })
+    t.same(await Promise.all([at('a', empty, empty), at('b', empty, empty)]), ['nowhere', 'elsewhere'])
+    t.same(await Promise.all([at('a', talked, empty), at('b', talked, empty)]), ['elsewhere', 'elsewhere'])
+    t.same(await Promise.all([at('a', empty, talked), at('b', empty, talked)]), ['nowhere', 'nowhere'])
+    const { outcome: _, endReason: __, ...live } = empty
+    t.same(
+      await Promise.all([at('a', live, empty), at('b', live, talked)]),
+      ['elsewhere', 'elsewhere'],
+      'it is live there',
+    )
+    const refused = endedCall({ callSid, outcome: 'refused', durationMs: 0 })
+    t.equal(await at('a', refused, empty), 'elsewhere', 'its caller heard words there')
+  },
+)
 
 t.test('a process that ends decides on nothing more: the next start asks again', async (t) => {
   const left: UnsettledCalls = new UnsettledCalls({
     earlier: [],
-    isHere: () => false,
+    isLive: () => false,
+    recordOf: () => undefined,
     recordAt: () => Promise.resolve('unknown'),
     log: createLog({ level: 'silent' }),
     sleep: () => Promise.resolve(left.close()),
   })
   await left.settle(records, () => t.fail('decided'))
-  t.end()
+  const neverCame = endedCall({ callSid: 'HD_never0000001', endReason: 'socket-never-came' })
+  t.equal(
+    await left.isOurs(neverCame, 'ok'),
+    true,
+    'where the store has taken its end, the next start may be a long way off',
+  )
 })

@@ -8,6 +8,7 @@ import { recordAt } from '../../edge/ops-fleet.js'
 import { eachVersion } from '../../workers/main/canary.js'
 import { CallRegistry } from '../../workers/main/call-registry.js'
 import type { CallRegistryOptions } from '../../workers/main/call-registry.js'
+import type { OverAnswer } from '../../workers/main/main-thread-context.js'
 import { loadMediaAssets } from '../../workers/shared/media-assets.js'
 import type { MediaAssets } from '../../workers/shared/media-assets.js'
 import { MediaPool } from '../../workers/main/media-pool.js'
@@ -66,11 +67,9 @@ export function callsPart(shared: CallsShared): Part {
       )
       shared.unsettledCalls = new UnsettledCalls({
         earlier: kept.left.map(({ callSid }) => callSid),
-        isHere: (callSid, record) => {
-          const known = calls.record(callSid)
-          return calls.find(callSid) !== undefined || (known !== undefined && known !== record)
-        },
-        recordAt: (callSid) => recordAt(fleet.node, callSid),
+        isLive: (callSid) => calls.find(callSid) !== undefined,
+        recordOf: (callSid) => calls.record(callSid),
+        recordAt: (callSid, ours) => recordAt(fleet.node, callSid, ours),
         log: log.component('workers'),
       })
       const calls = new CallRegistry(registryOptions(shared, await loadMediaAssets()))
@@ -190,7 +189,7 @@ function goneElsewhere(
 }
 
 /** A call is over. @param told  the store's answer about its owner; null: it is this node's */
-function ended(shared: CallsShared, record: CallRecord, told: Promise<'ok' | 'lost'> | null): void {
+function ended(shared: CallsShared, record: CallRecord, told: Promise<OverAnswer> | null): void {
   const { fleet, journals, costs, analyses, kept, unsettledCalls, calls, details, placing } = shared
   const { callSid } = record
   fleet.node.released(callSid)
@@ -200,7 +199,7 @@ function ended(shared: CallsShared, record: CallRecord, told: Promise<'ok' | 'lo
     analyses.take(record)
     kept.over(record)
   } else {
-    const isOurs = told.then((answer) => answer === 'ok' || unsettledCalls.isOurs(record))
+    const isOurs = told.then((answer) => unsettledCalls.isOurs(record, answer))
     kept.keepIfOurs(record, isOurs, () => calls.record(callSid))
     void isOurs.then((ours) => {
       const newest = calls.record(callSid)

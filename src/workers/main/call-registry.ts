@@ -43,7 +43,7 @@ import { eachVersion, versionFor } from './canary.js'
 import type { VersionKey } from './canary.js'
 import { MainThreadCall } from './main-thread-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall, RefusedCall, Spending } from './live-call.js'
-import type { HostedAgent, MainThreadContext, MainThreadServices } from './main-thread-context.js'
+import type { HostedAgent, MainThreadContext, MainThreadServices, OverAnswer } from './main-thread-context.js'
 import type { Overload } from './load-gate.js'
 import { LoadWatch } from './load-watch.js'
 import type { MediaPool, PoolCalls } from './media-pool.js'
@@ -102,8 +102,8 @@ export interface CallRegistryOptions extends MainThreadServices {
    * from now on: at another node that has taken the call, by the next run, which finds what was kept of it, or nowhere
    */
   readonly leaveWaits?: (callSid: CallSid) => Promise<'moved' | 'kept' | 'nowhere'>
-  /** Called with the record of each call that has ended. @param told  resolves once no other node can take it for a live one */
-  readonly onRecord: (record: CallRecord, told: Promise<'ok' | 'lost'> | null) => void
+  /** Called with the record of each call that has ended. @param told  null: no other node can have it */
+  readonly onRecord: (record: CallRecord, told: Promise<OverAnswer> | null) => void
   /**
    * Called with the record of each call that was refused, and with the packet for whoever calls back; absent: they stay
    * in memory. @param handoff  null where the number is withheld
@@ -651,7 +651,7 @@ export class CallRegistry implements CallDirectory {
   #over(
     call: Pick<MainThreadCall, 'callSid' | 'handoff' | 'toolCallLog'>,
     whole: CallRecord,
-    told: Promise<'ok' | 'lost'> | null,
+    told: Promise<OverAnswer> | null,
   ): void {
     const record = this.#kept(whole)
     this.#ended.set(call.callSid, record, this.#keptFor(record))

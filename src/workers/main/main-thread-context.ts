@@ -70,12 +70,15 @@ export interface CallKeeping {
    * @returns false when nobody knows whether another could read it; true also where none is kept of any call
    */
   saved(callSid: CallSid): Promise<boolean>
-  /**
-   * Ends its keeping. Resolves once the store knows. `lost`: the store says that the call is not this node's, so that
-   * another may make its record.
-   */
-  over(callSid: CallSid): Promise<'ok' | 'lost'>
+  /** Ends its keeping. Resolves once the store knows, or has not answered. */
+  over(callSid: CallSid): Promise<OverAnswer>
 }
+
+/**
+ * The store's answer to the end of a call. `lost`: the call is not this node's, so that another may make its record; `unknown`:
+ * it has not answered, or was never asked for the call, so that another node may have it, or take it yet.
+ */
+export type OverAnswer = 'ok' | 'lost' | 'unknown'
 
 /** Where records of live calls are kept, for the next start if the process dies. */
 export interface OpenCallRecords {
@@ -201,7 +204,7 @@ export interface MainThreadContext extends MainThreadServices {
   over(
     call: { readonly callSid: CallSid; readonly handoff: Handoff | null; readonly toolCallLog: ToolCallLog },
     record: CallRecord,
-    told: Promise<'ok' | 'lost'> | null,
+    told: Promise<OverAnswer> | null,
   ): void
   /** The same of a call that another node has taken. @param record  kept if the other node makes none; not counted */
   onTakenOver(callSid: CallSid, record: CallRecord): void

@@ -9,7 +9,9 @@ import type { CallRecord, EndReason } from '../../../src/call/documents/record.j
 import { Campaigns } from '../../../src/campaigns/campaigns.js'
 import { RedisDoNotCall, RedisQueue } from '../../../src/campaigns/redis-queue.js'
 import { loadConfig } from '../../../src/config/load-config.js'
+import { parseCallSid } from '../../../src/core/ids.js'
 import { Admission } from '../../../src/edge/admission.js'
+import { recordAt } from '../../../src/edge/ops-fleet.js'
 import type { WebhookAnswer } from '../../../src/edge/rejections.js'
 import { StreamTokens } from '../../../src/edge/stream-tokens.js'
 import { WebhookGuard } from '../../../src/edge/webhook-guard.js'
@@ -24,6 +26,7 @@ import '../../../src/fleet/redis-store.js'
 import { WebhookRouting } from '../../../src/fleet/routing.js'
 import { CallAnalyses } from '../../../src/gateway/call-analyses.js'
 import { openFleet } from '../../../src/gateway/fleet-side.js'
+import { UnsettledCalls } from '../../../src/gateway/unsettled-calls.js'
 import { agentFacts } from '../../../src/gateway/hosted-agents.js'
 import type { Message } from '../../../src/messages/message.js'
 import { Outbox } from '../../../src/messages/outbox.js'
@@ -89,7 +92,11 @@ export interface World {
   readonly accepted: (node: GatewayNode, message: Message) => void
   readonly rings: (node: GatewayNode, label: string, to: string) => Promise<{ readonly callSid: string }>
   readonly carrier: ConstructorParameters<typeof Recovery>[0]['carrier']
+  /** Records of calls on the disk of each node, by its name and by call, of which it is not decided yet whether they are the calls'. */
+  readonly undecided: Map<string, Map<string, CallRecord>>
   readonly ended: (node: GatewayNode, record: CallRecord) => void
+  /** It is the call's record. */
+  readonly recorded: (node: GatewayNode, record: CallRecord) => void
 }
 
 /** One run of a gateway: the parts of `gateway/gateway.ts` that Redis and other nodes have to do with, wired as there. */
@@ -119,6 +126,7 @@ export class GatewayNode implements Sending {
   #redisQueue: RedisQueue | null = null
   #analyses: CallAnalyses | null = null
   #recovery: Recovery<WebhookAnswer> | null = null
+  #unsettled: UnsettledCalls | null = null
 
   constructor(world: World, name: string, run: number) {
     this.world = world
@@ -194,6 +202,30 @@ export class GatewayNode implements Sending {
         if (!isTold) await tell('call.analysed', callSid, `${callSid}:analysed`, {})
       },
     })
+    const undecided = this.world.undecided.get(this.name) ?? new Map<string, CallRecord>()
+    this.world.undecided.set(this.name, undecided)
+    const left = [...undecided.values()]
+    const unsettled: UnsettledCalls = new UnsettledCalls({
+      earlier: [...undecided.keys()],
+      isLive: (sid) => calls.find(sid) !== undefined,
+      recordOf: (sid) => calls.record(sid),
+      recordAt: (sid, ours) => recordAt(node, sid, ours),
+      log,
+      sleep: pause,
+    })
+    this.#unsettled = unsettled
+    node.onRequest('ops', (request) => {
+      const { callSid } = request as { readonly callSid: string }
+      const record = calls.find(callSid) === undefined ? calls.record(callSid) : ({} as Partial<CallRecord>)
+      return Promise.resolve({ status: record === undefined ? 404 : 200, body: record ?? {} })
+    })
+    /** The message is kept before the record is final. */
+    const keep = async (record: CallRecord): Promise<void> => {
+      await tell('call.ended', record.callSid, `${record.callSid}:ended`, {})
+      if (!this.alive) return
+      undecided.delete(record.callSid)
+      this.world.recorded(this, record)
+    }
     const calls = new CallRegistry({
       ...shared,
       agents: hosted,
@@ -229,7 +261,18 @@ export class GatewayNode implements Sending {
         node.leaveBehind()
         return 'kept'
       },
-      onGoneElsewhere: (sid) => node.released(sid),
+      openRecords: {
+        open: (sid, compose) => void undecided.set(sid, compose()),
+        changed: () => undefined,
+        gone: (sid) => void undecided.delete(sid),
+      },
+      onGoneElsewhere: (sid, part) => {
+        node.released(sid)
+        void unsettled.settle([part], (record, callSid, isRecord) => {
+          if (isRecord) calls.enter(record)
+          else undecided.delete(callSid)
+        })
+      },
       onStarted: ({ callSid }) => void tell('call.started', callSid, `${callSid}:started`, {}),
       onWaitUnheard: ({ id, callSid, status }) => {
         this.world.heardOutcome(this, callSid, `message ${id}`, status)
@@ -238,10 +281,15 @@ export class GatewayNode implements Sending {
       onRecord: (record, told) => {
         node.released(record.callSid)
         this.world.ended(this, record)
-        void (told ?? Promise.resolve('ok' as const)).then(async (answer) => {
-          if (answer !== 'ok') return
-          await tell('call.ended', record.callSid, `${record.callSid}:ended`, {})
-          analyses.take(record)
+        undecided.set(record.callSid, record)
+        const isOurs = told === null ? Promise.resolve(true) : told.then((answer) => unsettled.isOurs(record, answer))
+        void isOurs.then(async (ours) => {
+          if (ours) {
+            await keep(record)
+            return analyses.take(record)
+          }
+          undecided.delete(record.callSid)
+          return calls.forget(parseCallSid(record.callSid))
         })
       },
     })
@@ -254,7 +302,10 @@ export class GatewayNode implements Sending {
       fleet: {
         ...{ node, storeHome: fleet.storeHome, carrier: this.world.carrier },
         kept: fleet.keeper.opened.bind(fleet.keeper),
-        lost: (state: Parameters<CallRegistry['addLostCall']>[0]) => calls.addLostCall(state),
+        lost: (state: Parameters<CallRegistry['addLostCall']>[0]) => {
+          const { callSid, node: at } = state.kept
+          if (at !== this.name || !unsettled.has(callSid)) calls.addLostCall(state)
+        },
         callBack: () => Promise.resolve(false),
       },
     }
@@ -315,6 +366,11 @@ export class GatewayNode implements Sending {
       told: () => undefined,
     })
     await node.start()
+    void unsettled.settle(left, (record, callSid, isRecord) => {
+      if (!isRecord) return void undecided.delete(callSid)
+      calls.addRecoveredCall(record)
+      return void keep(record)
+    })
     void this.campaigns.look()
     analyses.look()
     this.#analyses = analyses
@@ -328,6 +384,7 @@ export class GatewayNode implements Sending {
     if (fleet === null || calls === null || this.stops) return
     this.stops = true
     fleet.node.state = 'draining'
+    this.#unsettled?.close()
     await calls.drain(DRAIN_MS)
     await this.campaigns?.close(0)
     await new Promise<void>((resolve) => this.world.time.after(LAST_WEBHOOKS_MS, this, resolve))
