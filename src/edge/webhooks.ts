@@ -163,7 +163,8 @@ export class Webhooks {
         return this.#openStream(webhook, request, how)
       case 'repeat-document':
         this.#noteServed(webhook)
-        return xmlReply(call?.document ?? EMPTY_RESPONSE)
+        // One that this node has just taken over has no document of its own yet.
+        return call?.document == null ? this.newStream(webhook.callSid, request.host) : xmlReply(call.document)
       case 'resume-stream':
         return this.#comeBack(call as LiveCall, request.host)
       case 'offer-again':

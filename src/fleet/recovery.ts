@@ -177,10 +177,11 @@ export class Recovery<Answer extends object> {
     const { node, noted, words, held } = this.#options
     try {
       const news = newsOf(webhook)
+      const asks = news === 'asks' || (isFirst(webhook) && (this.has(callSid) || this.rings(callSid, entry)))
       // A call that this node has taken over itself: it would ask itself, and answer from here, in circles.
       if (news === 'stream-over' && !node.isThisRun(entry.owner)) void this.#streamOver(webhook, callSid, entry.owner)
       if (news === 'left') void this.#left(webhook, callSid, entry)
-      return news === 'asks' ? await this.#asked(webhook, callSid, entry) : answered(await noted(webhook))
+      return asks ? await this.#asked(webhook, callSid, entry) : answered(await noted(webhook))
     } catch (thrown) {
       this.counters.failed++
       this.#log(callSid).error({ err: thrown }, 'a call of a lost node could not be recovered')
@@ -458,6 +459,13 @@ export class Recovery<Answer extends object> {
     }
   }
 
+  /** True if no stream of a call was open when its owner last kept its state, as far as that can be read. */
+  rings(callSid: CallSid, entry: StoredCall): boolean {
+    if (entry.state === null) return true
+    const { streamOpenedMs, streamMs } = this.#kept(callSid, { token: entry.owner, entry })?.kept ?? {}
+    return streamOpenedMs === null && streamMs === 0
+  }
+
   #log(callSid: CallSid): Log {
     return this.#options.log.call(callSid)
   }
@@ -471,6 +479,18 @@ function isUnanswered(thrown: unknown): boolean {
 export function stateOf({ content }: ProvenWebhook): CarrierState {
   if (content === null || 'waitId' in content) return 'unknown'
   return 'state' in content ? content.state : content.event
+}
+
+/** The carrier says so, or leaves it out where it names an order. */
+export function isOutbound({ content, clientRequestId }: ProvenWebhook): boolean {
+  if (content === null || !('direction' in content)) return false
+  return content.direction === 'outbound' || (content.direction === null && clientRequestId !== null)
+}
+
+/** A caller's first webhook, or that one again: a balancer sends it to another node where its answer was late. */
+export function isFirst(webhook: ProvenWebhook): boolean {
+  if (webhook.route !== 'voice' || webhook.content?.kind !== null || isOutbound(webhook)) return false
+  return webhook.content.state === 'ringing' || webhook.content.state === 'unknown'
 }
 
 /** Meaning of a webhook for a call whose stream may be lost. */

@@ -24,7 +24,7 @@ import type { NodeRecord, Owner, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import { answered, NOT_HERE } from './proven-webhook.js'
 import type { NoRoom, ProvenWebhook, Routed } from './proven-webhook.js'
-import { newsOf, stateOf } from './recovery.js'
+import { isFirst, isOutbound, newsOf, stateOf } from './recovery.js'
 import type { Recovery } from './recovery.js'
 
 /** How often a node looks whether a claim of another has become a call. */
@@ -85,7 +85,7 @@ interface WebhookRoutingOptions<Answer extends object> {
   /** Asks the carrier to come back with its question, after words for the caller; null where they have waited long enough. */
   readonly held: (webhook: ProvenWebhook) => Answer | null
   /** Answers webhooks of calls whose owner is gone, and of those that this node has taken over. */
-  readonly recovery: Pick<Recovery<Answer>, 'has' | 'orphaned' | 'recover' | 'moved'>
+  readonly recovery: Pick<Recovery<Answer>, 'has' | 'rings' | 'orphaned' | 'recover' | 'moved'>
   readonly clock: Clock
   /** 0 to below 1. */
   readonly random: () => number
@@ -268,6 +268,7 @@ export class WebhookRouting<Answer extends object> {
     // Only the node that sent a claim knows whether it still stands: where its answer came late, that node has
     // opened the call itself. So nobody else opens a call that is only claimed.
     const claimed = phase === 'claimed'
+    const first = isFirst(webhook) && recovery.rings(callSid, entry)
     let routed: Routed<Answer> = NOT_HERE
     if (isHere) {
       const call = calls.find(callSid)
@@ -281,7 +282,7 @@ export class WebhookRouting<Answer extends object> {
       const asks = newsOf(webhook) === 'asks'
       const keeps = webhook.route === 'continue' ? SAVED_WITHIN_MS : 0
       const waitMs = asks ? Math.max(STREAM_END_WAIT_MS, STREAM_AGAIN_MS) : keeps
-      routed = await this.#ask(owner, webhook, owner, !claimed, PEER_ANSWER_MS + waitMs)
+      routed = await this.#ask(owner, webhook, owner, !claimed, first ? PLACE_ANSWER_MS : PEER_ANSWER_MS + waitMs)
     }
     if (routed.is === 'answered') return routed.answer
     // Its owner may live, so an outcome is not late.
@@ -301,6 +302,8 @@ export class WebhookRouting<Answer extends object> {
       }
     }
     this.counters.orphaned++
+    // Nothing is kept of it, and its owner has answered neither the carrier nor this node.
+    if (first && entry.state === null) return this.#place(webhook, callSid, owner.epoch, untilMs, null)
     return this.#again(webhook, recovery.orphaned(webhook, callSid, entry))
   }
 
@@ -550,12 +553,6 @@ export class WebhookRouting<Answer extends object> {
 
 /** Shares of free slots that differ by less than this are the same: the call stays where its webhook came. */
 const NEARLY_EQUAL = 0.05
-
-/** The carrier says so, or leaves it out where it names an order. */
-function isOutbound({ content, clientRequestId }: ProvenWebhook): boolean {
-  if (content === null || !('direction' in content)) return false
-  return content.direction === 'outbound' || (content.direction === null && clientRequestId !== null)
-}
 
 /** The end of a call in which somebody talked: it is not new. Some carriers' first post says Completed as well. */
 function hasTalked({ content }: ProvenWebhook): boolean {

@@ -262,6 +262,31 @@ t.test(
   },
 )
 
+t.test(
+  'a caller who still rings when their node stands still gets a stream at another, whichever copy it is',
+  async (t) => {
+    const rings = (callSid: string) =>
+      keptCall({ callSid, rootSid: callSid, streamOpenedMs: null, streamMs: 0, session: null })
+    for (const [kept, comesBack] of [
+      [(sid: string) => keptState(rings(sid)), true],
+      // Its stream may be open where nobody else sees it.
+      [stateOf, false],
+    ] as const) {
+      const three = await fleet(t, 3, {}, { kept })
+      const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
+      const sid = newSid()
+      await post(`${first.url}/voice/order-status`, { form: ringing(sid) })
+      const { owner } = (await three.store.read(sid)) as StoredCall
+      await three.store.save(sid, owner, { state: Buffer.from('as it was kept') })
+      three.freeze(0)
+      const copies = [second, third, second].map(({ url }) => post(`${url}/voice/order-status`, { form: ringing(sid) }))
+      for (const { text } of await Promise.all(copies)) t.equal(/<Stream/.test(text), comesBack)
+      t.equal((await three.store.read(sid))?.owner.node === owner.node, !comesBack)
+      t.equal([second, third].filter(({ calls }) => calls.find(sid) !== undefined).length, comesBack ? 1 : 0)
+    }
+  },
+)
+
 t.test('a stream is over, and its busy owner answers late: nobody takes the call from it', async (t) => {
   const two = await fleet(t, 2, {}, { kept: stateOf })
   const [first, second] = two.gateways as readonly [Gateway, Gateway]

@@ -287,6 +287,19 @@ t.test('a node that is late to find an owner becomes the owner itself, or it ope
   t.match(at(two, 0).calls.refusedCalls, [{ callSid: lost, reason: 'no-owner' }])
 })
 
+t.test('a caller whose node stands still before it has answered gets a stream at another, and one call', async (t) => {
+  const two = await fleet(t, 2)
+  const sid = newSid()
+  await voice(at(two, 1), ringing(sid)) // whose answer the balancer does not wait for
+  t.equal(two.ownerOf(sid), 1)
+  two.freeze(1)
+  const again = await voice(at(two, 0), ringing(sid))
+  t.match(again.text, /<Stream/)
+  t.match(await two.store.read(sid), { phase: 'owned', owner: { node: 'gw-0', epoch: 2 } })
+  t.equal((await voice(at(two, 0), ringing(sid))).text, again.text)
+  t.equal(await two.nodes[1]?.confirm(sid), 'lost', 'the first gives its copy up: nobody makes a record of it')
+})
+
 t.test('a node that drains knows for two minutes that another one was there, and is likely to come back', async (t) => {
   const lone = await fleet(t, 1)
   t.equal(lone.nodes[0]?.takesCallsElsewhere, 'never')
