@@ -143,7 +143,7 @@ export class ModelRedis {
     if (fault !== null) {
       this.#log(() => `redis: ${fault}: ${socket.process.id} ${shown(command)}`)
     }
-    if (fault === 'answer lost') return void this.#time.after(socket.delayMs(), socket.process, () => socket.destroy())
+    if (fault === 'answer lost') return socket.cut()
     socket.answer(encoded(reply), fault === 'answered late' ? 100 + this.#time.random() * 2500 : 0)
   }
 
@@ -222,6 +222,7 @@ class ModelSocket extends EventEmitter {
   #text = ''
   #arrivesMs = 0
   #answeredMs = 0
+  #isCut = false
   #idle: { cancelled: boolean } | null = null
 
   constructor(redis: ModelRedis, time: VirtualTime, port: number) {
@@ -253,8 +254,15 @@ class ModelSocket extends EventEmitter {
     return true
   }
 
+  /** Nothing more comes: an answer is lost with all those behind it. */
+  cut(): void {
+    this.#isCut = true
+    this.#time.after(this.delayMs(), this.process, () => this.destroy())
+  }
+
   /** In order; a late one holds up those behind it. */
   answer(text: string, lateMs: number): void {
+    if (this.#isCut) return
     this.#answeredMs = Math.max(this.#answeredMs, this.#time.nowMs + this.delayMs() + lateMs)
     this.#time.at(this.#answeredMs, this.process, () => {
       if (!this.destroyed) this.emit('data', Buffer.from(text, 'latin1'))
