@@ -34,6 +34,8 @@ export function sessionOptions(
   wallOffsetMs: number,
 ): CallSessionOptions {
   const { agent } = start
+  const { onsetMs, doubtfulOnsetMs, ...bargeIn } = agent.bargeIn
+  const { phrases, ...filler } = agent.fillers
   return {
     ...DEFAULT_CALL_OPTIONS,
     callSid: start.callSid,
@@ -71,8 +73,8 @@ export function sessionOptions(
     goodbyeText: agent.goodbye,
     speech: {
       ...DEFAULT_CALL_OPTIONS.speech,
-      onsetMs: agent.bargeIn.onsetMs,
-      doubtfulOnsetMs: agent.bargeIn.doubtfulOnsetMs,
+      onsetMs,
+      doubtfulOnsetMs,
       endOfSpeechMs: agent.turn.endOfSpeechMs,
       adaptive: agent.turn.adaptive,
       words: agent.turn.words,
@@ -80,26 +82,16 @@ export function sessionOptions(
     onBackendFailure: agent.escalation === null ? 'hangup' : 'escalate',
     bargeIn: {
       ...DEFAULT_CALL_OPTIONS.bargeIn,
-      commitMs: agent.bargeIn.commitMs,
-      doubtfulCommitMs: Math.max(agent.bargeIn.commitMs, agent.bargeIn.doubtfulCommitMs),
-      backchannel: agent.bargeIn.backchannel,
+      ...bargeIn,
+      doubtfulCommitMs: Math.max(bargeIn.commitMs, bargeIn.doubtfulCommitMs),
       waitWords: agent.turn.waitWords,
-      quieterDb: agent.bargeIn.quieterDb,
-      resumeAfterMs: agent.bargeIn.resumeAfterMs,
-      onDtmf: agent.bargeIn.onDtmf,
-      protectGreeting: agent.bargeIn.protectGreeting,
     },
     silence: { ...agent.silence, firstPrompt: firstPromptOf(agent) },
     closing: agent.closing,
     putOnHold:
       agent.putOnHold === null ? null : { afterMs: agent.putOnHold.afterMs, maxMs: agent.putOnHold.maxS * 1000 },
     duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },
-    filler: {
-      texts: agent.fillers.phrases,
-      afterMs: agent.fillers.afterMs,
-      everyMs: agent.fillers.everyMs,
-      answerAfterMs: agent.fillers.answerAfterMs,
-    },
+    filler: { ...filler, texts: phrases },
     ...(agent.waitingSound === null ? {} : { waitingSoundAfterMs: agent.waitingSound.afterMs }),
     amd: pick(amdOf(start)),
     sendsDigits: start.direction === 'outbound' && agent.outbound.sendDigits,
