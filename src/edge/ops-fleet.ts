@@ -9,7 +9,7 @@ import type { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
 import type { CallRecord } from '../call/documents/record.js'
 import type { CallSid } from '../core/ids.js'
-import { OPS_LIST_MAX, OPS_PEER_MS } from '../core/limits.js'
+import { OPS_LIST_MAX, OPS_PEER_MS, STORE_PATIENCE_MS } from '../core/limits.js'
 import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
@@ -427,11 +427,12 @@ export async function recordAt(
   callSid: CallSid,
   ours: Pick<CallRecord, 'durationMs'>,
 ): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
-  const entry = await node.store.read(callSid).catch(() => undefined)
+  // Nobody waits for it, and the next look is 5 s away.
+  const entry = await node.store.patient.read(callSid).catch(() => undefined)
   const answers = await Promise.all(
     node.others().map(async ({ name, incarnation }) => {
       const request: OpsRequest = { what: 'call', callSid }
-      const asked = await node.ask({ node: name, incarnation }, 'ops', request, OPS_PEER_MS)
+      const asked = await node.ask({ node: name, incarnation }, 'ops', request, STORE_PATIENCE_MS)
       // Both ends are authenticated, and run this program.
       const { status, body } = asked.result === 'answered' ? (asked.answer as PeerReply) : { status: 0, body: {} }
       const { endReason, outcome, durationMs } = body as Partial<CallRecord>

@@ -90,7 +90,7 @@ t.test('a call whose caller another node may have is asked for there before it h
 
 t.test('a node that was just started does not know of the others before it has seen a heartbeat', async (t) => {
   const node = (clockAheadMs: number | null): FleetNode => {
-    const store = { read: () => Promise.resolve({ phase: 'over' }) }
+    const store = { patient: { read: () => Promise.resolve({ phase: 'over' }) } }
     return { store, others: () => [], clockAheadMs } as unknown as FleetNode
   }
   const callSid = parseCallSid('HD_later0000001')
@@ -105,7 +105,7 @@ t.test(
     const at = (name: string, body: object, ours: CallRecord) => {
       const other = name === 'a' ? 'b' : 'a'
       const node = {
-        ...{ name, clockAheadMs: 0, store: { read: () => Promise.resolve({ phase: 'over' }) } },
+        ...{ name, clockAheadMs: 0, store: { patient: { read: () => Promise.resolve({ phase: 'over' }) } } },
         others: () => [{ name: other, incarnation: 'i' }],
         ask: () => Promise.resolve({ result: 'answered', answer: { status: 200, body } }),
       } as unknown as FleetNode
