@@ -24,6 +24,9 @@ import { until } from '../support/until.js'
 import { fleet } from './nodes.js'
 import type { Fleet } from './nodes.js'
 
+// Most of each test is waiting for times that are its subject: they wait beside each other.
+t.jobs = 4
+
 const SESSION = keptCall({}).session as NonNullable<KeptCall['session']>
 const TALKING = keptCall({})
 const CLOSING = keptCall({ session: { ...SESSION, state: 'closing' } })
@@ -92,6 +95,7 @@ t.test('whom a gateway rings back', (t) => {
 
 t.test(
   'a caller is rung back from the number that they called, and a ring that is refused is not repeated',
+  { buffered: true },
   async (t) => {
     const orders: OutboundOrder[] = []
     const log = createLog({ level: 'silent' })
@@ -106,6 +110,7 @@ t.test(
 
 t.test(
   'a caller who is on the do-not-call list is not rung back after a lost node, nor where the list cannot be read',
+  { buffered: true },
   async (t) => {
     const orders: OutboundOrder[] = []
     const options = {
@@ -128,36 +133,41 @@ t.test(
 
 const stateOf = (sid: string) => keptState(keptCall({ callSid: sid, rootSid: sid, agent: 'order-status' }))
 
-t.test('a store that does not answer is asked again before a caller is left in silence', async (t) => {
-  for (const [answers, given, ended] of [
-    [[false, false, true], false, 1],
-    [[false, false, false, false, true], false, 0],
-    [[false, true], true, 0],
-  ] as const) {
-    const left = [...answers]
-    const hungUp: string[] = []
-    const node = {
-      name: 'gw-1',
-      onTakeOver: () => undefined,
-      onRequest: () => undefined,
-      mayAct: () => Promise.resolve(left.shift() ?? false),
-      gaveUp: () => given && left.length < answers.length,
-      store: { patient: { once: () => Promise.resolve('gw-2') } },
+t.test(
+  'a store that does not answer is asked again before a caller is left in silence',
+  { buffered: true },
+  async (t) => {
+    for (const [answers, given, ended] of [
+      [[false, false, true], false, 1],
+      [[false, false, false, false, true], false, 0],
+      [[false, true], true, 0],
+    ] as const) {
+      const left = [...answers]
+      const hungUp: string[] = []
+      const node = {
+        name: 'gw-1',
+        onTakeOver: () => undefined,
+        onRequest: () => undefined,
+        mayAct: () => Promise.resolve(left.shift() ?? false),
+        gaveUp: () => given && left.length < answers.length,
+        store: { patient: { once: () => Promise.resolve('gw-2') } },
+      }
+      const carrier = {
+        getCall: () => Promise.resolve({ status: 'in_progress' }),
+        hangup: (sid: string) => Promise.resolve(hungUp.push(sid)),
+      }
+      const options = { node, carrier, log: createLog({ level: 'silent' }), sleep: () => Promise.resolve() }
+      const recovery = new Recovery(options as unknown as RecoveryOptions<object>)
+      await recovery.streamLost(stateOf('HD_silence00001'), () => true)
+      t.equal(hungUp.length, ended)
+      t.equal(recovery.counters.failed, ended === 0 && !given ? 1 : 0)
     }
-    const carrier = {
-      getCall: () => Promise.resolve({ status: 'in_progress' }),
-      hangup: (sid: string) => Promise.resolve(hungUp.push(sid)),
-    }
-    const options = { node, carrier, log: createLog({ level: 'silent' }), sleep: () => Promise.resolve() }
-    const recovery = new Recovery(options as unknown as RecoveryOptions<object>)
-    await recovery.streamLost(stateOf('HD_silence00001'), () => true)
-    t.equal(hungUp.length, ended)
-    t.equal(recovery.counters.failed, ended === 0 && !given ? 1 : 0)
-  }
-})
+  },
+)
 
 t.test(
   'a call from the console, which the carrier never had, is no failure, and one that it does not tell of is',
+  { buffered: true },
   async (t) => {
     for (const [status, failed] of [
       [404, 0],
@@ -173,58 +183,150 @@ t.test(
   },
 )
 
-t.test('an owner that has the call lives, one that is slow too, and one that does not have it is gone', async (t) => {
-  for (const [reply, left] of [
-    [{ result: 'answered', answer: { is: 'answered', answer: {} } }, 0],
-    [{ result: 'answered', answer: { is: 'not-here' } }, 1],
-    [{ result: 'gone' }, 1],
-  ] as const) {
-    const owner = { node: 'gw-2', incarnation: 'run-2', epoch: 1, nonce: 'theirs' }
-    const claim = (_sid: string, owner: unknown) => Promise.resolve({ owner, phase: 'claimed', state: null, log: [] })
-    const node = {
-      name: 'gw-1',
-      onTakeOver: () => undefined,
-      onRequest: () => undefined,
-      isThisRun: () => false,
-      claimFor: () => ({ ...owner, node: 'gw-1', nonce: 'ours' }),
-      released: () => undefined,
-      ask: () => Promise.resolve(reply),
-      store: { patient: { claim, over: () => Promise.resolve('ok') } },
-    }
-    const options = {
-      node,
-      takes: () => true,
-      kept: () => null,
-      noted: () => ({}),
-      log: createLog({ level: 'silent' }),
-      clock: () => 0,
-      sleep: () => Promise.resolve(),
-    }
-    const recovery = new Recovery(options as unknown as RecoveryOptions<object>)
-    const sid = parseCallSid('HD_silence00001')
-    const webhook = { route: 'events', callSid: sid, content: { state: 'completed' } } as unknown as ProvenWebhook
-    const entry = { owner, phase: 'live', state: null, log: [] } as unknown as StoredCall
-    t.same(await recovery.recover(webhook, sid, entry), { is: 'answered', answer: {} })
-    await turnOfEventLoop()
-    t.equal(recovery.counters.left, left, JSON.stringify(reply))
-  }
-})
+// The longest begin first.
 
-t.test('an after-stream at a survivor opens a new stream there, from what the lost node had kept', async (t) => {
-  const two = await fleet(t, 2, {}, { kept: stateOf })
-  const [first, second] = two.gateways as readonly [Gateway, Gateway]
-  const sid = newSid()
-  const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
-  const url = new URL(redirectUrl(document))
-  await two.kill(0)
-  const answer = await post(`${second.url}${url.pathname}${url.search}`, { form: ringing(sid) })
-  const socket = await openSocket(attribute(answer.text, 'url').replaceAll('&amp;', '&'))
-  t.equal(second.calls.get(sid).state, 'streaming', 'the conversation goes on here')
-  socket.close()
-})
+t.test(
+  'a node and the store are lost together: callers are asked to wait, and their calls go on when it is back',
+  { buffered: true },
+  async (t) => {
+    const goesOn = async (state: string): Promise<void> => {
+      const three = await fleet(t, 3, {}, { kept: stateOf })
+      const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
+      const sid = newSid()
+      const form = ringing(sid)
+      const { pathname, search } = new URL(redirectUrl((await post(`${second.url}/voice/order-status`, { form })).text))
+      await three.kill(1)
+      three.storeDown = state !== 'in between'
+      three.storeFault = (op) => (state === 'in between' && op === 'claim' ? { unanswered: true, afterMs: 3000 } : null)
+      let answer =
+        state === 'StreamStopped'
+          ? await post(`${first.url}/voice/order-status`, { form: { ...form, callSessionState: state } })
+          : await post(`${first.url}${pathname}${search}`, { form })
+      for (const gateway of [third, first]) {
+        const again = heldAt(answer, gateway)
+        t.type(again, 'string', `${state}: words, and the question again`)
+        t.match(answer.text, /<\/Redirect><Say>Too many calls\./, 'a carrier that does not follow it says this')
+        three.storeDown &&= gateway === third
+        if (gateway === first) three.storeFault = () => null
+        answer = await post(again as string, { form })
+      }
+      t.match((await untilHeldNoMore(answer, first, sid)).text, /<Stream/, state)
+    }
+    await Promise.all(['after-stream', 'StreamStopped', 'in between'].map(goesOn))
+  },
+)
+
+t.test(
+  'a store that never comes back: after 20 s its caller hears the fallback; an outcome is to be sent again',
+  { buffered: true },
+  async (t) => {
+    let aheadMs = 0
+    const two = await fleet(t, 2, { wallClock: () => Date.now() + aheadMs }, { kept: stateOf })
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const sid = newSid()
+    const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+    const outcome = new URL(first.calls.get(sid).continueUrl?.('id-of-one-tool-call-22', 90) ?? '')
+    await two.kill(0)
+    two.storeDown = true
+    const { pathname, search } = new URL(redirectUrl(document))
+    let url: string | null = `${second.url}${pathname}${search}`
+    let text = ''
+    for (let questions = 0; questions < 4; questions++, aheadMs += 6000) {
+      const answer: { readonly text: string } = await post(url, { form: ringing(sid) })
+      url = heldAt(answer, second)
+      text = answer.text
+      if (url === null) break
+      t.ok(aheadMs < 20_000, `held after ${aheadMs} ms`)
+    }
+    t.equal(url, null)
+    t.match(text, /All lines are busy/)
+    t.ok(aheadMs >= 15_000 && aheadMs < 30_000, `${aheadMs} ms`)
+    const forged = new URL(redirectUrl(document))
+    for (const since of ['0', '-1', '1e400', 'x', String(Date.now() + 86_400_000)])
+      t.notMatch(
+        (await post(`${second.url}${forged.pathname}${forged.search}&since=${since}`, { form: ringing(newSid()) }))
+          .text,
+        /NaN|Infinity/,
+        `since=${since}`,
+      )
+    t.match(
+      await post(`${second.url}${outcome.pathname}${outcome.search}`, { json: { status: 'failed', result: 1 } }),
+      {
+        status: 503,
+        code: 'MOVING',
+      },
+    )
+    const event = { kind: 'call.answered', event_id: 'evt_1', data: { call_id: sid } }
+    t.equal((await post(`${second.url}/events`, { json: event })).status, 204)
+    t.match(
+      (await post(`${second.url}/voice/order-status`, { form: ringing(newSid()) })).text,
+      /<Stream/,
+      'a new caller',
+    )
+  },
+)
+
+t.test(
+  'an owner that has the call lives, one that is slow too, and one that does not have it is gone',
+  { buffered: true },
+  async (t) => {
+    for (const [reply, left] of [
+      [{ result: 'answered', answer: { is: 'answered', answer: {} } }, 0],
+      [{ result: 'answered', answer: { is: 'not-here' } }, 1],
+      [{ result: 'gone' }, 1],
+    ] as const) {
+      const owner = { node: 'gw-2', incarnation: 'run-2', epoch: 1, nonce: 'theirs' }
+      const claim = (_sid: string, owner: unknown) => Promise.resolve({ owner, phase: 'claimed', state: null, log: [] })
+      const node = {
+        name: 'gw-1',
+        onTakeOver: () => undefined,
+        onRequest: () => undefined,
+        isThisRun: () => false,
+        claimFor: () => ({ ...owner, node: 'gw-1', nonce: 'ours' }),
+        released: () => undefined,
+        ask: () => Promise.resolve(reply),
+        store: { patient: { claim, over: () => Promise.resolve('ok') } },
+      }
+      const options = {
+        node,
+        takes: () => true,
+        kept: () => null,
+        noted: () => ({}),
+        log: createLog({ level: 'silent' }),
+        clock: () => 0,
+        sleep: () => Promise.resolve(),
+      }
+      const recovery = new Recovery(options as unknown as RecoveryOptions<object>)
+      const sid = parseCallSid('HD_silence00001')
+      const webhook = { route: 'events', callSid: sid, content: { state: 'completed' } } as unknown as ProvenWebhook
+      const entry = { owner, phase: 'live', state: null, log: [] } as unknown as StoredCall
+      t.same(await recovery.recover(webhook, sid, entry), { is: 'answered', answer: {} })
+      await turnOfEventLoop()
+      t.equal(recovery.counters.left, left, JSON.stringify(reply))
+    }
+  },
+)
+
+t.test(
+  'an after-stream at a survivor opens a new stream there, from what the lost node had kept',
+  { buffered: true },
+  async (t) => {
+    const two = await fleet(t, 2, {}, { kept: stateOf })
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const sid = newSid()
+    const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+    const url = new URL(redirectUrl(document))
+    await two.kill(0)
+    const answer = await post(`${second.url}${url.pathname}${url.search}`, { form: ringing(sid) })
+    const socket = await openSocket(attribute(answer.text, 'url').replaceAll('&amp;', '&'))
+    t.equal(second.calls.get(sid).state, 'streaming', 'the conversation goes on here')
+    socket.close()
+  },
+)
 
 t.test(
   'a balancer sends the question about the call of a lost node again: each copy gets the same stream',
+  { buffered: true },
   async (t) => {
     const three = await fleet(t, 3, {}, { kept: stateOf })
     const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
@@ -245,6 +347,7 @@ t.test(
 
 t.test(
   'one survivor hears that a stream is over, and the carrier asks another: the stream opens at the first',
+  { buffered: true },
   async (t) => {
     const three = await fleet(t, 3, {}, { kept: stateOf })
     const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
@@ -264,6 +367,7 @@ t.test(
 
 t.test(
   'a caller who still rings when their node stands still gets a stream at another, whichever copy it is',
+  { buffered: true },
   async (t) => {
     const rings = (callSid: string) =>
       keptCall({ callSid, rootSid: callSid, streamOpenedMs: null, streamMs: 0, session: null })
@@ -287,23 +391,27 @@ t.test(
   },
 )
 
-t.test('a stream is over, and its busy owner answers late: nobody takes the call from it', async (t) => {
-  const two = await fleet(t, 2, {}, { kept: stateOf })
-  const [first, second] = two.gateways as readonly [Gateway, Gateway]
-  const sid = newSid()
-  const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
-  const before = two.sent.length
-  two.freeze(0, PEER_ANSWER_MS + 500)
-  const status = new URL(attribute(document, 'statusCallback').replaceAll('&amp;', '&'))
-  const stopped = { sessionId: sid, streamEvent: 'stream-stopped', streamSid: 'ST1' }
-  await post(`${second.url}${status.pathname}${status.search}`, { form: stopped })
-  await until(() => two.sent.length === before + 2, 10_000, 'both questions to arrive')
-  await two.look()
-  t.equal((await two.store.read(sid))?.owner.node, 'gw-0')
-  t.same(first.calls.get(sid).states, ['stream-stopped'], 'which is told once')
-})
+t.test(
+  'a stream is over, and its busy owner answers late: nobody takes the call from it',
+  { buffered: true },
+  async (t) => {
+    const two = await fleet(t, 2, {}, { kept: stateOf })
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const sid = newSid()
+    const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+    const before = two.sent.length
+    two.freeze(0, PEER_ANSWER_MS + 500)
+    const status = new URL(attribute(document, 'statusCallback').replaceAll('&amp;', '&'))
+    const stopped = { sessionId: sid, streamEvent: 'stream-stopped', streamSid: 'ST1' }
+    await post(`${second.url}${status.pathname}${status.search}`, { form: stopped })
+    await until(() => two.sent.length === before + 2, 10_000, 'both questions to arrive')
+    await two.look()
+    t.equal((await two.store.read(sid))?.owner.node, 'gw-0')
+    t.same(first.calls.get(sid).states, ['stream-stopped'], 'which is told once')
+  },
+)
 
-t.test('a caller leaves, and the busy owner answers late: it alone makes the record', async (t) => {
+t.test('a caller leaves, and the busy owner answers late: it alone makes the record', { buffered: true }, async (t) => {
   const records: string[] = []
   const lost = ({ kept }: KeptState): void => void records.push(kept.callSid)
   const two = await fleet(t, 2, {}, { kept: stateOf, lost })
@@ -320,6 +428,7 @@ t.test('a caller leaves, and the busy owner answers late: it alone makes the rec
 
 t.test(
   'a kept call of the next version, of other nodes or of nobody: its caller hears words, and it is counted',
+  { buffered: true },
   async (t) => {
     const log = createLog({ level: 'silent' })
     const clock = (): number => performance.now()
@@ -375,6 +484,7 @@ t.test(
 
 t.test(
   'a survivor that drains passes the question on to a node that takes calls, and answers with words when none does',
+  { buffered: true },
   async (t) => {
     const three = await fleet(t, 3, {}, { kept: stateOf })
     const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
@@ -414,6 +524,7 @@ const PENDING = {
 
 t.test(
   'an outcome is posted to any node, and after its node has died to the one that goes on with the call',
+  { buffered: true },
   async (t) => {
     const [talking, left, done] = [newSid(), newSid(), newSid()]
     const records: string[] = []
@@ -468,41 +579,46 @@ t.test(
   },
 )
 
-t.test('a node is being stopped and has closed the streams of its calls: another goes on with each', async (t) => {
-  const given: string[] = []
-  const two = await fleet(t, 2, {}, { kept: stateOf, lost: ({ kept }) => void given.push(kept.callSid) })
-  const sids = [newSid(), newSid(), newSid()]
-  const questions = new Map<string, URL>()
-  const [first, second] = two.gateways as readonly [Gateway, Gateway]
-  for (const sid of sids) {
-    second.calls.failWith = new GatewayError('CAPACITY', 'full')
-    const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
-    questions.set(sid, new URL(redirectUrl(document)))
-    Object.assign(first.calls.get(sid), { state: 'cut', lostStream: stateOf(sid) })
-  }
-  second.calls.failWith = null
-  first.calls.draining = true
-  ;(two.nodes[0] as FleetNode).state = 'draining'
-  await two.look()
-  const asks = async (gateway: Gateway, sid: string): Promise<string> => {
-    const { pathname, search } = questions.get(sid) as URL
-    return (await post(`${gateway.url}${pathname}${search}`, { form: ringing(sid) })).text
-  }
-  const [here, there, twice] = sids as [string, string, string]
-  t.match(await asks(first, here), /<Stream/, 'asked at the node that is being stopped')
-  t.match(await asks(second, there), /<Stream/, 'asked at the other one')
-  const [once, again] = await Promise.all([asks(first, twice), asks(second, twice)])
-  for (const answer of [once, again]) t.match(answer, /<Stream/, 'asked twice at once')
-  for (const sid of sids) {
-    t.equal((await two.store.read(sid))?.owner.node, 'gw-1')
-    t.ok(second.calls.find(sid))
-    t.ok(two.nodes[0]?.gaveUp(sid))
-  }
-  t.same(given, [], 'no record is made for them')
-})
+t.test(
+  'a node is being stopped and has closed the streams of its calls: another goes on with each',
+  { buffered: true },
+  async (t) => {
+    const given: string[] = []
+    const two = await fleet(t, 2, {}, { kept: stateOf, lost: ({ kept }) => void given.push(kept.callSid) })
+    const sids = [newSid(), newSid(), newSid()]
+    const questions = new Map<string, URL>()
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    for (const sid of sids) {
+      second.calls.failWith = new GatewayError('CAPACITY', 'full')
+      const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+      questions.set(sid, new URL(redirectUrl(document)))
+      Object.assign(first.calls.get(sid), { state: 'cut', lostStream: stateOf(sid) })
+    }
+    second.calls.failWith = null
+    first.calls.draining = true
+    ;(two.nodes[0] as FleetNode).state = 'draining'
+    await two.look()
+    const asks = async (gateway: Gateway, sid: string): Promise<string> => {
+      const { pathname, search } = questions.get(sid) as URL
+      return (await post(`${gateway.url}${pathname}${search}`, { form: ringing(sid) })).text
+    }
+    const [here, there, twice] = sids as [string, string, string]
+    t.match(await asks(first, here), /<Stream/, 'asked at the node that is being stopped')
+    t.match(await asks(second, there), /<Stream/, 'asked at the other one')
+    const [once, again] = await Promise.all([asks(first, twice), asks(second, twice)])
+    for (const answer of [once, again]) t.match(answer, /<Stream/, 'asked twice at once')
+    for (const sid of sids) {
+      t.equal((await two.store.read(sid))?.owner.node, 'gw-1')
+      t.ok(second.calls.find(sid))
+      t.ok(two.nodes[0]?.gaveUp(sid))
+    }
+    t.same(given, [], 'no record is made for them')
+  },
+)
 
 t.test(
   'a node is being stopped, and the other one cannot be reached when the carrier asks: its caller waits',
+  { buffered: true },
   async (t) => {
     const three = await fleet(t, 3, {}, { kept: stateOf })
     const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
@@ -536,6 +652,7 @@ t.test(
 
 t.test(
   'a node that is stopped gives a call that only waits for an outcome to another, where there is one',
+  { buffered: true },
   async (t) => {
     const ended = (sid: string): KeptState => {
       const state = stateOf(sid)
@@ -561,34 +678,39 @@ t.test(
   },
 )
 
-t.test('a node that stops and leaves a call that waits behind: another goes on with it', async (t) => {
-  const ended = (sid: string): KeptState => {
-    const state = stateOf(sid)
-    return { ...state, kept: { ...state.kept, result: lostResult(state.kept, 'outcome'), waits: [PENDING] } }
-  }
-  const two = await fleet(t, 2, {}, { kept: ended })
-  const [first, second] = two.gateways as readonly [Gateway, Gateway]
-  const [node] = two.nodes as readonly [FleetNode, FleetNode]
-  const sid = newSid()
-  await post(`${first.url}/voice/order-status`, { form: ringing(sid) })
-  const url = new URL(first.calls.get(sid).continueUrl?.(PENDING.id, 90) ?? '')
-  node.leaveBehind()
-  await node.stop()
-  await two.kill(0)
-  const posted = () => post(`${second.url}${url.pathname}${url.search}`, { json: { status: 'failed', result: 1 } })
-  t.match(await posted(), { status: 503, code: 'MOVING' }, 'not yet')
-  const takenOver = (): boolean => second.calls.find(sid) !== undefined
-  const timePasses = (): boolean => {
-    two.aheadMs += 900 // less than what counts as a stall of the event loop
-    ;(two.nodes[1] as FleetNode).state = 'open' // a heartbeat
-    return takenOver()
-  }
-  await until(timePasses, 10_000, 'the other to take it over, without a webhook of its carrier')
-  t.equal((await posted()).status, 200)
-})
+t.test(
+  'a node that stops and leaves a call that waits behind: another goes on with it',
+  { buffered: true },
+  async (t) => {
+    const ended = (sid: string): KeptState => {
+      const state = stateOf(sid)
+      return { ...state, kept: { ...state.kept, result: lostResult(state.kept, 'outcome'), waits: [PENDING] } }
+    }
+    const two = await fleet(t, 2, {}, { kept: ended })
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const [node] = two.nodes as readonly [FleetNode, FleetNode]
+    const sid = newSid()
+    await post(`${first.url}/voice/order-status`, { form: ringing(sid) })
+    const url = new URL(first.calls.get(sid).continueUrl?.(PENDING.id, 90) ?? '')
+    node.leaveBehind()
+    await node.stop()
+    await two.kill(0)
+    const posted = () => post(`${second.url}${url.pathname}${url.search}`, { json: { status: 'failed', result: 1 } })
+    t.match(await posted(), { status: 503, code: 'MOVING' }, 'not yet')
+    const takenOver = (): boolean => second.calls.find(sid) !== undefined
+    const timePasses = (): boolean => {
+      two.aheadMs += 900 // less than what counts as a stall of the event loop
+      ;(two.nodes[1] as FleetNode).state = 'open' // a heartbeat
+      return takenOver()
+    }
+    await until(timePasses, 10_000, 'the other to take it over, without a webhook of its carrier')
+    t.equal((await posted()).status, 200)
+  },
+)
 
 t.test(
   'a caller who is held in silence: the carrier is asked, ends the leg, and they are rung back once',
+  { buffered: true },
   async (t) => {
     const asked: string[] = []
     let status = 'in-progress'
@@ -627,38 +749,43 @@ t.test(
   },
 )
 
-t.test('a call of a lost node that nobody goes on with has one record, made where that was decided', async (t) => {
-  const records: string[] = []
-  const two = await fleet(
-    t,
-    2,
-    {},
-    {
-      kept: (sid) => ({ ...stateOf(sid), kept: { ...stateOf(sid).kept, session: CLOSING.session } }),
-      lost: ({ kept }) => void records.push(kept.callSid),
-    },
-  )
-  const [first, second] = two.gateways as readonly [Gateway, Gateway]
-  const [words, left] = [newSid(), newSid()]
-  const documents = new Map<string, string>()
-  for (const sid of [words, left])
-    documents.set(sid, (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text)
-  await two.kill(0)
-  const url = new URL(redirectUrl(documents.get(words) ?? ''))
-  const asks = (): Promise<{ text: string }> =>
-    post(`${second.url}${url.pathname}${url.search}`, { form: ringing(words) })
-  const completed = { ...ringing(left), callSessionState: 'Completed' }
-  const leaves = (): Promise<unknown> => post(`${second.url}/voice/order-status`, { form: completed })
-  t.match((await asks()).text, /All lines are busy/)
-  await Promise.all([leaves(), leaves()])
-  await until(() => records.length === 2, 5000, 'the records')
-  t.same(records.splice(0).sort(), [words, left].sort())
-  await Promise.all([asks(), leaves()])
-  t.same(records, [], 'once')
-})
+t.test(
+  'a call of a lost node that nobody goes on with has one record, made where that was decided',
+  { buffered: true },
+  async (t) => {
+    const records: string[] = []
+    const two = await fleet(
+      t,
+      2,
+      {},
+      {
+        kept: (sid) => ({ ...stateOf(sid), kept: { ...stateOf(sid).kept, session: CLOSING.session } }),
+        lost: ({ kept }) => void records.push(kept.callSid),
+      },
+    )
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const [words, left] = [newSid(), newSid()]
+    const documents = new Map<string, string>()
+    for (const sid of [words, left])
+      documents.set(sid, (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text)
+    await two.kill(0)
+    const url = new URL(redirectUrl(documents.get(words) ?? ''))
+    const asks = (): Promise<{ text: string }> =>
+      post(`${second.url}${url.pathname}${url.search}`, { form: ringing(words) })
+    const completed = { ...ringing(left), callSessionState: 'Completed' }
+    const leaves = (): Promise<unknown> => post(`${second.url}/voice/order-status`, { form: completed })
+    t.match((await asks()).text, /All lines are busy/)
+    await Promise.all([leaves(), leaves()])
+    await until(() => records.length === 2, 5000, 'the records')
+    t.same(records.splice(0).sort(), [words, left].sort())
+    await Promise.all([asks(), leaves()])
+    t.same(records, [], 'once')
+  },
+)
 
 t.test(
   'a call whose node and store are gone: completed opens nothing, and an after-stream is asked again later',
+  { buffered: true },
   async (t) => {
     const one = await fleet(t, 1)
     const gateway = one.gateways[0] as Gateway
@@ -676,6 +803,7 @@ t.test(
 
 t.test(
   'a node dies while the store does not answer: a carrier that asks waits for it, and its call goes on',
+  { buffered: true },
   async (t) => {
     const two = await fleet(t, 2, {}, { kept: stateOf })
     const [first, second] = two.gateways as readonly [Gateway, Gateway]
@@ -697,90 +825,8 @@ t.test(
 )
 
 t.test(
-  'a node and the store are lost together: callers are asked to wait, and their calls go on when it is back',
-  async (t) => {
-    const three = await fleet(t, 3, {}, { kept: stateOf })
-    const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
-    const calls: { readonly sid: string; readonly state: string; readonly url: string }[] = []
-    for (const state of ['after-stream', 'StreamStopped', 'in between']) {
-      const sid = newSid()
-      const { text } = await post(`${second.url}/voice/order-status`, { form: ringing(sid) })
-      calls.push({ sid, state, url: redirectUrl(text) })
-    }
-    await three.kill(1)
-    for (const { sid, state, url } of calls) {
-      const { pathname, search } = new URL(url)
-      three.storeDown = state !== 'in between'
-      three.storeFault = (op) => (state === 'in between' && op === 'claim' ? { unanswered: true, afterMs: 3000 } : null)
-      const form = ringing(sid)
-      let answer =
-        state === 'StreamStopped'
-          ? await post(`${first.url}/voice/order-status`, { form: { ...form, callSessionState: state } })
-          : await post(`${first.url}${pathname}${search}`, { form })
-      for (const gateway of [third, first]) {
-        const again = heldAt(answer, gateway)
-        t.type(again, 'string', `${state}: words, and the question again`)
-        t.match(answer.text, /<\/Redirect><Say>Too many calls\./, 'a carrier that does not follow it says this')
-        three.storeDown &&= gateway === third
-        if (gateway === first) three.storeFault = () => null
-        answer = await post(again as string, { form })
-      }
-      t.match((await untilHeldNoMore(answer, first, sid)).text, /<Stream/, state)
-    }
-  },
-)
-
-t.test(
-  'a store that never comes back: after 20 s its caller hears the fallback; an outcome is to be sent again',
-  async (t) => {
-    let aheadMs = 0
-    const two = await fleet(t, 2, { wallClock: () => Date.now() + aheadMs }, { kept: stateOf })
-    const [first, second] = two.gateways as readonly [Gateway, Gateway]
-    const sid = newSid()
-    const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
-    const outcome = new URL(first.calls.get(sid).continueUrl?.('id-of-one-tool-call-22', 90) ?? '')
-    await two.kill(0)
-    two.storeDown = true
-    const { pathname, search } = new URL(redirectUrl(document))
-    let url: string | null = `${second.url}${pathname}${search}`
-    let text = ''
-    for (let questions = 0; questions < 4; questions++, aheadMs += 6000) {
-      const answer: { readonly text: string } = await post(url, { form: ringing(sid) })
-      url = heldAt(answer, second)
-      text = answer.text
-      if (url === null) break
-      t.ok(aheadMs < 20_000, `held after ${aheadMs} ms`)
-    }
-    t.equal(url, null)
-    t.match(text, /All lines are busy/)
-    t.ok(aheadMs >= 15_000 && aheadMs < 30_000, `${aheadMs} ms`)
-    const forged = new URL(redirectUrl(document))
-    for (const since of ['0', '-1', '1e400', 'x', String(Date.now() + 86_400_000)])
-      t.notMatch(
-        (await post(`${second.url}${forged.pathname}${forged.search}&since=${since}`, { form: ringing(newSid()) }))
-          .text,
-        /NaN|Infinity/,
-        `since=${since}`,
-      )
-    t.match(
-      await post(`${second.url}${outcome.pathname}${outcome.search}`, { json: { status: 'failed', result: 1 } }),
-      {
-        status: 503,
-        code: 'MOVING',
-      },
-    )
-    const event = { kind: 'call.answered', event_id: 'evt_1', data: { call_id: sid } }
-    t.equal((await post(`${second.url}/events`, { json: event })).status, 204)
-    t.match(
-      (await post(`${second.url}/voice/order-status`, { form: ringing(newSid()) })).text,
-      /<Stream/,
-      'a new caller',
-    )
-  },
-)
-
-t.test(
   'a node dies while the store takes 800 ms for everything: a call of before, and one of meanwhile, go on',
+  { buffered: true },
   async (t) => {
     const two = await fleet(t, 2, {}, { kept: stateOf })
     const [first, second] = two.gateways as readonly [Gateway, Gateway]
@@ -804,31 +850,39 @@ t.test(
   },
 )
 
-t.test('the store is emptied: live calls are claimed again, and what is over is not opened anew', async (t) => {
-  const two = await fleet(t, 2)
-  const [first, second] = two.gateways as readonly [Gateway, Gateway]
-  const post2 = (gateway: Gateway, sid: string, state: string): Promise<{ text: string }> =>
-    post(`${gateway.url}/voice/order-status`, { form: { ...ringing(sid), callSessionState: state } })
-  const [live, over] = [newSid(), newSid()]
-  for (const sid of [live, over]) await post2(first, sid, 'Ringing')
-  const owner = two.ownerOf(live)
-  const other = owner === 0 ? second : first
-  const before = (await two.store.read(live))?.owner
-  for (const { calls } of two.gateways) calls.calls.delete(over)
+t.test(
+  'the store is emptied: live calls are claimed again, and what is over is not opened anew',
+  { buffered: true },
+  async (t) => {
+    const two = await fleet(t, 2)
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const post2 = (gateway: Gateway, sid: string, state: string): Promise<{ text: string }> =>
+      post(`${gateway.url}/voice/order-status`, { form: { ...ringing(sid), callSessionState: state } })
+    const [live, over] = [newSid(), newSid()]
+    for (const sid of [live, over]) await post2(first, sid, 'Ringing')
+    const owner = two.ownerOf(live)
+    const other = owner === 0 ? second : first
+    const before = (await two.store.read(live))?.owner
+    for (const { calls } of two.gateways) calls.calls.delete(over)
 
-  two.empty()
-  t.notMatch((await post2(other, over, 'Completed')).text, /<Stream/, 'also before a heartbeat has shown it')
-  t.match(await post2(other, live, 'Completed'), { text: /<Response\/>|<Response><\/Response>/ })
-  t.equal(two.call(live).states.at(-1), 'completed', 'its owner is found without the store')
-  await two.look()
-  const after = (await two.store.read(live))?.owner
-  t.match(after, { node: before?.node, incarnation: before?.incarnation, epoch: 2 }, 'the owner has claimed it again')
-  t.equal(two.ownerOf(live), owner, 'and it was not given up')
-  t.match((await post2(other, newSid(), 'Ringing')).text, /<Stream/, 'a new call is taken all the same')
-})
+    two.empty()
+    t.notMatch((await post2(other, over, 'Completed')).text, /<Stream/, 'also before a heartbeat has shown it')
+    t.match(await post2(other, live, 'Completed'), { text: /<Response\/>|<Response><\/Response>/ })
+    t.equal(two.call(live).states.at(-1), 'completed', 'its owner is found without the store')
+    await two.look()
+    const after = (await two.store.read(live))?.owner
+    t.match(after, { node: before?.node, incarnation: before?.incarnation, epoch: 2 }, 'the owner has claimed it again')
+    t.equal(two.ownerOf(live), owner, 'and it was not given up')
+    t.match((await post2(other, newSid(), 'Ringing')).text, /<Stream/, 'a new call is taken all the same')
+  },
+)
 
-t.test('a store that nobody has emptied: some first webhooks of new calls say completed', async (t) => {
-  const two = await fleet(t, 2)
-  const form = { ...ringing(newSid()), callSessionState: 'Completed' }
-  t.match((await post(`${(two.gateways[0] as Gateway).url}/voice/order-status`, { form })).text, /<Stream/)
-})
+t.test(
+  'a store that nobody has emptied: some first webhooks of new calls say completed',
+  { buffered: true },
+  async (t) => {
+    const two = await fleet(t, 2)
+    const form = { ...ringing(newSid()), callSessionState: 'Completed' }
+    t.match((await post(`${(two.gateways[0] as Gateway).url}/voice/order-status`, { form })).text, /<Stream/)
+  },
+)
