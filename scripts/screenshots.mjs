@@ -5,7 +5,7 @@
 //
 //
 // Needs Debian's package `chromium`.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -84,9 +84,22 @@ const nowMs = Date.now()
 const day = new Date(nowMs).toISOString().slice(0, 10)
 const lines = records(nowMs).map((record) => `${JSON.stringify(record)}\n`)
 writeFileSync(join(dataDir, 'records', `calls-${day}-0001.jsonl`), lines.join(''))
+const agentsDir = join(dataDir, 'agents')
+cpSync(join(root, 'agents'), agentsDir, { recursive: true })
 const gateway = await startGateway({
   config: {
-    ...loadConfig({ DATA_DIR: dataDir, NODE_NAME: 'nairobi-1' }, null),
+    ...loadConfig(
+      {
+        DATA_DIR: dataDir,
+        NODE_NAME: 'nairobi-1',
+        OPS_TOKEN: 'of-the-pictures-alone',
+        AGENTS_DIR: agentsDir,
+        AGENTS_EDIT: 'true',
+      },
+      null,
+    ),
+    // No page has to log in.
+    opsToken: null,
     port: 0,
     opsPort: 0,
     host: '127.0.0.1',
@@ -118,6 +131,14 @@ const PAGES = {
     await PAGES.charts(page)
     await page.getByRole('button', { name: 'Versions of order-status' }).click()
     await page.getByRole('heading', { name: AGENTS['order-status'].versions[1] }).waitFor()
+  },
+  editor: async (page) => {
+    await page.goto(`${origin}/#/edit/order-status.yaml`)
+    const text = page.getByLabel('Text of the file')
+    await text.fill((await text.inputValue()).replace('greeting: Hello', 'greting: Karibu. Hello'))
+    await page.getByRole('button', { name: 'Check' }).click()
+    await page.getByText('1 fault', { exact: true }).waitFor()
+    await page.getByRole('button', { name: /^\d+:1$/ }).click()
   },
 }
 try {

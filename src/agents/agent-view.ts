@@ -191,7 +191,8 @@ const REQUEST_PARTS: readonly string[] = [
 ]
 /** Addresses whose path may be a key. */
 const HOOKS: readonly string[] = ['webhook', 'statusCallback']
-const SECRET_NAME = /key|token|secret|passw|auth|signature|cookie|credential/i
+/** Names of values that are secrets. */
+export const SECRET_NAME = /key|token|secret|passw|auth|signature|cookie|credential/i
 
 function redacted(value: unknown, name: string, hides = false): unknown {
   if (typeof value === 'string') {

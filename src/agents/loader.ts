@@ -210,13 +210,65 @@ export async function readAgents(
   env: Environment,
   speech: SpeechSource | null = null,
 ): Promise<readonly AgentFile[]> {
-  const names = await filesOf(dir)
+  return together(await readEach(dir, env, speech))
+}
+
+/** A text that is to take the place of a file. */
+export interface AgentDraft {
+  /** Name of a file of the folder that holds an agent as YAML. */
+  readonly file: string
+  readonly text: string
+}
+
+/**
+ * Checks a text as the folder would be checked with it in the place of a file; writes nothing.
+ * @returns `read`: the text as an agent, or its faults. `broken`: faults that other files would have by it
+ * @throws GatewayError AGENT_INVALID when the folder cannot be read
+ */
+export async function examineDraft(
+  { file: name, text }: AgentDraft,
+  dir: string,
+  env: Environment,
+  speech: SpeechSource | null = null,
+): Promise<{ readonly read: AgentFile; readonly broken: readonly AgentFault[] }> {
+  const file = join(dir, name)
+  const each = await readEach(dir, env, speech)
+  const draft = withItsName(
+    await readText(text, dir, name, env, speech),
+    each.find((one) => one.file === file),
+  )
+  const usable = new Set(together(each).flatMap((one) => (one.ok ? [one.file] : [])))
+  const after = together([...each.filter((one) => one.file !== file), draft])
+  return {
+    read: after.find((one) => one.file === file) ?? draft,
+    broken: after.flatMap((one) => (one.ok || one.file === file || !usable.has(one.file) ? [] : one.faults)),
+  }
+}
+
+/** Numbers, paths and other agents lead to a name, so an edit keeps it. @param now  the file as it is */
+function withItsName(draft: ReadFile, now: ReadFile | undefined): ReadFile {
+  if (!draft.ok || now?.ok !== true || draft.agent.name === now.agent.name) return draft
+  const { file, line, col } = draft
+  const what = `name is ${draft.agent.name}; allowed: ${now.agent.name}, by which calls reach the agent of this file`
+  return { ok: false, file, faults: [{ file, line, col, what }] }
+}
+
+/** Each file by itself. */
+async function readEach(dir: string, env: Environment, speech: SpeechSource | null): Promise<readonly ReadFile[]> {
+  const read: ReadFile[] = []
+  for (const name of await agentFiles(dir)) {
+    const one = isModule(name) ? await loadModule(dir, name, env, speech) : await loadFile(dir, name, env, speech)
+    if (one !== null) read.push(one)
+  }
+  return read
+}
+
+/** Refuses files that cannot be beside each other in one folder. */
+function together(each: readonly ReadFile[]): readonly AgentFile[] {
   const read: AgentFile[] = []
   const places = new Map<string, string>()
-  for (const name of names) {
-    const file = join(dir, name)
-    const one = /\.m?js$/.test(name) ? await loadModule(dir, name, env, speech) : await loadFile(dir, name, env, speech)
-    if (one === null) continue
+  for (const one of each) {
+    const { file } = one
     const key = one.ok ? `${one.agent.name} ${one.agent.canary === undefined ? '' : 'canary'}` : ''
     const earlier = places.get(key)
     if (!one.ok || earlier === undefined) {
@@ -239,11 +291,16 @@ const SAME_IN_CANARIES: readonly (keyof AgentDefinition)[] = [
   ...(['analysis', 'callbacks', 'recovery', 'retention'] as const),
 ]
 
+/** Keys in which two versions of an agent differ, and that hold for all of its calls. */
+export function differInAllCalls(agent: AgentDefinition, of: AgentDefinition): readonly string[] {
+  return SAME_IN_CANARIES.filter((key) => !isDeepStrictEqual(agent[key], of[key]))
+}
+
 /** The reason why this cannot be a canary of `of`; null: it can. @param of  undefined: none can be used */
 export function canaryFault(agent: AgentDefinition, of: AgentDefinition | undefined): string | null {
   if (of === undefined)
     return `canary: this folder has no agent ${agent.name} that can be used, of which this is a second version`
-  const other = SAME_IN_CANARIES.filter((key) => !isDeepStrictEqual(agent[key], of[key]))
+  const other = differInAllCalls(agent, of)
   if (other.length > 0)
     return `canary: ${other.join(', ')} must be as in the agent itself: they hold for all of its calls`
   const known = factsReadBy(of)
@@ -330,10 +387,10 @@ export async function loadAgents(dir: string, env: Environment, speech: SpeechSo
  */
 export async function agentNames(dir: string): Promise<readonly string[]> {
   const names = await Promise.all(
-    (await filesOf(dir)).map(async (name): Promise<unknown> => {
+    (await agentFiles(dir)).map(async (name): Promise<unknown> => {
       const file = join(dir, name)
       try {
-        if (/\.m?js$/.test(name))
+        if (isModule(name))
           return ((await importFile(file)).exports['default'] as { readonly name?: unknown } | undefined)?.name
         if ((await stat(file)).size > AGENT_FILE_BYTES_MAX) return null
         const source = parseYaml(await readFile(file, 'utf8'))
@@ -353,7 +410,16 @@ export function canariesOf(versions: Iterable<FolderVersion>): ReadonlyMap<strin
   )
 }
 
-async function filesOf(dir: string): Promise<readonly string[]> {
+/** True for an agent in code. */
+export function isModule(file: string): boolean {
+  return /\.m?js$/.test(file)
+}
+
+/**
+ * Names of the files of `dir` that may hold an agent, in order.
+ * @throws GatewayError AGENT_INVALID when the folder cannot be read, or has too many of them
+ */
+export async function agentFiles(dir: string): Promise<readonly string[]> {
   let entries: readonly string[]
   try {
     entries = await readdir(dir)
@@ -378,15 +444,26 @@ async function loadFile(dir: string, name: string, env: Environment, speech: Spe
     const { size } = await stat(file)
     if (size > AGENT_FILE_BYTES_MAX) return refuse(`has ${size} bytes; at most ${AGENT_FILE_BYTES_MAX} are allowed`)
     const text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file))
-    const source = parseYaml(text)
-    if (!('value' in source)) return { ok: false, file, faults: source.map((fault) => ({ file, ...fault })) }
-    const found = await examine(source.value, dir, null, env, speech)
-    const faults = placed(found.faults, source, file)
-    if (!found.ok) return { ok: false, file, faults }
-    return { ok: true, file, agent: found.agent, assets: found.assets, ...source.locate(['name']), faults }
+    return await readText(text, dir, name, env, speech)
   } catch (error) {
     return refuse(error instanceof TypeError ? 'is not UTF-8 text' : `cannot be read: ${messageOf(error)}`)
   }
+}
+
+async function readText(
+  text: string,
+  dir: string,
+  name: string,
+  env: Environment,
+  speech: SpeechSource | null,
+): Promise<ReadFile> {
+  const file = join(dir, name)
+  const source = parseYaml(text)
+  if (!('value' in source)) return { ok: false, file, faults: source.map((fault) => ({ file, ...fault })) }
+  const found = await examine(source.value, dir, null, env, speech)
+  const faults = placed(found.faults, source, file)
+  if (!found.ok) return { ok: false, file, faults }
+  return { ok: true, file, agent: found.agent, assets: found.assets, ...source.locate(['name']), faults }
 }
 
 /**

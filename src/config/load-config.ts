@@ -53,8 +53,22 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>, fi
     const place = inFile ? `${written.at}: ${setting.key}` : setting.env
     faults.push(`${place} is ${shown(setting, raw)}; allowed: ${setting.kind.allowed}`)
   }
+  const config = values as unknown as Config
+  if (faults.length === 0) faults.push(...faultsTogether(config))
   if (faults.length > 0) throw new GatewayError('CONFIG_INVALID', listed(faults))
-  return values as unknown as Config
+  return config
+}
+
+/** Settings that need others. */
+function faultsTogether({ agentsEdit, agentsDir, agentsWatch, opsToken }: Config): string[] {
+  const lacking = [
+    // The folder of the package is overwritten by its next version.
+    ...(agentsDir === null ? ['AGENTS_DIR'] : []),
+    ...(agentsWatch ? [] : ['AGENTS_WATCH']),
+    ...(opsToken === null ? ['OPS_TOKEN'] : []),
+  ]
+  if (!agentsEdit || lacking.length === 0) return []
+  return [`AGENTS_EDIT is 'true' without ${lacking.join(' and ')}; allowed: false, or true with all of them`]
 }
 
 function listed(faults: readonly string[]): string {

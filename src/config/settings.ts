@@ -366,6 +366,11 @@ export const SETTINGS = named({
     fallback: true,
     help: 'Applies edits of the agents folder to new calls without a restart.',
   }),
+  agentsEdit: define({
+    kind: yesNo,
+    fallback: false,
+    help: 'Lets an operator who may act edit the files of the agents folder in the console, try a draft and publish it (docs/CONSOLE.md). It needs AGENTS_DIR, AGENTS_WATCH and OPS_TOKEN.',
+  }),
   numbersFile: optional({
     kind: text('a file or a folder'),
     help: 'The file, or the folder of .yaml files, that says which agent answers each number and with the facts of which business (docs/NUMBERS.md). AGENTS_WATCH follows its edits too. When unset, the URL alone names the agent.',

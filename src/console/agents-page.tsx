@@ -14,7 +14,15 @@ type ArgumentView = ToolView['arguments'][string]
 const STATE_CHIPS = { used: 'good', unused: 'waiting', faulty: 'bad' } as const
 
 /** The agents of this node: what its folder holds, what new calls get, and their tools with a form each. */
-export function AgentsPage({ name, act }: { readonly name: string; readonly act: boolean }): JSX.Element {
+export function AgentsPage({
+  name,
+  act,
+  edits,
+}: {
+  readonly name: string
+  readonly act: boolean
+  readonly edits: boolean
+}): JSX.Element {
   const { value, fault, again } = useJson<AgentsView>('/api/agents')
   const agent = value?.agents.find((one) => one.name === name) ?? value?.agents[0]
   const { instructions = '' } = (agent?.definition ?? {}) as { readonly instructions?: string }
@@ -30,7 +38,7 @@ export function AgentsPage({ name, act }: { readonly name: string; readonly act:
       </div>
       <Pending value={value} fault={fault} />
       {value !== null && value.folderFault !== null && <Notice kind="fault">{value.folderFault}</Notice>}
-      {value !== null && value.files.length > 0 && <Files files={value.files} />}
+      {value !== null && value.files.length > 0 && <Files files={value.files} edits={edits} />}
       {value !== null && agent !== undefined && (
         <>
           <div class="bar picked">
@@ -117,7 +125,7 @@ function SayIt({ agent }: { readonly agent: string }): JSX.Element {
   )
 }
 
-function Files({ files }: Pick<AgentsView, 'files'>): JSX.Element {
+function Files({ files, edits }: Pick<AgentsView, 'files'> & { readonly edits: boolean }): JSX.Element {
   return (
     <div class="scroller all" tabIndex={0} role="region" aria-label={T.agents.folder}>
       <table class="settings">
@@ -126,6 +134,11 @@ function Files({ files }: Pick<AgentsView, 'files'>): JSX.Element {
             <th scope="col">{T.agents.file}</th>
             <th scope="col">{T.agents.agent}</th>
             <th scope="col">{T.agents.validation}</th>
+            {edits && (
+              <th scope="col">
+                <span class="hidden">{T.agents.edit}</span>
+              </th>
+            )}
           </tr>
         </thead>
         <tbody>
@@ -141,6 +154,19 @@ function Files({ files }: Pick<AgentsView, 'files'>): JSX.Element {
                   </p>
                 ))}
               </td>
+              {edits && (
+                <td>
+                  {/\.ya?ml$/.test(file) && (
+                    <a
+                      class="button small"
+                      href={`#/edit/${encodeURIComponent(file)}`}
+                      aria-label={T.agents.editOf(file)}
+                    >
+                      {T.agents.edit}
+                    </a>
+                  )}
+                </td>
+              )}
             </tr>
           ))}
         </tbody>

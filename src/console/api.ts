@@ -9,6 +9,8 @@ export interface Session {
   readonly version?: string
   readonly agents?: readonly string[]
   readonly phone?: boolean
+  /** Agents can be edited at this process. */
+  readonly edit?: boolean
 }
 
 /** The words of a fault, for a note on the page. */

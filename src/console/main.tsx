@@ -8,6 +8,8 @@ import { CallPage } from './call-page.js'
 import { CampaignsPage } from './campaigns-page.js'
 import { ChartsPage } from './charts-page.js'
 import { CallsPage } from './calls-page.js'
+import { EditorPage } from './editor-page.js'
+import type { TriedDraft } from './editor-page.js'
 import { FindPage } from './find-page.js'
 import { useLiveCalls } from './live-calls.js'
 import type { LiveCalls } from './live-calls.js'
@@ -71,11 +73,17 @@ function useHash(): string {
 function Console({ session, onOut }: { readonly session: Session; readonly onOut: () => void }): JSX.Element {
   const [, page = 'calls', sid = ''] = useHash().split('/')
   const live = useLiveCalls()
-  const shown = PAGES.some(([name]) => name === page) ? page : 'calls'
+  const [draft, setDraft] = useState<TriedDraft | null>(null)
+  const act = session.rights !== 'read'
+  const edits = page === 'edit' && sid !== '' && act && session.edit === true
+  const shown = edits ? 'agents' : PAGES.some(([name]) => name === page) ? page : 'calls'
+  const file = edits ? decodeURIComponent(sid) : ''
+  // A draft is tried beside its text.
+  const tried = draft !== null && draft.file === file ? draft : null
+  const phoneShown = shown === 'phone' || tried !== null
   useEffect(() => {
     document.title = `${PAGES.find(([name]) => name === shown)?.[1] ?? ''} · ${T.product}`
   }, [shown])
-  const act = session.rights !== 'read'
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => focusMain(event)}>
@@ -104,11 +112,14 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
       {live.connected === false && <Notice kind="fault">{T.head.lost}</Notice>}
       {live.silent.length > 0 && <Notice>{T.head.silent(live.silent.join(', '))}</Notice>}
       <main id="main" tabIndex={-1}>
+        {edits && <EditorPage key={file} file={file} tried={tried} onTry={setDraft} />}
         {/* The softphone stays while other pages are looked at, and its call with it. */}
-        <div hidden={shown !== 'phone'}>
-          <PhonePage session={session} visible={shown === 'phone'} />
+        <div hidden={!phoneShown}>
+          <PhonePage session={session} visible={phoneShown} tried={tried} />
         </div>
-        {shown === 'agents' && <AgentsPage name={decodeURIComponent(sid)} act={act} />}
+        {shown === 'agents' && !edits && (
+          <AgentsPage name={decodeURIComponent(sid)} act={act} edits={act && session.edit === true} />
+        )}
         {shown === 'find' && <FindPage />}
         {shown === 'charts' && <ChartsPage />}
         {shown === 'campaigns' && <CampaignsPage act={act} />}

@@ -7,6 +7,7 @@ import type { CallEvent, CallModel } from './call-model.js'
 import { Panel, Turns } from './call-page.js'
 import { placeOf } from './format.js'
 import { Notice, fieldOf } from './parts.js'
+import type { TriedDraft } from './editor-page.js'
 import { PhoneLine } from './phone-line.js'
 import type { MicrophoneFault } from './phone-line.js'
 import { T, markWords } from './strings.js'
@@ -27,7 +28,12 @@ interface OwnCall {
 }
 
 /** The call from this page, as the page shows it, and the ways to change it. */
-function usePhone(usable: boolean, visible: boolean, level: (who: 'you' | 'them', level: number) => void) {
+function usePhone(
+  usable: boolean,
+  visible: boolean,
+  tried: TriedDraft | null,
+  level: (who: 'you' | 'them', level: number) => void,
+) {
   const [phase, setPhase] = useState<Phase>('idle')
   const [call, setCall] = useState<OwnCall | null>(null)
   const [model, setModel] = useState<CallModel | null>(null)
@@ -116,7 +122,8 @@ function usePhone(usable: boolean, visible: boolean, level: (who: 'you' | 'them'
 
   const place = async (form: HTMLFormElement, withMicrophone: boolean): Promise<void> => {
     // Read first: the fields are disabled during a call, and a form leaves those out.
-    const order = { type: 'call', agent: fieldOf(form, 'agent'), from: fieldOf(form, 'from') }
+    const whom = tried === null ? { agent: fieldOf(form, 'agent') } : { agent: tried.agent, draft: tried.id }
+    const order = { type: 'call', ...whom, from: fieldOf(form, 'from') }
     const headphones = fieldOf(form, 'headphones') !== ''
     setNotice(null)
     setCarrier([])
@@ -140,10 +147,19 @@ function usePhone(usable: boolean, visible: boolean, level: (who: 'you' | 'them'
   return { phase, call, model, carrier, notice, microphone, lost, muted, place, mute, send }
 }
 
-export function PhonePage({ session, visible }: { readonly session: Session; readonly visible: boolean }): JSX.Element {
+export function PhonePage({
+  session,
+  visible,
+  tried,
+}: {
+  readonly session: Session
+  readonly visible: boolean
+  /** The draft that calls from here get; null: the version in use. */
+  readonly tried: TriedDraft | null
+}): JSX.Element {
   const meters = { you: useRef<HTMLMeterElement>(null), them: useRef<HTMLMeterElement>(null) }
   const usable = session.rights !== 'read' && session.phone === true
-  const phone = usePhone(usable, visible, (who, level) => {
+  const phone = usePhone(usable, visible, tried, (who, level) => {
     const meter = meters[who].current
     if (meter !== null) meter.value = level
   })
@@ -156,7 +172,7 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
         <Panel title={T.phone.title} class="dial">
           <p class="muted">{T.phone.intro}</p>
           <Dialler
-            agents={session.agents ?? []}
+            agents={tried === null ? (session.agents ?? []) : [tried.agent]}
             phase={phase}
             disabled={lost}
             onCall={(form, withMicrophone) => void place(form, withMicrophone)}

@@ -33,6 +33,15 @@ export const ERRORS = {
       cause: 'no agent of the agents folder has the name that a setting, a path, an order or an option gives',
       action: 'use one of the names in the message, or add a file for it to `AGENTS_DIR`',
     },
+    AGENT_CHANGED: {
+      cause: 'the file of an agent that is published has another text than the one that was opened for editing',
+      action: 'open it again, and make the change in what it has now',
+    },
+    AGENTS_DIR_UNWRITABLE: {
+      cause: "the file of an agent cannot be replaced: the folder is read-only, is full, or the file is another user's",
+      action:
+        "make `AGENTS_DIR` writable for the gateway, with room, and its files the gateway's own; nothing was changed",
+    },
     BACKEND_KEY_MISSING: {
       cause: 'an agent asks for a backend or a service whose key or address is not set',
       action: 'set the variable that the message names, or choose another backend (BACKENDS.md)',

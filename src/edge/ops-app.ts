@@ -18,6 +18,7 @@ import type { Operator } from './ops-audit.js'
 import { CAMPAIGN_COMMANDS } from '../campaigns/campaign.js'
 import { AgentsApi } from './ops-agents.js'
 import { CAMPAIGN_BODY_BYTES_MAX, CampaignsApi } from './ops-campaigns.js'
+import { EDITOR_BODY_BYTES_MAX, EditorApi } from './ops-editor.js'
 import { EraseApi } from './ops-erase.js'
 import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
 import type { OpsAccess, OpsHead, OpsMethod, OpsRefusal } from './ops-guard.js'
@@ -61,6 +62,7 @@ export class OpsApp {
   readonly #fleet: FleetApi
   readonly #erase: EraseApi
   readonly #agents: AgentsApi
+  readonly #editor: EditorApi
   readonly #campaigns: CampaignsApi
   readonly #guard: OpsGuard
   readonly #slowed = new SlowedAnswers(OPS_SLOWED_MS, OPS_SLOWED_MAX)
@@ -84,7 +86,12 @@ export class OpsApp {
       this.#api,
       (session) => this.#guard.sessionEnded(session, options.wallClock()),
       (sid, id, operator) => this.#listeners.hear(sid, id, operator),
+      {
+        here: () => this.#editor.here(),
+        publishHere: (order, operator, via) => this.#editor.publishHere(order, operator, via),
+      },
     )
+    this.#editor = new EditorApi(options, (request, answerMs) => this.#fleet.askAll(request, answerMs), audit)
     this.#erase = new EraseApi(options, audit)
     this.#agents = new AgentsApi(options, audit)
     this.#campaigns = new CampaignsApi(options, audit)
@@ -176,6 +183,7 @@ export class OpsApp {
       agents.tryTool(name, tool, body, operator),
     )
     post('/api/agents/:name/say', ({ params: [name = ''], body, operator }) => agents.say(name, body, operator))
+    this.#edits(app)
     get('/api/campaigns', () => campaigns.list())
     const create: Answer = ({ body, operator }) => campaigns.create(body, operator)
     this.#post(app, '/api/campaigns', create, 'all', CAMPAIGN_BODY_BYTES_MAX)
@@ -217,14 +225,33 @@ export class OpsApp {
     })
   }
 
+  /** Agents are edited by who may act: also what only reads is a POST, because it shows more than who only reads may see. */
+  #edits(app: TemplatedApp): void {
+    const editor = this.#editor
+    const bytesMax = this.#options.editor === undefined ? undefined : EDITOR_BODY_BYTES_MAX
+    const post = (path: string, answer: Answer): void => this.#post(app, path, answer, 'all', bytesMax)
+    this.#get(app, '/api/editor', () => editor.list())
+    post('/api/editor/open', ({ body, operator }) => editor.open(body, operator))
+    post('/api/editor/check', ({ body }) => editor.check(body))
+    post('/api/editor/draft', ({ body, operator }) => editor.draft(body, operator))
+    post('/api/editor/publish', ({ body, operator }) => editor.publish(body, operator))
+  }
+
   /** The console's session: who it is, and how it gets and loses its rights. */
   #sessions(app: TemplatedApp): void {
-    const { calls, clock, wallClock, opsToken, phone, version = '' } = this.#options
+    const { calls, clock, wallClock, opsToken, phone, editor, version = '' } = this.#options
     this.#open(app, '/api/session', (head) => {
       const rights = this.#guard.rights(head, wallClock())
       if (rights === null) return jsonReply({ login: true, rights })
       const agents = calls.agentNames()
-      return jsonReply({ login: opsToken !== null, rights, version, agents, phone: phone !== undefined })
+      return jsonReply({
+        login: opsToken !== null,
+        rights,
+        version,
+        agents,
+        phone: phone !== undefined,
+        edit: editor !== undefined,
+      })
     })
     this.#postOpen(app, '/api/login', (exchange, body, head) => {
       const order = readLogin(body)

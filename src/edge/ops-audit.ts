@@ -26,6 +26,13 @@ interface AuditFields {
   /** Key of a message. */
   readonly key?: string
   readonly tool?: string
+  /** The call tries a draft of the agent. */
+  readonly tries?: 'draft'
+  /** A name in the agents folder. */
+  readonly file?: string
+  /** Hashes of a file's text, before and after. Never the text. */
+  readonly before?: string
+  readonly after?: string
 }
 
 export type Audit = (fields: AuditFields, reply: Pick<Reply, 'status'>, operator: Operator) => void

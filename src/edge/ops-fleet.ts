@@ -22,7 +22,7 @@ import type { Reply } from './reply.js'
 import { isFound } from './ops-api.js'
 import type { CallCommand, CallView, OpsApi } from './ops-api.js'
 import type { EndedSession } from './ops-session.js'
-import type { EdgeOptions } from './options.js'
+import type { EdgeOptions, PublishOrder } from './options.js'
 import { outcomeSchema, requestSchema, SEARCH_CHARS_MAX } from './ops-requests.js'
 import type { NodeCommand, OpsRequest, CallRequest } from './ops-requests.js'
 
@@ -45,6 +45,12 @@ export function queryOf(read: (name: string) => string): OpsQuery {
   return Object.fromEntries(QUERIES.map((name) => [name, read(name)])) as OpsQuery
 }
 
+/** This node's part of editing agents. @see EditorApi */
+interface EditsHere {
+  readonly here: () => Promise<Reply>
+  readonly publishHere: (order: PublishOrder, operator: Operator, via: string | null) => Promise<Reply>
+}
+
 /** A node's answer to another: the status of the HTTP answer, and the JSON of its body. */
 interface PeerReply {
   readonly status: Reply['status']
@@ -62,12 +68,14 @@ export class FleetApi {
   readonly #here: OpsApi
   readonly #onSessionEnded: (session: EndedSession) => void
   readonly #hear: (callSid: string, id: string, operator: Operator) => Reply
+  readonly #edits: EditsHere
   /** By listener. */
   readonly #hearsFrom = new LRUCache<string, string>({ max: LISTENERS_KNOWN_MAX })
 
   /**
    * @param onSessionEnded  another node has ended a session of the console
    * @param hear  gives the sound of a live call of this node to a listener at another
+   * @param edits  of this node's agents, for an operator at another
    */
   constructor(
     options: FleetApiOptions,
@@ -75,11 +83,13 @@ export class FleetApi {
     here: OpsApi,
     onSessionEnded: (session: EndedSession) => void,
     hear: (callSid: string, id: string, operator: Operator) => Reply,
+    edits: EditsHere,
   ) {
     this.#options = options
     this.#audit = audit
     this.#onSessionEnded = onSessionEnded
     this.#hear = hear
+    this.#edits = edits
     this.#here = here
     options.fleet?.node.onRequest('ops', (request, from) => this.#asked(request, from))
   }
@@ -339,18 +349,31 @@ export class FleetApi {
 
   // --- between nodes ------------------------------------------------------------------------------------------
 
-  async #ask(node: FleetNode, { name, incarnation }: NodeRecord, request: OpsRequest): Promise<PeerReply | null> {
-    const answerMs = ['find', 'chart'].includes(request.what) ? FIND_PEER_MS : OPS_PEER_MS
+  async #ask(
+    node: FleetNode,
+    { name, incarnation }: NodeRecord,
+    request: OpsRequest,
+    answerMs = ['find', 'chart'].includes(request.what) ? FIND_PEER_MS : OPS_PEER_MS,
+  ): Promise<PeerReply | null> {
     const asked = await node.ask({ node: name, incarnation }, 'ops', request, answerMs)
     // Both ends are authenticated, and run this program.
     return asked.result === 'answered' ? (asked.answer as PeerReply) : null
   }
 
   /** Answer of each other node, by name; null: none. */
-  async #askOthers(request: OpsRequest): Promise<readonly (readonly [string, PeerReply | null])[]> {
+  async #askOthers(request: OpsRequest, answerMs?: number): Promise<readonly (readonly [string, PeerReply | null])[]> {
     const node = this.#options.fleet?.node
     if (node === undefined) return []
-    return Promise.all(node.others().map(async (other) => [other.name, await this.#ask(node, other, request)] as const))
+    const asked = node
+      .others()
+      .map(async (other) => [other.name, await this.#ask(node, other, request, answerMs)] as const)
+    return Promise.all(asked)
+  }
+
+  /** As `#askOthers`, with the answers as replies. */
+  async askAll(request: OpsRequest, answerMs?: number): Promise<readonly (readonly [string, Reply | null])[]> {
+    const answers = await this.#askOthers(request, answerMs)
+    return answers.map(([name, reply]) => [name, reply === null ? null : jsonReply(reply.body, reply.status)] as const)
   }
 
   /** The answers of all nodes by their names, beginning with this one's own; null for one that did not answer. */
@@ -365,7 +388,7 @@ export class FleetApi {
   async #asked(body: unknown, from: string): Promise<PeerReply> {
     const request = requestSchema.safeParse(body)
     if (!request.success) return toPeer(errorReply(400, 'BAD_REQUEST', 'this node does not know that request'))
-    const reply = await this.#answer(request.data, true)
+    const reply = await this.#answer(request.data, from)
     const { data } = request
     if ((data.what === 'call-command' || data.what === 'node-command') && !isNoCall(toPeer(reply))) {
       const call_sid = data.what === 'call-command' ? data.callSid : null
@@ -374,8 +397,8 @@ export class FleetApi {
     return toPeer(reply)
   }
 
-  /** This node's own answer. @param isElsewhere  another node asks */
-  async #answer(request: OpsRequest, isElsewhere = false): Promise<Reply> {
+  /** This node's own answer. @param from  the node that asks; null: this one */
+  async #answer(request: OpsRequest, from: string | null = null): Promise<Reply> {
     const here = this.#here
     switch (request.what) {
       case 'status':
@@ -400,7 +423,7 @@ export class FleetApi {
       case 'view': {
         const reply = await here.view(request.callSid, request.view, request.part)
         const self = this.#options.fleet?.node.record
-        return isElsewhere && self !== undefined && typeof reply.body !== 'string'
+        return from !== null && self !== undefined && typeof reply.body !== 'string'
           ? fileElsewhere(request, self)
           : reply
       }
@@ -410,6 +433,10 @@ export class FleetApi {
         return here.commandNode(request.command)
       case 'hear':
         return this.#hear(request.callSid, request.id, request.operator)
+      case 'edited':
+        return this.#edits.here()
+      case 'publish-agent':
+        return this.#edits.publishHere(request, request.operator, from)
       case 'session-ended':
         this.#onSessionEnded(request)
         return jsonReply({})

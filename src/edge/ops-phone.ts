@@ -20,14 +20,17 @@ const SOFTPHONE_TEXT_CHARS_MAX = 300
 /** Places calls from browsers as a carrier does: webhook, document and audio socket. The composition root provides it. */
 export interface Softphone {
   /**
-   * Begins a call. Never throws: a call that cannot be placed ends.
+   * Begins a call. A call that cannot be placed ends.
    * @param order.from  caller's number
+   * @throws GatewayError AGENT_UNKNOWN where the draft is gone
    */
   place(order: SoftphoneOrder, events: SoftphoneEvents): SoftphoneCall
 }
 
 interface SoftphoneOrder {
   readonly agent: string
+  /** Id of a draft of it that the call is to try; null: it gets a version as any call does. */
+  readonly draft: string | null
   /** E.164. Never logged. */
   readonly from: string
 }
@@ -49,6 +52,7 @@ interface PhoneData {
 
 const NUMBER = /^\+?[0-9]{3,15}$/
 const KEYS = /^[0-9*#A-D]{1,16}$/
+const DRAFT = /^[0-9a-f-]{36}$/
 
 /**
  * `GET /api/phone` (upgrade): the softphone of the console, one call at a time on each socket. Binary messages are
@@ -124,12 +128,13 @@ export class PhoneSockets {
     }
   }
 
-  #call(ws: WebSocket<PhoneData>, { agent, from }: Readonly<Record<string, unknown>>): void {
+  #call(ws: WebSocket<PhoneData>, { agent, from, draft = null }: Readonly<Record<string, unknown>>): void {
     const { phone, log, audit } = this.#options
     const data = ws.getUserData()
     if (!isAgentName(agent)) return refuse(ws, 'agent is not valid; allowed: the name of an agent')
+    const tries = draft === null ? {} : { tries: 'draft' as const }
     const note = (command: 'softphone' | 'softphone-over', status: HttpStatus, sid: string | null): void => {
-      audit({ command, call_sid: sid, agent }, { status }, data.operator)
+      audit({ command, call_sid: sid, agent, ...tries }, { status }, data.operator)
     }
     const refused = (status: HttpStatus, message: string): void => {
       note('softphone', status, null)
@@ -138,13 +143,15 @@ export class PhoneSockets {
     if (phone === null) return refused(409, 'this gateway does not accept calls from the browser')
     if (typeof from !== 'string' || !NUMBER.test(from))
       return refuse(ws, 'the caller number is not valid; allowed: 3 to 15 digits, such as +254700000001')
+    if (draft !== null && (typeof draft !== 'string' || !DRAFT.test(draft)))
+      return refuse(ws, 'draft is not valid; allowed: the id of a draft')
     if (data.call !== null) return refused(409, 'this page has a call already')
     if (this.calls >= SOFTPHONE_CALLS_MAX)
       return refused(503, `${SOFTPHONE_CALLS_MAX} browsers have a call already; wait until one ends`)
     let sid: string | null = null
     try {
       data.call = phone.place(
-        { agent, from },
+        { agent, draft, from },
         {
           news: (news) => void this.#send(ws, JSON.stringify(news)),
           heard: (bytes) => {
@@ -162,6 +169,7 @@ export class PhoneSockets {
       note('softphone', 201, sid)
       this.#send(ws, JSON.stringify({ type: 'placed', callSid: data.call.callSid }))
     } catch (thrown) {
+      if (thrown instanceof GatewayError && thrown.code === 'AGENT_UNKNOWN') return refused(404, thrown.message)
       log.error({ err: thrown }, 'a call from the console could not be placed')
       refused(500, thrown instanceof GatewayError ? thrown.message : 'the call could not be placed; see the log')
     }

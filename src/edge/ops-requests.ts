@@ -1,7 +1,7 @@
 import { chartRangeSchema } from '../call/documents/call-charts.js'
 import { callSearchSchema } from '../call/documents/call-search.js'
 import { z } from 'zod'
-import { OPS_LIST_MAX } from '../core/limits.js'
+import { AGENT_FILE_BYTES_MAX, OPS_LIST_MAX } from '../core/limits.js'
 import { CALL_OUTCOMES } from '../call/documents/record.js'
 import { operatorSchema } from './ops-audit.js'
 import { CALL_COMMANDS, CALL_VIEWS } from './ops-api.js'
@@ -16,6 +16,13 @@ export type NodeCommand = (typeof NODE_COMMANDS)[number]
 
 const callSid = z.string().max(64)
 export const outcomeSchema = z.enum(CALL_OUTCOMES).nullable()
+/** Names in the agents folder are compared letter for letter with those that it has. */
+export const editedFileSchema = z.string().min(1).max(255)
+export const editedTextSchema = z.string().refine((text) => Buffer.byteLength(text) <= AGENT_FILE_BYTES_MAX)
+export const textHashSchema = z.string().regex(/^[0-9a-f]{16}$/)
+/** Texts that a publication may replace: those that are kept, and the one that was opened. */
+const BASES_MAX = 64
+
 /** Request from node to node on behalf of an operator. */
 export const requestSchema = z.discriminatedUnion('what', [
   z.object({ what: z.literal('status') }),
@@ -54,6 +61,14 @@ export const requestSchema = z.discriminatedUnion('what', [
   }),
   z.object({ what: z.literal('hear'), callSid, id: z.uuid(), operator: operatorSchema }),
   z.object({ what: z.literal('session-ended'), id: z.string().max(64), expiresS: z.int().min(0) }),
+  z.object({ what: z.literal('edited') }),
+  z.object({
+    what: z.literal('publish-agent'),
+    file: editedFileSchema,
+    text: editedTextSchema,
+    bases: z.array(textHashSchema).max(BASES_MAX),
+    operator: operatorSchema,
+  }),
   z.object({ what: z.literal('node-command'), command: z.enum(NODE_COMMANDS), operator: operatorSchema }),
 ])
 export type OpsRequest = z.output<typeof requestSchema>

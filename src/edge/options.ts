@@ -92,6 +92,74 @@ export interface AgentsHere {
   say(agent: string, text: string): Promise<Uint8Array>
 }
 
+/** One node's part of the list that an editor of agents sees. */
+export interface EditedHere {
+  /** Files of the agents folder. `hash`: of the text; null where it is not edited here. `refusal`: why it is not; null: it is. */
+  readonly files: readonly { readonly file: string; readonly hash: string | null; readonly refusal: string | null }[]
+  /** Versions that new calls get, `agentVersion` in their records. */
+  readonly agents: readonly { readonly name: string; readonly version: string; readonly canary: string | null }[]
+}
+
+/** The result of a check of a text in the place of a file, as `mkondo check` has it. */
+export interface CheckedText {
+  readonly faults: readonly { readonly line: number; readonly col: number; readonly what: string }[]
+  /** Names the text. */
+  readonly hash: string
+  /** Null where there are faults, as is `version`. */
+  readonly agent: string | null
+  readonly version: string | null
+}
+
+export interface PublishOrder {
+  readonly file: string
+  readonly text: string
+  /** Hashes of the texts that it may replace. */
+  readonly bases: readonly string[]
+}
+
+export interface PublishedHere extends Pick<CheckedText, 'faults' | 'hash'> {
+  /** Hash of the text that was there. */
+  readonly before: string
+  /** New calls use it by now. */
+  readonly inUse: boolean
+  /** Hashes of the texts of the file that were kept before. */
+  readonly earlier: readonly string[]
+}
+
+/**
+ * Edits agents of this process. Every method rejects with a GatewayError: AGENT_UNKNOWN for what is no file of the folder,
+ * AGENT_INVALID for one that is not edited here, CAPACITY while others wait for their check, CALL_FAULT, AGENTS_DIR_UNWRITABLE.
+ */
+export interface AgentEditing {
+  here(): Promise<EditedHere>
+  /** @param version  hash of a kept text; null: the file as it is */
+  open(
+    file: string,
+    version: string | null,
+  ): Promise<{
+    readonly file: string
+    /** Null: it is not shown, because of `refusal`. */
+    readonly text: string | null
+    readonly refusal: string | null
+    /** Name of the agent in it; null where none can be read. */
+    readonly agent: string | null
+    readonly hash: string
+    /** Hash of the file as it is. */
+    readonly current: string
+    readonly versions: readonly { readonly hash: string; readonly atMs: number }[]
+  }>
+  check(draft: { readonly file: string; readonly text: string }): Promise<CheckedText>
+  /** With faults nothing is published. Rejects also with AGENT_CHANGED where the file has none of the texts that it may replace. */
+  publish(order: PublishOrder): Promise<PublishedHere>
+  /** Holds a text for calls from the console that try it. `id`: of the draft; null with faults. */
+  draft(draft: {
+    readonly file: string
+    readonly text: string
+  }): Promise<Pick<CheckedText, 'faults' | 'agent' | 'version'> & { readonly id: string | null }>
+  /** True if a call was placed here to try a draft. */
+  tries(callSid: string): boolean
+}
+
 export interface EdgeTls extends TlsFiles {
   /** @throws GatewayError CONFIG_INVALID when what the files hold now cannot be used */
   readonly check: () => void
@@ -202,6 +270,8 @@ export interface EdgeOptions {
   readonly settings?: Readonly<Record<string, unknown>>
   /** Absent: none are shown (tests). */
   readonly agents?: AgentsHere
+  /** Absent: agents are not edited here (AGENTS_EDIT). */
+  readonly editor?: AgentEditing
   /** The source of this process's file descriptors; its own /proc when absent. */
   readonly descriptors?: DescriptorSource
   /** The operator's page; empty for none. */

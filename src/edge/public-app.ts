@@ -118,6 +118,7 @@ export class PublicApp {
       token: presence(req.getQuery('t') ?? ''),
       agent: pathAgent ?? (isAgentName(queryAgent) ? queryAgent : null),
       clientRequestId: presence(req.getQuery('clientRequestId') ?? '') ?? null,
+      draft: (req.getQuery('draft') ?? '') !== '',
       since: req.getQuery('since'),
       host: req.getHeader('host'),
       address,

@@ -348,6 +348,8 @@ export interface WebhookHead {
   readonly agent: string | null
   /** The `clientRequestId` of the query: identifies a call that we placed. */
   readonly clientRequestId: string | null
+  /** The query has `draft`. Absent: no. */
+  readonly draft?: boolean
   /** The `since` of the query: `heldSinceMs` of the webhook. */
   readonly since: string | undefined
   /** The `Host` header. */
@@ -432,6 +434,7 @@ function parsed(
         callSid: content?.callSid ?? null,
         clientRequestId: content?.clientRequestId ?? head.clientRequestId,
         content,
+        ...(head.draft === true ? { draft: true as const } : {}),
       }
     }
     case 'events': {

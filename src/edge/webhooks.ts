@@ -223,6 +223,9 @@ export class Webhooks {
       log.call(callSid).warn({ agent: name, reason, why, hears }, 'a call was refused')
       return this.#wordsFor(callSid, name, hears, callsIn ? from : '', ours)
     }
+    // Never another version in its place.
+    if (request.draft === true && this.#options.editor?.tries(webhook.callSid) !== true)
+      return refuse('agent-unknown', 'the draft that it is to try is not at this node', 'busy')
     if (agent === undefined) {
       const why =
         name === null
@@ -584,6 +587,7 @@ export class Webhooks {
 type WebhookOptions = Pick<
   EdgeOptions,
   | 'calls'
+  | 'editor'
   | 'onRecordingReady'
   | 'publicUrl'
   | 'tls'

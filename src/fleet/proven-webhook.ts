@@ -33,6 +33,8 @@ interface ProvenHead {
   readonly clientRequestId: string | null
   /** The agent that the URL names. */
   readonly agent: string | null
+  /** The call was placed to try a draft, which one node has. */
+  readonly draft?: true
   /** When the carrier was first asked to come back later, as its URL says: milliseconds of the fleet's time; null: not yet. */
   readonly heldSinceMs: number | null
   /** Secrets are set, and a token in the URL alone proved it: its sender may be a reader of a proxy's log. */

@@ -1,9 +1,10 @@
 import { readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { triable } from '../agents/agent-view.js'
 import { mcpToolNames } from '../agents/mcp-definition.js'
 import type { AgentsView } from '../agents/agent-view.js'
+import { VERSIONS } from '../agents/agent-texts.js'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { TrialOrder, TrialResult } from '../agents/rehearsal.js'
 import type { Environment } from '../agents/template.js'
@@ -159,7 +160,8 @@ export class AgentInspector implements AgentsHere {
 /** Names, sizes and times of a folder's files; null when they cannot be read, or are too many. */
 async function stampOf(dir: string): Promise<string | null> {
   try {
-    const files = (await readdir(dir, { recursive: true })).toSorted()
+    const found = await readdir(dir, { recursive: true })
+    const files = found.filter((file) => !file.startsWith(`${VERSIONS}${sep}`)).toSorted()
     if (files.length > AGENTS_VIEW_FILES_MAX) return null
     const stats = await Promise.all(files.map((file) => stat(join(dir, file))))
     return stats
@@ -170,8 +172,8 @@ async function stampOf(dir: string): Promise<string | null> {
   }
 }
 
-/** @throws GatewayError CALL_FAULT when it ended without an answer */
-async function inThread<T>(task: AgentsTask, env: Readonly<Record<string, string>>): Promise<T> {
+/** One task for the thread of the agents. @throws GatewayError CALL_FAULT when it ended without an answer */
+export async function inThread<T>(task: AgentsTask, env: Readonly<Record<string, string>>): Promise<T> {
   const worker = new Worker(new URL('./agents-thread.js', import.meta.url), {
     workerData: task,
     execArgv: [],

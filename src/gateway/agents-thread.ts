@@ -5,8 +5,11 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { agentView, contentOf, masked } from '../agents/agent-view.js'
 import type { AgentFileView, AgentsView, FolderVersion } from '../agents/agent-view.js'
 import type { AgentAssets } from '../agents/assets.js'
+import { literalSecrets, shownText } from '../agents/literal-secrets.js'
 import type { AgentDefinition } from '../agents/definition.js'
-import { readAgents } from '../agents/loader.js'
+import { examineDraft, readAgents } from '../agents/loader.js'
+import type { AgentDraft, SpeechSource } from '../agents/loader.js'
+import { parseYaml } from '../agents/yaml-source.js'
 import { ToolRunner } from '../agents/tool-runner.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
 import { tryTool } from '../agents/rehearsal.js'
@@ -17,7 +20,7 @@ import { GatewayError } from '../core/errors.js'
 import { HttpClient } from '../http/http-client.js'
 
 /**
- * Shows the agents and their folder to an operator, or tries one tool: one task, one answer, and the thread ends. A thread of its own, because
+ * Shows the agents and their folder to an operator, checks a draft, or tries one tool: one task, one answer, and the thread ends. A thread of its own, because
  * reading takes tenths of a second, a tool in code may block, and its environment is not the gateway's.
  */
 
@@ -41,6 +44,17 @@ export type AgentsTask = { readonly env: Environment } & (
       readonly order: TrialOrder
     }
   | {
+      readonly what: 'open'
+      readonly text: string
+    }
+  | {
+      readonly what: 'draft'
+      readonly dir: string
+      readonly draft: AgentDraft
+      /** True if words of offline dialogues are checked. */
+      readonly speech: boolean
+    }
+  | {
       readonly what: 'view'
       readonly dir: string
       readonly watched: boolean
@@ -50,8 +64,37 @@ export type AgentsTask = { readonly env: Environment } & (
     }
 )
 
+/** A text as the folder's agent, or what is wrong with it: as `mkondo check` says it, and literal secrets. */
+export interface ExaminedDraft {
+  readonly faults: AgentFileView['faults']
+  /** Null where there are faults. */
+  readonly version: FolderVersion | null
+}
+
+async function examined({ dir, draft, env, speech }: Extract<AgentsTask, { what: 'draft' }>): Promise<ExaminedDraft> {
+  const { read, broken } = await examineDraft(draft, dir, env, speech ? await offlineSource() : null)
+  const source = parseYaml(draft.text)
+  const faults = [
+    ...read.faults,
+    ...('value' in source ? literalSecrets(draft.text, source) : []),
+    ...broken.map(({ file, what }) => ({
+      line: 1,
+      col: 1,
+      what: `with this text ${relative(dir, file)} has a fault: ${what}`,
+    })),
+  ]
+  return {
+    faults: faults.map(({ line, col, what }) => ({ line, col, what: masked(what) })),
+    version: read.ok && faults.length === 0 ? { agent: read.agent, assets: read.assets } : null,
+  }
+}
+
+async function offlineSource(): Promise<SpeechSource> {
+  return (await import('../backends/embedded/offline-speech.js')).offlineSpeech
+}
+
 async function view({ dir, env, speech, watched, loaded }: Extract<AgentsTask, { what: 'view' }>): Promise<AgentsView> {
-  const source = speech ? (await import('../backends/embedded/offline-speech.js')).offlineSpeech : null
+  const source = speech ? await offlineSource() : null
   const inUse = new Set(
     loaded.flatMap(({ definition, assets, canary }) => [
       contentOf(definition, assets),
@@ -106,8 +149,17 @@ async function serverTools(
 assert(parentPort !== null, 'this is a worker thread')
 setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 const task = workerData as AgentsTask
-parentPort.postMessage(
-  task.what === 'view'
-    ? await view(task)
-    : await tryTool(task.agent, task.assets, task.env, new HttpClient(), task.order),
-)
+parentPort.postMessage(await answerTo(task))
+
+function answerTo(asked: AgentsTask): unknown {
+  switch (asked.what) {
+    case 'view':
+      return view(asked)
+    case 'draft':
+      return examined(asked)
+    case 'open':
+      return shownText(asked.text)
+    case 'try':
+      return tryTool(asked.agent, asked.assets, asked.env, new HttpClient(), asked.order)
+  }
+}

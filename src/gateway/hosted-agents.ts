@@ -89,6 +89,24 @@ function hosted(
   return agent
 }
 
+/**
+ * A version of an agent as new calls would get it.
+ * @param canary  its second version
+ * @throws GatewayError with why it cannot be used
+ */
+export type UseVersion = (version: FolderVersion, canary?: FolderVersion) => HostedAgent
+
+/** @param only  the backend of all agents, whatever their files name */
+export function versionsFor(config: Config, numbers: Numbers, only?: string): UseVersion {
+  return ({ agent, assets }, canary) => {
+    const lacking = agent.canary === undefined ? numbers.lacking(agent) : null
+    if (lacking !== null) throw new GatewayError('AGENT_INVALID', lacking)
+    const made = hosted(agent, assets, config, only, canary)
+    findSpeech(eachVersion(new Map([[agent.name, made]])).map(([, version]) => version))
+    return made
+  }
+}
+
 /** The backend whose recogniser and voice take a message without a model. */
 const TAKES_MESSAGES = 'cascade'
 
@@ -268,6 +286,7 @@ export async function followAgents(options: {
 }): Promise<() => Promise<void>> {
   const { config, env, agents, numbers, only } = options
   const log = options.log.component('agents')
+  const use = versionsFor(config, numbers, only)
   const watch = new AgentWatch({
     dir: agentsDirOf(config),
     env,
@@ -275,13 +294,9 @@ export async function followAgents(options: {
     onCount: options.onCount,
     apply: (folder) => {
       const refused = new Map<string, string>()
-      for (const [name, { agent, assets, canary }] of folder) {
+      for (const [name, { canary, ...version }] of folder) {
         try {
-          const lacking = numbers.lacking(agent)
-          if (lacking !== null) throw new GatewayError('AGENT_INVALID', lacking)
-          const edited = hosted(agent, assets, config, only, canary)
-          findSpeech(eachVersion(new Map([[name, edited]])).map(([, version]) => version))
-          agents.set(name, edited)
+          agents.set(name, use(version, canary))
         } catch (thrown) {
           refused.set(name, messageOf(thrown))
         }

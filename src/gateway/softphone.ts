@@ -4,6 +4,8 @@ import type { Softphone } from '../edge/ops-phone.js'
 import type { Log } from '../telemetry/log.js'
 import type { BrowserCaller } from '../carrier/browser-caller.js'
 import type { CallerVoices } from '../carrier/caller-voices.js'
+import { GatewayError } from '../core/errors.js'
+import type { Drafts } from './agent-editor.js'
 
 interface SoftphoneOptions {
   readonly config: Config
@@ -16,6 +18,7 @@ interface SoftphoneOptions {
   readonly mediaPort: () => number
   /** A number of NUMBERS_FILE that leads to an agent: the call is about its business. Null: there is none. */
   readonly numberOf: (agent: string) => string | null
+  readonly drafts: Drafts
 }
 
 /** The called number of the console's calls to an agent without a number; it is nobody's. */
@@ -37,6 +40,9 @@ export class BrowserPhone implements Softphone {
 
   place: Softphone['place'] = (order, events) => {
     const callSid = `HD_${randomBytes(6).toString('hex')}`
+    const { drafts } = this.#options
+    if (order.draft !== null && !drafts.begin(order.draft, callSid))
+      throw new GatewayError('AGENT_UNKNOWN', 'this draft is not kept any more; press Try it again')
     // Sound and commands may come before what carries the call is loaded: those are lost, as on a line that still rings.
     let caller: BrowserCaller | null = null
     let hungUp = false
@@ -49,7 +55,7 @@ export class BrowserPhone implements Softphone {
       caller = new BrowserCaller({ speak: async (...words) => (await this.#voices()).speak(...words) }, events.heard)
       const live = startCall({
         callSid,
-        voiceUrl: `${this.#origin}/voice/${order.agent}`,
+        voiceUrl: this.#voiceUrl(order),
         eventsUrl: `${this.#origin}/events`,
         from: order.from,
         to: this.#options.numberOf(order.agent) ?? CALLED_NUMBER,
@@ -66,7 +72,10 @@ export class BrowserPhone implements Softphone {
         this.#options.log.error({ err: thrown }, 'a call from the console failed')
         events.news({ type: 'over', complaints: ['the gateway could not run this call; its log says why'] })
       })
-      .finally(() => events.over())
+      .finally(() => {
+        drafts.end(callSid)
+        events.over()
+      })
     return {
       callSid,
       audio: (bytes) => caller?.audio(bytes),
@@ -86,6 +95,14 @@ export class BrowserPhone implements Softphone {
 
   async close(): Promise<void> {
     await (await this.#speech?.catch(() => null))?.close()
+  }
+
+  /** A call that tries a draft goes to this very process, which alone keeps it: past a port that several share. */
+  #voiceUrl({ agent, draft }: Parameters<Softphone['place']>[0]): string {
+    if (draft === null) return `${this.#origin}/voice/${agent}`
+    const origin =
+      this.#options.config.tlsCert === null ? `http://${this.#host}:${this.#options.mediaPort()}` : this.#origin
+    return `${origin}/voice/${agent}?draft=1`
   }
 
   get #origin(): string {

@@ -32,6 +32,21 @@ const DEPTH_MAX = 5
 const ENTRIES_MAX = 64
 const TEXT_CHARS_MAX = 4000
 
+/** Keys that name themselves: OpenAI, Sautikit, webhook secrets, Google, JSON Web Tokens, PEM. */
+const KEY_SHAPES: readonly RegExp[] = [
+  /\b(?:sk|pk|tsk|tskey|whsec|rk)[-_][\w-]{6,}/g,
+  /\bAIza[\w-]{20,}/g,
+  /\beyJ[\w-]{6,}\.[\w.-]+/g,
+  /-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]*(?:-----END[A-Z -]*-----)?/g,
+]
+/** A user with a password in a URL, and a bearer token. */
+const CREDENTIALS = /\b[a-z][a-z0-9+.-]{1,12}:\/\/[^\s/@"'{}]+:[^\s/@"'{}]+@|\bbearer\s+[\w.~+/=-]{16,}/i
+
+/** True if a text holds a key, a token or a password that shows itself to be one. */
+export function keyShapeIn(text: string): boolean {
+  return CREDENTIALS.test(text) || KEY_SHAPES.some((shape) => text.search(shape) >= 0)
+}
+
 /** Shapes of secrets in running text, in the order in which they are taken out. */
 const SHAPES: readonly (readonly [RegExp, string])[] = [
   // user:password@ of any URL, then the whole query of a URL: tokens travel there
@@ -41,11 +56,7 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/\b(sips?:)[^\s@"']+@/gi, `$1${REDACTED}@`],
   // Not the version of a package: name@1.2.3.
   [/[\w.+-]{1,64}@(?!\d+\.\d+\.\d+(?![\w.]))[\w-]+(?:\.[\w-]+)+/g, '[email]'],
-  // keys that name themselves: OpenAI, Sautikit, webhook secrets, Google, JSON Web Tokens
-  [/\b(?:sk|pk|tsk|tskey|whsec|rk)[-_][\w-]{6,}/g, REDACTED],
-  [/\bAIza[\w-]{20,}/g, REDACTED],
-  [/\beyJ[\w-]{6,}\.[\w.-]+/g, REDACTED],
-  [/-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]*(?:-----END[A-Z -]*-----)?/g, REDACTED],
+  ...KEY_SHAPES.map((shape) => [shape, REDACTED] as const),
   // name=value and "name":"value" where the name says what it is
   [
     /\b((?:api[_-]?key|token|secret|password|signature|authorization)["']?\s*[=:]\s*["']?)[^\s"'&,;]+/gi,

@@ -55,6 +55,18 @@ t.test('a wrong setting is named with what it held and what is allowed', (t) => 
   t.end()
 })
 
+t.test('agents are edited only with a token, in a folder of their own that is watched', (t) => {
+  const whole = { AGENTS_EDIT: 'true', AGENTS_DIR: 'agents', OPS_TOKEN: 'ops-token-of-a-test' }
+  t.equal(loadConfig({}, null).agentsEdit, false)
+  t.equal(loadConfig(whole, null).agentsEdit, true)
+  t.equal(
+    complaint({ AGENTS_EDIT: 'true', AGENTS_WATCH: 'false' }),
+    "AGENTS_EDIT is 'true' without AGENTS_DIR and AGENTS_WATCH and OPS_TOKEN; allowed: false, or true with all of them",
+  )
+  t.match(complaint({ ...whole, OPS_TOKEN: '' }), /without OPS_TOKEN;/)
+  t.end()
+})
+
 t.test('trusted proxies are addresses and networks, and never every address', (t) => {
   t.same(loadConfig({}, null).trustedProxies, [])
   t.same(loadConfig({ TRUSTED_PROXIES: '10.0.0.0/8, 192.0.2.7,2001:db8::/32' }, null).trustedProxies, [

@@ -1,9 +1,11 @@
 import t from 'tap'
 import { WebSocket } from 'ws'
 import type { Softphone } from '../../src/edge/ops-phone.js'
+import { GatewayError } from '../../src/core/errors.js'
 import { ConsoleSessions } from '../../src/edge/ops-session.js'
 import { OPS_STREAMS_MAX } from '../../src/edge/ops-live.js'
 import { consoleFiles } from '../../src/gateway/console-files.js'
+import { editorDouble, HASH } from '../support/editor-double.js'
 import { follow } from '../support/server-events.js'
 import { until } from '../support/until.js'
 import { get, newSid, post, ring, startGateway } from './gateway.js'
@@ -144,8 +146,9 @@ t.test('a session that was ended stays ended: after a restart, and when too many
 
 t.test('a call from the browser is in the audit log, when it begins and when it is over', async (t) => {
   let over: () => void = () => undefined
-  const placed: Softphone['place'] = (_, events) => {
+  const placed: Softphone['place'] = (order, events) => {
     over = events.over
+    if (order.draft !== null) throw new GatewayError('AGENT_UNKNOWN', 'this draft is not kept any more')
     return {
       callSid: 'HD_000000phone1',
       audio: () => undefined,
@@ -169,9 +172,101 @@ t.test('a call from the browser is in the audit log, when it begins and when it 
   t.match(audited()[1], { command: 'softphone', outcome: 'refused', call_sid: null, agent: 'support' })
   over()
   t.match(audited()[2], { ...line, command: 'softphone-over', outcome: 'done' })
+  const answer = new Promise<string>((resolve) => socket.once('message', (data: Buffer) => resolve(data.toString())))
+  socket.send(order.replace('{', '{"draft":"6f1e2f9a-0000-4000-8000-000000000000",'))
+  t.match(await answer, /"refused".*this draft is not kept/)
+  t.match(audited()[3], { command: 'softphone', outcome: 'refused', status: 404, tries: 'draft' })
   t.notMatch(JSON.stringify(audited()), /254700000001/)
   socket.terminate()
 })
+
+const EDITS = {
+  open: { file: 'a.yaml' },
+  check: { file: 'a.yaml', text: 'version: 1' },
+  draft: { file: 'a.yaml', text: 'version: 1' },
+  publish: { file: 'a.yaml', text: 'version: 1', base: HASH },
+}
+
+t.test('agents are edited by who may act, from the own page, and where it is allowed at all', async (t) => {
+  const { editor, asked } = editorDouble()
+  const gateway = await startGateway(t, { opsToken: TOKEN, editor })
+  const [reads, acts] = [(await logIn(gateway, TOKEN, 'read')) ?? '', (await logIn(gateway, TOKEN, 'act')) ?? '']
+  const off = await startGateway(t, { opsToken: TOKEN })
+  const authorization = `Bearer ${TOKEN}`
+  for (const [path, json] of Object.entries(EDITS)) {
+    const url = `${gateway.opsUrl}/api/editor/${path}`
+    t.equal((await post(url, { json })).status, 401, path)
+    t.match(await post(url, { json, headers: { cookie: reads } }), { status: 403, text: /only reads/ }, path)
+    const foreign = { cookie: acts, 'sec-fetch-site': 'cross-site' }
+    t.equal((await post(url, { json, headers: foreign })).status, 403, path)
+    t.equal((await post(url, { body: JSON.stringify(json), headers: { cookie: acts } })).status, 415, 'no form')
+    t.match(
+      await post(`${off.opsUrl}/api/editor/${path}`, { json, headers: { authorization } }),
+      { status: 404, text: /AGENTS_EDIT/ },
+      path,
+    )
+  }
+  t.match(await get(`${off.opsUrl}/api/editor`, { headers: { authorization } }), { status: 404, text: /AGENTS_EDIT/ })
+  t.equal(off.logged().filter(({ component }) => component === 'audit').length, 0)
+  t.same(asked, [], 'what is refused asks nobody')
+  const list = JSON.parse((await get(`${gateway.opsUrl}/api/editor`, { headers: { cookie: reads } })).text) as unknown
+  t.match(list, { nodes: [{ name: null, answered: true, files: [{ file: 'a.yaml', hash: HASH }] }] })
+  t.notMatch(JSON.stringify(list), /version: 1/, 'who only reads sees no text')
+  for (const [path, json] of Object.entries(EDITS))
+    t.equal((await post(`${gateway.opsUrl}/api/editor/${path}`, { json, headers: { cookie: acts } })).status, 200, path)
+  t.equal(asked.length, 5)
+})
+
+t.test(
+  'an edit is in the audit log by its file and the hashes of its texts, and what was refused as well',
+  async (t) => {
+    const { editor } = editorDouble({
+      publish: ({ bases: [base = ''], text }) =>
+        text === 'late'
+          ? Promise.reject(new GatewayError('AGENT_CHANGED', 'the file has another text by now'))
+          : Promise.resolve({
+              faults: text === 'bad' ? [{ line: 1, col: 1, what: 'is missing' }] : [],
+              ...{ hash: HASH, before: base, inUse: true, earlier: text === 'old' ? [HASH] : [] },
+            }),
+      open: () => Promise.reject(new GatewayError('AGENT_UNKNOWN', 'there is no such file')),
+    })
+    const gateway = await startGateway(t, { opsToken: TOKEN, editor })
+    const ask = (path: string, json: unknown) =>
+      post(`${gateway.opsUrl}/api/editor/${path}`, { json, headers: { authorization: `Bearer ${TOKEN}` } })
+    const base = 'fedcba9876543210'
+    t.match(await ask('publish', { file: 'a.yaml', text: 'words of the author', base }), { status: 200 })
+    t.match(await ask('publish', { file: 'a.yaml', text: 'old', base }), { status: 200 })
+    t.match(await ask('publish', { file: 'a.yaml', text: 'bad', base }), {
+      status: 200,
+      text: /"published":false.*is missing/,
+    })
+    t.match(await ask('publish', { file: 'a.yaml', text: 'late', base }), { status: 409, code: 'AGENT_CHANGED' })
+    t.match(await ask('open', { file: '../passwd' }), { status: 404 })
+    t.match(await ask('draft', EDITS.draft), { status: 200 })
+    t.match(await ask('check', EDITS.check), { status: 200 })
+    for (const json of [
+      {},
+      { file: 'a.yaml', text: 'x' },
+      { file: 'a.yaml', text: 'x', base: 'y' },
+      { ...EDITS.publish, more: 1 },
+    ])
+      t.match(await ask('publish', json), { status: 400, code: 'BAD_REQUEST' })
+    t.match(await ask('check', { file: 'a.yaml', text: 'x'.repeat(256 * 1024 + 1) }), { status: 400, text: /262144/ })
+    t.match(await ask('check', { file: 'a.yaml', text: 'x'.repeat(600 * 1024) }), { status: 413 })
+    const lines = gateway.logged().filter(({ component }) => component === 'audit')
+    const who = { token_kind: 'OPS_TOKEN', address: '127.0.0.1' }
+    t.match(lines, [
+      { ...who, command: 'publish-agent', file: 'a.yaml', before: base, after: HASH, outcome: 'done' },
+      { ...who, command: 'roll-back-agent', file: 'a.yaml', before: base, after: HASH, outcome: 'done' },
+      { ...who, command: 'publish-agent', file: 'a.yaml', outcome: 'refused', status: 400 },
+      { ...who, command: 'publish-agent', file: 'a.yaml', outcome: 'refused', status: 409 },
+      { ...who, command: 'open-agent', outcome: 'refused', status: 404 },
+      { ...who, command: 'try-agent', file: 'a.yaml', outcome: 'done' },
+    ])
+    t.equal(lines.length, 6)
+    t.notMatch(JSON.stringify(lines), /words of the author|passwd/)
+  },
+)
 
 t.test('the socket of the softphone opens for own pages and acting sessions only', async (t) => {
   const open = await startGateway(t)

@@ -13,6 +13,7 @@ import { endedRow } from '../../src/call/documents/call-view.js'
 import type { EdgeOptions } from '../../src/edge/options.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { deskOf } from '../support/agent-inspector.js'
+import { editorDouble, HASH } from '../support/editor-double.js'
 import { endedCall } from '../support/record.js'
 import { fleet } from '../fleet/nodes.js'
 import { get, newSid, post, ring, startGateway } from './gateway.js'
@@ -188,6 +189,7 @@ t.test('what the port answers is what the document says, key for key', async (t)
           current: true,
         }),
     },
+    editor: editorDouble().editor,
     agents: await deskOf(join(packageRoot(), 'agents'), 'http://127.0.0.1:9'),
     recording: () => Promise.resolve(storedFile(t, new Uint8Array(64))),
     carrierRecording: () => Promise.resolve(storedFile(t, new Uint8Array(64))),
@@ -240,6 +242,10 @@ t.test('what the port answers is what the document says, key for key', async (t)
     ['/api/login', { token: 'x', rights: 'read' }],
     ['/api/logout', {}],
     ['/api/agents/{name}/tools/{tool}', { args: { orderNumber: '4127' } }],
+    ['/api/editor/open', { file: 'a.yaml' }],
+    ['/api/editor/check', { file: 'a.yaml', text: 'x' }],
+    ['/api/editor/draft', { file: 'a.yaml', text: 'x' }],
+    ['/api/editor/publish', { file: 'a.yaml', text: 'x', base: HASH }],
     ['/api/messages/{key}/retry', {}],
     ['/api/campaigns', {}],
     ['/api/campaigns/{id}/start', {}],

@@ -627,6 +627,18 @@ t.test(
   },
 )
 
+t.test('a draft is served to the call that was placed to try it, by no share, and to no other agent', (t) => {
+  const [main, version, draft] = ['Hello.', 'Karibu.', 'Draft.'].map((greeting) => hosted({ ...AGENT, greeting }))
+  if (main === undefined || version === undefined || draft === undefined) throw new Error('three versions')
+  const agent = { ...main, canary: { percent: 100, version } }
+  t.equal(versionFor(agent, { rootSid: 'HD_tries0000001', had: null, draft }), draft)
+  t.equal(versionFor(agent, { rootSid: 'HD_tries0000001', had: versionOf(version), draft }), draft)
+  t.equal(versionFor(agent, { rootSid: 'HD_tries0000001', had: versionOf(draft) }), version, 'a call without it, later')
+  const other = hosted({ ...AGENT, name: 'other' })
+  t.equal(versionFor(other, { rootSid: 'HD_tries0000001', had: null, draft }), other, 'after a handover')
+  t.end()
+})
+
 t.test('a caller who asked for slower speech has it on the next node too, and can have it slower still', async (t) => {
   const call = inbound('HD_resumed00033')
   const first = await greeted(call)

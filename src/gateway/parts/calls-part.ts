@@ -27,6 +27,7 @@ export const WORKER_MEMORY_CALL_MB = 1
 
 type CallsShared = Shared<
   | 'inputs'
+  | 'drafts'
   | 'metrics'
   | 'callSeries'
   | 'traces'
@@ -94,6 +95,7 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
     agents,
     defaultAgent,
     businesses: numbers.businesses,
+    draftOf: (callSid) => shared.drafts.of(callSid),
     openPool: (pooled) => new MediaPool({ ...pooled, ...poolOptions(shared, assets) }),
     env,
     speech: speaks ? speech : null,

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { AgentTexts } from '../../agents/agent-texts.js'
 import { shownSettings } from '../../config/shown-settings.js'
 import { publicTls } from '../../config/tls-files.js'
 import { EXPORT_CALLS_MAX } from '../../core/limits.js'
@@ -9,10 +10,11 @@ import type { EdgeOptions } from '../../edge/options.js'
 import { callBack } from '../../fleet/call-back.js'
 import { PhraseStore } from '../../speech/phrase-store.js'
 import { liveCount } from '../../workers/main/live-call.js'
+import { AgentEditor } from '../agent-editor.js'
 import { AgentInspector } from '../agent-inspector.js'
 import { CallErasure } from '../call-erasure.js'
 import { consoleFiles } from '../console-files.js'
-import { agentsDirOf } from '../hosted-agents.js'
+import { agentsDirOf, versionsFor } from '../hosted-agents.js'
 import { findJournal } from '../journal-files.js'
 import { BrowserPhone } from '../softphone.js'
 import type { Part } from './part.js'
@@ -23,6 +25,7 @@ const LAST_WEBHOOKS_MS = 500
 
 type EdgeShared = Shared<
   | 'inputs'
+  | 'drafts'
   | 'agentFaults'
   | 'metrics'
   | 'callSeries'
@@ -53,6 +56,7 @@ export function edgePart(shared: EdgeShared, onDrain: () => void): Part {
     mediaOrigin: config.nodeUrl ?? config.publicUrl,
     mediaPort: () => one?.plan.ownPort ?? shared.edge.publicPort,
     numberOf: (agent) => numbers.firstOf(agent),
+    drafts: shared.drafts,
   })
   return {
     name: 'edge',
@@ -146,8 +150,19 @@ function servicesOf(shared: EdgeShared) {
       },
       speech: true,
     }),
+    ...(config.agentsEdit ? { editor: agentEditor(shared) } : {}),
     console: consoleFiles(),
   } satisfies Partial<EdgeOptions>
+}
+
+function agentEditor({ inputs, drafts }: EdgeShared): AgentEditor {
+  const { config, env, agents, numbers, workerEnv, onlyBackend } = inputs
+  const dir = agentsDirOf(config)
+  return new AgentEditor({
+    ...{ agents, dir, env, workerEnv, drafts, speech: true },
+    texts: new AgentTexts(dir, Date.now),
+    use: versionsFor(config, numbers, onlyBackend),
+  })
 }
 
 function fleetOptions({

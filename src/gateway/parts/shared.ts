@@ -11,6 +11,7 @@ import type { Metrics } from '../../telemetry/metrics.js'
 import type { TraceExport } from '../../telemetry/trace-export.js'
 import type { CallRegistry } from '../../workers/main/call-registry.js'
 import type { OutboundCalls } from '../../workers/main/outbound-calls.js'
+import { Drafts } from '../agent-editor.js'
 import type { CallAnalyses } from '../call-analyses.js'
 import type { CallArchive } from '../call-archive.js'
 import type { CallCosts } from '../call-costs.js'
@@ -29,6 +30,7 @@ import type { GatewayInputs } from './inputs.js'
  */
 export class GatewayShared {
   readonly inputs: GatewayInputs
+  readonly drafts = new Drafts()
   /** Each gets the record of each call that ended. */
   readonly recordListeners: ((record: CallRecord) => void)[] = []
   /** Each gets the record of an ended call again, when the carrier's detail or the analysis has been joined to it. */

@@ -64,6 +64,8 @@ const KNOWN_CALLS_KEPT = 50_000
 export interface CallRegistryOptions extends MainThreadServices {
   readonly agents: ReadonlyMap<string, HostedAgent>
   readonly defaultAgent: string | null
+  /** The draft that a call was placed to try; absent: nobody tries any. */
+  readonly draftOf?: (callSid: string) => HostedAgent | undefined
   /** By our number; changed in place by edits of NUMBERS_FILE. Absent: none. */
   readonly businesses?: ReadonlyMap<string, Business>
   /** Opens what runs the tasks of its calls; the registry closes it. */
@@ -255,7 +257,7 @@ export class CallRegistry implements CallDirectory {
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
       recordsKeptMs: (agent) => this.#options.recordsKeepMs?.(agent) ?? 0,
       agent: (name, business, step, rootSid) => {
-        const key = { rootSid, had: null }
+        const key = { rootSid, had: null, draft: this.#options.draftOf?.(rootSid) }
         if (business !== null) return this.#hosted(name, business.number, step, key) ?? null
         const agent = this.#options.agents.get(name)
         return agent === undefined ? null : versionFor(agent, key)
@@ -356,7 +358,9 @@ export class CallRegistry implements CallDirectory {
     const anew = resume === null || call.placed?.promised === true
     const budgetStep = anew ? (this.#options.budgetStep?.(ours) ?? null) : resume.kept.budgetStep
     const rootSid = call.rootSid ?? resume?.kept.rootSid ?? call.callSid
-    const key = { rootSid, had: resume?.kept.agentHash ?? null }
+    // Not by its chain: a call back is not the call that tried it.
+    const draft = this.#options.draftOf?.(call.callSid)
+    const key = { rootSid, had: resume?.kept.agentHash ?? null, draft }
     const agent = this.#hosted(call.agent, ours, budgetStep, key)
     if (agent === undefined) {
       throw new GatewayError(

@@ -10,14 +10,17 @@ export interface VersionKey {
   readonly rootSid: string
   /** The version that had the call before, at another node or before its stream was lost; null: it is new. */
   readonly had: string | null
+  /** The draft that the call was placed to try, in place of any version; absent: none. */
+  readonly draft?: HostedAgent | undefined
 }
 
 /**
  * The version of an agent that serves a call. It follows from the SID alone, so that all nodes choose the same; a call
  * that goes on stays with its own, whatever the share is by then.
  */
-export function versionFor(agent: HostedAgent, { rootSid, had }: VersionKey): HostedAgent {
+export function versionFor(agent: HostedAgent, { rootSid, had, draft }: VersionKey): HostedAgent {
   const { canary } = agent
+  if (draft?.definition.name === agent.definition.name) return draft
   if (canary === undefined) return agent
   const own = [agent, canary.version].find((version) => versionOf(version) === had)
   // Not the place that a split of the backends has: the versions would have different models.

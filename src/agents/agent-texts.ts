@@ -1,0 +1,217 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { readFileSync, renameSync } from 'node:fs'
+import { chmod, chown, lstat, mkdir, open, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { GatewayError } from '../core/errors.js'
+import { AGENT_FILE_BYTES_MAX } from '../core/limits.js'
+import { agentFiles, isModule } from './loader.js'
+
+/** Texts that are kept of one file; the one that was used last longest ago goes first. */
+const VERSIONS_KEPT = 20
+/** In the agents folder, so that all who share it have one history. Neither the loader nor the watch looks into it. */
+export const VERSIONS = '.versions'
+
+/** A text of a file that can be published again. */
+export interface KeptText {
+  readonly hash: string
+  /** When it was last published or replaced; milliseconds since 1970. */
+  readonly atMs: number
+}
+
+/** A file of the agents folder as an editor lists it. */
+interface EditedFile {
+  readonly file: string
+  /** Hash of its text; null where it is not edited here. */
+  readonly hash: string | null
+  /** The reason why it is not; null: it is. */
+  readonly refusal: string | null
+}
+
+/** The texts of the agents folder: read, and replaced as a whole with the one before kept. */
+export class AgentTexts {
+  readonly #dir: string
+  readonly #wallClock: () => number
+
+  constructor(dir: string, wallClock: () => number) {
+    this.#dir = dir
+    this.#wallClock = wallClock
+  }
+
+  /** @throws GatewayError AGENT_INVALID when the folder cannot be read */
+  async list(): Promise<readonly EditedFile[]> {
+    return Promise.all(
+      (await agentFiles(this.#dir)).map(async (file): Promise<EditedFile> => {
+        try {
+          return { file, hash: hashOf(await this.#bytes(file)), refusal: null }
+        } catch (thrown) {
+          if (!(thrown instanceof GatewayError)) throw thrown
+          return { file, hash: null, refusal: thrown.message }
+        }
+      }),
+    )
+  }
+
+  /**
+   * @param version  hash of a kept text; null: the file as it is
+   * @throws GatewayError AGENT_UNKNOWN for no file of the folder and no kept text, AGENT_INVALID for a file that is not edited here
+   */
+  async read(file: string, version: string | null): Promise<{ readonly text: string; readonly hash: string }> {
+    await this.#check(file)
+    const bytes = version === null ? await this.#bytes(file) : await this.#kept(file, version)
+    try {
+      return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes), hash: hashOf(bytes) }
+    } catch {
+      throw refused('is not UTF-8 text')
+    }
+  }
+
+  /** Hash of a file's text. @throws as `read` */
+  async hashOf(file: string): Promise<string> {
+    await this.#check(file)
+    return hashOf(await this.#bytes(file))
+  }
+
+  /** Kept texts of a file, the newest first. */
+  async versions(file: string): Promise<readonly KeptText[]> {
+    const names = await readdir(this.#folder(file)).catch(() => [])
+    return names
+      .flatMap((name) => {
+        const [, atMs, hash] = /^(\d{1,15})-([0-9a-f]{16})\.yaml$/.exec(name) ?? []
+        return hash === undefined ? [] : [{ hash, atMs: Number(atMs) }]
+      })
+      .sort((a, b) => b.atMs - a.atMs)
+  }
+
+  /**
+   * Puts a text in the place of a file, whole or not at all, with the file's owner and mode; keeps both texts.
+   * @param bases  hashes of the texts that it may replace
+   * @returns false where the file has this text already
+   * @throws GatewayError AGENT_UNKNOWN, AGENT_INVALID, AGENT_CHANGED when the file has another text than those,
+   *   AGENTS_DIR_UNWRITABLE
+   */
+  async publish(file: string, text: string, bases: readonly string[]): Promise<boolean> {
+    await this.#check(file)
+    const path = join(this.#dir, file)
+    const before = await this.#bytes(file)
+    const hash = hashOf(Buffer.from(text))
+    const replaces = hashOf(before)
+    if (replaces === hash) return false
+    if (!bases.includes(replaces)) throw changed(replaces)
+    const { mode, uid, gid } = await lstat(path)
+    const beside = join(this.#folder(file), `${randomUUID()}.new`)
+    const nowMs = this.#wallClock()
+    let kept: string | null = null
+    try {
+      await mkdir(this.#folder(file), { recursive: true })
+      const handle = await open(beside, 'wx', mode & 0o777)
+      try {
+        await handle.writeFile(text)
+        await handle.sync()
+      } finally {
+        await handle.close()
+      }
+      await chmod(beside, mode & 0o7777)
+      await chown(beside, uid, gid)
+      await this.#keep(file, before, mode, nowMs)
+      kept = await this.#keep(file, Buffer.from(text), mode, nowMs + 1)
+      // No other work of this process comes between the look and the change.
+      const now = hashOf(readFileSync(path))
+      if (now !== replaces) throw changed(now)
+      renameSync(beside, path)
+    } catch (thrown) {
+      await rm(beside, { force: true }).catch(() => undefined)
+      if (kept !== null) await rm(kept, { force: true }).catch(() => undefined)
+      if (thrown instanceof GatewayError) throw thrown
+      throw unwritable(file, thrown)
+    }
+    await this.#prune(file)
+    return true
+  }
+
+  /** Keeps a text, or notes that a kept one is used now. @returns the file of one that was not kept before */
+  async #keep(file: string, bytes: Uint8Array, mode: number, atMs: number): Promise<string | null> {
+    const hash = hashOf(bytes)
+    const folder = this.#folder(file)
+    const to = join(folder, nameOf({ hash, atMs }))
+    const earlier = (await this.versions(file)).find((one) => one.hash === hash)
+    if (earlier !== undefined) {
+      await rename(join(folder, nameOf(earlier)), to)
+      return null
+    }
+    try {
+      await writeFile(to, bytes, { mode: mode & 0o777 })
+    } catch (thrown) {
+      await rm(to, { force: true }).catch(() => undefined)
+      throw thrown
+    }
+    return to
+  }
+
+  async #kept(file: string, version: string): Promise<Buffer> {
+    const found = (await this.versions(file)).find(({ hash }) => hash === version)
+    const bytes = found === undefined ? null : await readFile(join(this.#folder(file), nameOf(found))).catch(() => null)
+    if (bytes !== null && hashOf(bytes) === version) return bytes
+    throw new GatewayError('AGENT_UNKNOWN', 'this text of the file is not kept')
+  }
+
+  async #prune(file: string): Promise<void> {
+    for (const old of (await this.versions(file)).slice(VERSIONS_KEPT))
+      await rm(join(this.#folder(file), nameOf(old)), { force: true }).catch(() => undefined) // the next one does it
+  }
+
+  #folder(file: string): string {
+    return join(this.#dir, VERSIONS, file)
+  }
+
+  /** A name that is not that of a file of the folder, letter for letter, leads nowhere. */
+  async #check(file: string): Promise<void> {
+    if ((await agentFiles(this.#dir)).includes(file)) return
+    throw new GatewayError('AGENT_UNKNOWN', 'there is no such file in the agents folder; GET /api/editor lists them')
+  }
+
+  async #bytes(file: string): Promise<Buffer> {
+    if (isModule(file)) throw refused('is a module: code is edited where it is tested; allowed: .yaml and .yml files')
+    const path = join(this.#dir, file)
+    try {
+      const stats = await lstat(path)
+      if (stats.isSymbolicLink()) throw refused('is a link: edit what it leads to where that is made')
+      if (!stats.isFile()) throw refused('is no file')
+      if (stats.size > AGENT_FILE_BYTES_MAX)
+        throw refused(`has ${stats.size} bytes; at most ${AGENT_FILE_BYTES_MAX} are allowed`)
+      return await readFile(path)
+    } catch (thrown) {
+      if (thrown instanceof GatewayError) throw thrown
+      throw refused(`cannot be read: ${codeOf(thrown)}`)
+    }
+  }
+}
+
+/** Names a text. */
+export function hashOf(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex').slice(0, 16)
+}
+
+function nameOf({ hash, atMs }: KeptText): string {
+  return `${atMs}-${hash}.yaml`
+}
+
+function refused(what: string): GatewayError {
+  return new GatewayError('AGENT_INVALID', what)
+}
+
+/** @param hash  of the text that the file has */
+export function changed(hash: string): GatewayError {
+  return new GatewayError('AGENT_CHANGED', `the file has another text by now, ${hash}: open it again`)
+}
+
+function unwritable(file: string, thrown: unknown): GatewayError {
+  return new GatewayError(
+    'AGENTS_DIR_UNWRITABLE',
+    `${file} cannot be replaced (${codeOf(thrown)}): the agents folder must be writable for this process, with room, and the file its own`,
+    { cause: thrown },
+  )
+}
+
+function codeOf(thrown: unknown): string {
+  return (thrown as NodeJS.ErrnoException).code ?? 'unknown'
+}

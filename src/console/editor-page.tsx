@@ -1,0 +1,393 @@
+import type { JSX } from 'preact'
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { ApiFault, messageOf, post, useJson } from './api.js'
+import { whenOf } from './format.js'
+import { Chip, Notice, Pending, SureButton } from './parts.js'
+import { T } from './strings.js'
+
+/** Answers of `/api/editor`. */
+interface Opened {
+  /** Null: it is not shown. */
+  readonly text: string | null
+  /** The reason; null where it is shown. */
+  readonly refusal: string | null
+  /** Name of the agent in it; null where it has none. */
+  readonly agent: string | null
+  readonly hash: string
+  readonly current: string
+  readonly versions: readonly { readonly hash: string; readonly atMs: number }[]
+}
+interface Fault {
+  readonly line: number
+  readonly col: number
+  readonly what: string
+}
+interface Checked {
+  readonly faults: readonly Fault[]
+  readonly agent: string | null
+  readonly version: string | null
+}
+interface Published {
+  readonly published: boolean
+  readonly faults: readonly Fault[]
+  readonly hash: string
+  readonly nodes: readonly {
+    readonly name: string | null
+    readonly outcome: 'published' | 'refused' | 'unknown'
+    readonly inUse: boolean
+    readonly why: string | null
+  }[]
+}
+interface Listed {
+  readonly nodes: readonly {
+    readonly name: string | null
+    readonly answered: boolean
+    readonly files: readonly { readonly file: string; readonly hash: string | null; readonly refusal: string | null }[]
+    readonly agents: readonly { readonly name: string; readonly version: string; readonly canary: string | null }[]
+  }[]
+}
+
+/** A draft that the softphone calls. */
+export interface TriedDraft {
+  readonly id: string
+  readonly file: string
+  readonly agent: string
+  readonly version: string
+}
+
+/** Texts that were changed and not published, by their files: until the tab is closed. */
+const unsaved = new Map<string, { readonly text: string; readonly opened: Opened }>()
+
+interface EditorProps {
+  readonly file: string
+  readonly tried: TriedDraft | null
+  readonly onTry: (draft: TriedDraft | null) => void
+}
+
+/** The text of an agent, as any editor shows it: checked, tried and published as a whole. */
+export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
+  const [opened, setOpened] = useState<Opened | null>(unsaved.get(file)?.opened ?? null)
+  const [text, setText] = useState(unsaved.get(file)?.text ?? '')
+  const [fault, setFault] = useState<string | null>(null)
+  const [busy, setBusy] = useState<string | null>(null)
+  const [faults, setFaults] = useState<readonly Fault[]>([])
+  const [good, setGood] = useState<string | null>(null)
+  const [changes, setChanges] = useState<string | null>(null)
+  const [outcome, setOutcome] = useState<Published | null>(null)
+  const list = useJson<Listed>('/api/editor')
+  const area = useRef<HTMLTextAreaElement>(null)
+  const isChanged = opened !== null && opened.text !== null && text !== opened.text
+
+  const forget = (): void => {
+    setFaults([])
+    setGood(null)
+    setFault(null)
+    setOutcome(null)
+    setChanges(null)
+  }
+  const open = (version: string | null): Promise<void> =>
+    post('/api/editor/open', { file, version }).then(
+      (answer) => {
+        const got = answer as Opened
+        unsaved.delete(file)
+        forget()
+        setOpened(got)
+        setText(got.text ?? '')
+      },
+      (thrown: unknown) => setFault(messageOf(thrown)),
+    )
+  useEffect(() => {
+    if (opened === null) void open(null)
+  }, [file])
+  useEffect(() => {
+    if (opened !== null && isChanged) unsaved.set(file, { text, opened })
+    else unsaved.delete(file)
+    const ask = (event: BeforeUnloadEvent): void => {
+      if (isChanged) event.preventDefault()
+    }
+    addEventListener('beforeunload', ask)
+    return () => removeEventListener('beforeunload', ask)
+  }, [text, opened])
+
+  const work = (what: string, task: () => Promise<void>): void => {
+    forget()
+    setBusy(what)
+    task()
+      .catch(async (thrown: unknown) => {
+        if (thrown instanceof ApiFault && thrown.code === 'AGENT_CHANGED') await compare()
+        else setFault(messageOf(thrown))
+      })
+      .finally(() => setBusy(null))
+  }
+  /** Says where the file differs by now from the text that was opened. */
+  const compare = async (): Promise<void> => {
+    setChanges(T.editor.isNow)
+    const { text: now } = (await post('/api/editor/open', { file, version: null })) as Opened
+    // An earlier text differs by what was edited since.
+    if (opened?.text == null || now === null || opened.hash !== opened.current) return
+    const [from, to] = changedLines(opened.text, now)
+    setChanges(`${T.editor.isNow} ${T.editor.differs(from, to)}`)
+  }
+  const check = (): void =>
+    work(T.editor.checking, async () => {
+      const found = (await post('/api/editor/check', { file, text })) as Checked
+      setFaults(found.faults)
+      if (found.agent !== null) setGood(T.editor.good(found.agent, found.version ?? ''))
+    })
+  const attempt = (): void =>
+    work(T.editor.checking, async () => {
+      const { id, ...found } = (await post('/api/editor/draft', { file, text })) as Checked & { id: string | null }
+      setFaults(found.faults)
+      onTry(id === null ? null : { id, file, agent: found.agent ?? '', version: found.version ?? '' })
+    })
+  const publish = (): void =>
+    work(T.editor.publishing, async () => {
+      // An earlier text takes the place of the one that is there now.
+      const base = opened?.current
+      const done = (await post('/api/editor/publish', { file, text, base })) as Published
+      setFaults(done.faults)
+      if (!done.published) return
+      onTry(null)
+      await open(null)
+      setOutcome(done)
+      list.again()
+    })
+  const goTo = ({ line, col }: Fault): void => {
+    const at = area.current
+    if (at === null) return
+    const start =
+      text
+        .split('\n')
+        .slice(0, line - 1)
+        .join('\n').length + (line > 1 ? 1 : 0)
+    at.focus()
+    at.setSelectionRange(start + col - 1, start + col - 1)
+    at.scrollTop = Math.max(0, (line - 4) * Number.parseFloat(getComputedStyle(at).lineHeight))
+  }
+  const isEarlier = opened !== null && opened.hash !== opened.current
+  const lacking = (list.value?.nodes ?? []).some((node) => node.answered && hashAt(node, file) !== opened?.current)
+  return (
+    <section aria-labelledby="editor-title">
+      <div class="bar">
+        <h1 id="editor-title">{T.editor.title(file)}</h1>
+        <span class="gap" />
+        <a href="#/agents">{T.editor.back}</a>
+      </div>
+      {opened === null && <Pending value={null} fault={fault} />}
+      {opened !== null && (
+        <>
+          <div class="bar">
+            <label>
+              {T.editor.version}{' '}
+              <select
+                value={opened.hash}
+                disabled={isChanged || busy !== null}
+                onChange={(event) => {
+                  const { value } = event.currentTarget
+                  void open(value === opened.current ? null : value)
+                }}
+              >
+                <option value={opened.current}>{T.editor.current(opened.current)}</option>
+                {opened.versions
+                  .filter(({ hash }) => hash !== opened.current)
+                  .map(({ hash, atMs }) => (
+                    <option key={hash} value={hash}>
+                      {T.editor.kept(hash, whenOf(new Date(atMs).toISOString()))}
+                    </option>
+                  ))}
+              </select>
+            </label>
+            {isChanged && <Chip kind="waiting">{T.editor.changed}</Chip>}
+            {isChanged && <SureButton label={T.editor.discard} onSure={() => setText(opened.text ?? '')} />}
+          </div>
+          {isEarlier && <Notice>{T.editor.older(opened.hash)}</Notice>}
+          {opened.refusal !== null && <Notice kind="fault">{T.editor.refused(opened.refusal)}</Notice>}
+        </>
+      )}
+      {opened !== null && opened.text !== null && (
+        <>
+          <TextArea
+            area={area}
+            text={text}
+            faults={faults}
+            onText={(next) => {
+              setText(next)
+              setGood(null)
+            }}
+          />
+          <p class="muted" id="editor-keys">
+            {T.editor.keys} {isChanged && T.editor.unsaved}
+          </p>
+          <div class="bar">
+            <button type="button" disabled={busy !== null} onClick={check}>
+              {T.editor.check}
+            </button>
+            <button type="button" disabled={busy !== null} onClick={attempt}>
+              {T.editor.attempt}
+            </button>
+            {tried !== null && (
+              <button type="button" onClick={() => onTry(null)}>
+                {T.editor.stop}
+              </button>
+            )}
+            <SureButton
+              label={isEarlier && !isChanged ? T.editor.rollBack : T.editor.publish}
+              disabled={busy !== null || (!isChanged && !isEarlier)}
+              class="primary"
+              onSure={publish}
+            />
+            {lacking && !isChanged && !isEarlier && (
+              <SureButton label={T.editor.again} disabled={busy !== null} onSure={publish} />
+            )}
+          </div>
+          <div aria-live="polite">
+            {busy !== null && <p class="muted">{busy}</p>}
+            {good !== null && <Notice>{good}</Notice>}
+            {outcome !== null && <Outcome outcome={outcome} />}
+            {tried !== null && <Notice>{T.editor.trying(tried.agent, tried.version)}</Notice>}
+          </div>
+          {fault !== null && <Notice kind="fault">{fault}</Notice>}
+          {changes !== null && (
+            <Notice kind="fault">
+              {changes}{' '}
+              <button type="button" class="small" onClick={() => void open(null)}>
+                {T.editor.open}
+              </button>
+            </Notice>
+          )}
+          {faults.length > 0 && (
+            <div role="alert">
+              <h2>{T.editor.faults(faults.length)}</h2>
+              <ul class="faults">
+                {faults.map((one, index) => (
+                  <li key={index}>
+                    <button type="button" class="plain mono" onClick={() => goTo(one)}>
+                      {one.line}:{one.col}
+                    </button>{' '}
+                    {one.what}
+                  </li>
+                ))}
+              </ul>
+            </div>
+          )}
+        </>
+      )}
+      {list.value !== null && opened !== null && <Nodes list={list.value} file={file} opened={opened} />}
+    </section>
+  )
+}
+
+/** The text with its line numbers; those with a fault are marked. */
+function TextArea(props: {
+  readonly area: { current: HTMLTextAreaElement | null }
+  readonly text: string
+  readonly faults: readonly Fault[]
+  readonly onText: (text: string) => void
+}): JSX.Element {
+  const { area, text, faults, onText } = props
+  const numbers = useRef<HTMLDivElement>(null)
+  const marked = new Set(faults.map(({ line }) => line))
+  const lines = text.split('\n').length
+  return (
+    <div class="editor">
+      <div class="line-numbers" ref={numbers} aria-hidden="true">
+        {Array.from({ length: lines }, (_, index) => (
+          <span key={index} class={marked.has(index + 1) ? 'marked' : undefined}>
+            {index + 1}
+          </span>
+        ))}
+      </div>
+      <textarea
+        ref={area}
+        value={text}
+        wrap="off"
+        spellcheck={false}
+        autocomplete="off"
+        autocapitalize="off"
+        aria-label={T.editor.text}
+        aria-describedby="editor-keys"
+        aria-invalid={faults.length > 0}
+        onInput={(event) => onText(event.currentTarget.value)}
+        onScroll={(event) => {
+          if (numbers.current !== null) numbers.current.scrollTop = event.currentTarget.scrollTop
+        }}
+      />
+    </div>
+  )
+}
+
+function Outcome({ outcome: { hash, nodes } }: { readonly outcome: Published }): JSX.Element {
+  return (
+    <>
+      <Notice>{T.editor.published(hash)}</Notice>
+      {nodes.map(({ name, outcome, inUse, why }) =>
+        outcome !== 'published' ? (
+          <Notice key={name} kind="fault">
+            {T.editor.notAt(name ?? T.editor.here, why ?? '')}
+          </Notice>
+        ) : inUse ? null : (
+          <Notice key={name} kind="fault">
+            {T.editor.notAt(name ?? T.editor.here, T.editor.notInUse)}
+          </Notice>
+        ),
+      )}
+    </>
+  )
+}
+
+/** Texts and versions of a file at each node. */
+function Nodes(props: { readonly list: Listed; readonly file: string; readonly opened: Opened }): JSX.Element {
+  const { list, file, opened } = props
+  return (
+    <div class="scroller all" tabIndex={0} role="region" aria-label={T.editor.nodes}>
+      <table class="settings">
+        <thead>
+          <tr>
+            <th scope="col">{T.editor.node}</th>
+            <th scope="col">{T.editor.hash}</th>
+            <th scope="col">{T.editor.inUse}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {list.nodes.map((node) => {
+            const hash = hashAt(node, file)
+            return (
+              <tr key={node.name}>
+                <td>{node.name ?? T.editor.here}</td>
+                <td>
+                  {!node.answered ? (
+                    <Chip kind="bad">{T.editor.silent}</Chip>
+                  ) : (
+                    <>
+                      <span class="mono">{hash ?? T.editor.none}</span>{' '}
+                      {hash !== opened.current && <Chip kind="bad">{T.editor.other}</Chip>}
+                    </>
+                  )}
+                </td>
+                <td class="mono">
+                  {node.agents.flatMap(({ name, version, canary }) =>
+                    name === opened.agent ? [version, ...(canary === null ? [] : [T.editor.canary(canary)])] : [],
+                  )}
+                </td>
+              </tr>
+            )
+          })}
+        </tbody>
+      </table>
+    </div>
+  )
+}
+
+function hashAt({ files }: Listed['nodes'][number], file: string): string | null {
+  return files.find((one) => one.file === file)?.hash ?? null
+}
+
+/** First and last line of `now` that `before` does not have at that place, counted from 1. */
+function changedLines(before: string, now: string): readonly [number, number] {
+  const [a, b] = [before.split('\n'), now.split('\n')]
+  let from = 0
+  while (from < b.length && a[from] === b[from]) from++
+  let end = 0
+  while (end < b.length - from && a.at(-1 - end) === b.at(-1 - end)) end++
+  return [Math.min(from + 1, b.length), Math.max(from + 1, b.length - end)]
+}

@@ -1,0 +1,190 @@
+import { z } from 'zod'
+import { jsonOrNull } from '../core/json.js'
+import { GatewayError } from '../core/errors.js'
+import type { ErrorCode } from '../core/errors.js'
+import { AGENT_FILE_BYTES_MAX } from '../core/limits.js'
+import { errorReply, jsonOf, jsonReply } from './reply.js'
+import type { HttpStatus, Reply } from './reply.js'
+import type { Audit, Operator } from './ops-audit.js'
+import type { AgentEditing, EditedHere, EdgeOptions, PublishedHere, PublishOrder } from './options.js'
+import { editedFileSchema, editedTextSchema, textHashSchema } from './ops-requests.js'
+import type { OpsRequest } from './ops-requests.js'
+
+/** A text in JSON, where most characters that are escaped take two bytes. */
+export const EDITOR_BODY_BYTES_MAX = 2 * AGENT_FILE_BYTES_MAX + 1024
+/** A node checks the text in a thread, and waits until new calls use it. */
+const PUBLISH_PEER_MS = 30_000
+
+const openSchema = z.strictObject({ file: editedFileSchema, version: textHashSchema.nullable().default(null) })
+const draftSchema = z.strictObject({ file: editedFileSchema, text: editedTextSchema })
+const publishSchema = z.strictObject({ ...draftSchema.shape, base: textHashSchema })
+
+const STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
+  AGENT_UNKNOWN: 404,
+  AGENT_INVALID: 400,
+  AGENT_CHANGED: 409,
+  CAPACITY: 503,
+  CALL_FAULT: 502,
+  AGENTS_DIR_UNWRITABLE: 503,
+}
+
+/** The answers of all other nodes by their names; null: none. */
+type AskAll = (request: OpsRequest, answerMs?: number) => Promise<readonly (readonly [string, Reply | null])[]>
+
+/** A node's answer to a publication. */
+interface NodeOutcome {
+  /** Null: the only one. */
+  readonly name: string | null
+  /** `unknown`: it did not answer, and may have it all the same. */
+  readonly outcome: 'published' | 'refused' | 'unknown'
+  readonly inUse: boolean
+  /** The reason of a refusal; null: it was not refused. */
+  readonly why: string | null
+}
+
+/** Editing agents in the console: the texts of this node's folder, and their publication at all nodes of the fleet. */
+export class EditorApi {
+  readonly #editor: AgentEditing | undefined
+  readonly #node: string | null
+  readonly #askAll: AskAll
+  readonly #audit: Audit
+
+  constructor({ editor, fleet }: Pick<EdgeOptions, 'editor' | 'fleet'>, askAll: AskAll, audit: Audit) {
+    this.#editor = editor
+    this.#node = fleet?.node.name ?? null
+    this.#askAll = askAll
+    this.#audit = audit
+  }
+
+  /** `GET /api/editor`: the files of each node's folder, by hashes of their texts, and the versions that its new calls get. */
+  async list(): Promise<Reply> {
+    const own = await this.here()
+    if (own.status !== 200) return own
+    const others = await this.#askAll({ what: 'edited' })
+    const nodes = [[this.#node, own] as const, ...others].map(([name, reply]) =>
+      reply?.status === 200
+        ? { name, answered: true, ...(jsonOf(reply) as EditedHere) }
+        : { name, answered: false, files: [], agents: [] },
+    )
+    return jsonReply({ nodes })
+  }
+
+  /** This node's part of the list. */
+  async here(): Promise<Reply> {
+    const editor = this.#editor
+    return editor === undefined ? NO_EDITOR : answered(async () => jsonReply(await editor.here()))
+  }
+
+  /** `POST /api/editor/open`: a text as it is, or as it was. A POST, because a session that only reads may not have it. */
+  async open(body: Uint8Array, operator: Operator): Promise<Reply> {
+    const order = openSchema.safeParse(jsonOrNull(body)).data
+    const reply = await this.#asked(order, (editor, { file, version }) =>
+      answered(async () => jsonReply(await editor.open(file, version))),
+    )
+    this.#note('open-agent', order, reply, operator)
+    return reply
+  }
+
+  /** `POST /api/editor/check`: what is wrong with a text. It changes nothing, and leaves no line in the audit log. */
+  check(body: Uint8Array): Promise<Reply> {
+    const order = draftSchema.safeParse(jsonOrNull(body)).data
+    return this.#asked(order, (editor, draft) => answered(async () => jsonReply(await editor.check(draft))))
+  }
+
+  /** `POST /api/editor/draft`: holds a text for calls of the softphone. */
+  async draft(body: Uint8Array, operator: Operator): Promise<Reply> {
+    const order = draftSchema.safeParse(jsonOrNull(body)).data
+    const reply = await this.#asked(order, (editor, draft) =>
+      answered(async () => jsonReply(await editor.draft(draft))),
+    )
+    this.#note('try-agent', order, reply, operator)
+    return reply
+  }
+
+  /**
+   * `POST /api/editor/publish`: this node first, then all others. Another node's file may also have a text that was
+   * published here before: it was away then.
+   */
+  async publish(body: Uint8Array, operator: Operator): Promise<Reply> {
+    if (this.#editor === undefined) return NO_EDITOR
+    const order = publishSchema.safeParse(jsonOrNull(body)).data
+    if (order === undefined) return BAD_ORDER
+    const { file, text, base } = order
+    const own = await this.publishHere({ file, text, bases: [base] }, operator)
+    if (own.status !== 200) return own
+    const { faults, hash, inUse, earlier } = jsonOf(own) as PublishedHere
+    if (faults.length > 0) return jsonReply({ published: false, faults, hash, nodes: [] })
+    const bases = [...new Set([base, ...earlier])]
+    const others = await this.#askAll({ what: 'publish-agent', file, text, bases, operator }, PUBLISH_PEER_MS)
+    const here: NodeOutcome = { name: this.#node, outcome: 'published', inUse, why: null }
+    return jsonReply({ published: true, faults, hash, nodes: [here, ...others.map(outcomeOf)] })
+  }
+
+  /** Publishes at this node. @param via  the node that asks for it; null: this one */
+  async publishHere(
+    { file, text, bases }: PublishOrder,
+    operator: Operator,
+    via: string | null = null,
+  ): Promise<Reply> {
+    const editor = this.#editor
+    if (editor === undefined) return NO_EDITOR
+    const reply = await answered(async () => jsonReply(await editor.publish({ file, text, bases })))
+    const result = reply.status === 200 ? (jsonOf(reply) as PublishedHere) : null
+    const isAgain = result !== null && result.before !== result.hash && result.earlier.includes(result.hash)
+    const command = isAgain ? 'roll-back-agent' : 'publish-agent'
+    const status = result !== null && result.faults.length > 0 ? 400 : reply.status
+    const known = reply.status === 404 ? {} : { file }
+    const texts = result === null ? {} : { before: result.before, after: result.hash }
+    this.#audit({ command, ...known, ...texts, ...(via === null ? {} : { via }) }, { status }, operator)
+    return reply
+  }
+
+  async #asked<Order>(
+    order: Order | undefined,
+    ask: (editor: AgentEditing, order: Order) => Promise<Reply>,
+  ): Promise<Reply> {
+    if (this.#editor === undefined) return NO_EDITOR
+    return order === undefined ? BAD_ORDER : ask(this.#editor, order)
+  }
+
+  /** A name that belongs to nothing makes no line. */
+  #note(command: string, order: { readonly file: string } | undefined, reply: Reply, operator: Operator): void {
+    if (this.#editor === undefined) return
+    const known = order === undefined || reply.status === 404 ? {} : { file: order.file }
+    this.#audit({ command, ...known }, reply, operator)
+  }
+}
+
+function outcomeOf([name, reply]: readonly [string, Reply | null]): NodeOutcome {
+  if (reply === null) return { name, outcome: 'unknown', inUse: false, why: 'it did not answer' }
+  const body = jsonOf(reply) as Partial<PublishedHere> & { readonly error?: { readonly message?: string } }
+  if (reply.status !== 200)
+    return { name, outcome: 'refused', inUse: false, why: body.error?.message ?? `it answered ${reply.status}` }
+  const [fault] = body.faults ?? []
+  return fault === undefined
+    ? { name, outcome: 'published', inUse: body.inUse === true, why: null }
+    : { name, outcome: 'refused', inUse: false, why: `${fault.line}:${fault.col} ${fault.what}` }
+}
+
+const NO_EDITOR: Reply = errorReply(404, 'NOT_FOUND', 'agents are not edited at this process: AGENTS_EDIT is not set')
+
+const BAD_ORDER: Reply = errorReply(
+  400,
+  'BAD_REQUEST',
+  `the body is a JSON object with "file", a name of GET /api/editor; for a check, a draft and a publication "text", at most ${AGENT_FILE_BYTES_MAX} bytes; for a publication "base", the hash of the text that was opened`,
+)
+
+async function answered(work: () => Promise<Reply>): Promise<Reply> {
+  try {
+    return await work()
+  } catch (thrown) {
+    const status = thrown instanceof GatewayError ? STATUS[thrown.code] : undefined
+    if (!(thrown instanceof GatewayError) || status === undefined) throw thrown
+    return errorReply(
+      status,
+      thrown.code,
+      thrown.message,
+      thrown.code === 'CAPACITY' ? { headers: [['Retry-After', '2']] } : {},
+    )
+  }
+}

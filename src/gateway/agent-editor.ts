@@ -1,0 +1,195 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
+import type { AgentTexts } from '../agents/agent-texts.js'
+import { changed, hashOf } from '../agents/agent-texts.js'
+import type { shownText } from '../agents/literal-secrets.js'
+import { differInAllCalls } from '../agents/loader.js'
+import type { AgentDraft } from '../agents/loader.js'
+import type { Environment } from '../agents/template.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import type { AgentEditing, CheckedText, EditedHere, PublishOrder, PublishedHere } from '../edge/options.js'
+import { versionOf } from '../workers/main/call-continuity.js'
+import type { HostedAgent } from '../workers/main/main-thread-context.js'
+import { inThread } from './agent-inspector.js'
+import type { ExaminedDraft } from './agents-thread.js'
+import type { UseVersion } from './hosted-agents.js'
+
+/** Drafts that may be tried at once, and how long one is kept that is not called; a definition has at most 256 KB. */
+const DRAFTS_MAX = 8
+const DRAFT_IDLE_MS = 15 * 60_000
+/** Texts that are checked or wait for it; more are refused. */
+const WAITING_MAX = 4
+/** Longest wait of a publication until new calls use the text, and the interval of its looks: the watch settles within 3 s. */
+const IN_USE_WITHIN_MS = 6000
+const IN_USE_LOOK_MS = 50
+
+type ShownText = ReturnType<typeof shownText>
+
+interface AgentEditorOptions {
+  /** Agents of new calls; changed in place by edits of the folder. */
+  readonly agents: ReadonlyMap<string, HostedAgent>
+  readonly dir: string
+  readonly texts: AgentTexts
+  readonly use: UseVersion
+  readonly env: Environment
+  /** `process.env` of its thread. */
+  readonly workerEnv: Readonly<Record<string, string>>
+  readonly drafts: Drafts
+  /** True if words of offline dialogues are checked. */
+  readonly speech: boolean
+}
+
+/** Drafts that operators try, and the calls that try them. A call gets a draft because it was placed for it, and no other way. */
+export class Drafts {
+  readonly #held = new LRUCache<string, HostedAgent>({
+    ...{ max: DRAFTS_MAX, ttl: DRAFT_IDLE_MS, ttlAutopurge: true, updateAgeOnGet: true },
+  })
+  readonly #calls = new Map<string, HostedAgent>()
+
+  /** @returns an id for calls that try it */
+  hold(agent: HostedAgent): string {
+    const id = randomUUID()
+    this.#held.set(id, agent)
+    return id
+  }
+
+  /** A call is placed that tries a draft. @returns false where the draft is gone */
+  begin(id: string, callSid: string): boolean {
+    const agent = this.#held.get(id)
+    if (agent !== undefined) this.#calls.set(callSid, agent)
+    return agent !== undefined
+  }
+
+  /** The call is over. */
+  end(callSid: string): void {
+    this.#calls.delete(callSid)
+  }
+
+  /** The draft that a call tries; undefined: none. */
+  of(callSid: string): HostedAgent | undefined {
+    return this.#calls.get(callSid)
+  }
+}
+
+/** Edits the agents of this process for an operator: the texts of its folder, drafts to try, and their publication. */
+export class AgentEditor implements AgentEditing {
+  readonly #options: AgentEditorOptions
+  #turn: Promise<unknown> = Promise.resolve()
+  #waiting = 0
+
+  constructor(options: AgentEditorOptions) {
+    this.#options = options
+  }
+
+  async here(): Promise<EditedHere> {
+    const { agents, texts } = this.#options
+    return {
+      files: await texts.list(),
+      agents: [...agents].map(([name, agent]) => ({
+        name,
+        version: versionOf(agent),
+        canary: agent.canary === undefined ? null : versionOf(agent.canary.version),
+      })),
+    }
+  }
+
+  async open(file: string, version: string | null) {
+    const { texts, env, workerEnv } = this.#options
+    const [{ text, hash }, current, versions] = await Promise.all([
+      texts.read(file, version),
+      texts.hashOf(file),
+      texts.versions(file),
+    ])
+    const shown = await this.#inTurn(() => inThread<ShownText>({ what: 'open', text, env }, workerEnv))
+    return { file, text: shown.refusal === null ? text : null, ...shown, hash, current, versions }
+  }
+
+  async check(draft: AgentDraft): Promise<CheckedText> {
+    const { faults, hosted } = await this.#examined(draft)
+    return { faults, hash: hashOf(Buffer.from(draft.text)), ...factsOf(hosted) }
+  }
+
+  async publish({ file, text, bases }: PublishOrder): Promise<PublishedHere> {
+    const { texts } = this.#options
+    const hash = hashOf(Buffer.from(text))
+    const before = await texts.hashOf(file)
+    // Before the work of a check.
+    if (before !== hash && !bases.includes(before)) throw changed(before)
+    const earlier = (await texts.versions(file)).map((kept) => kept.hash)
+    const { faults, hosted } = await this.#examined({ file, text })
+    if (hosted === null) return { faults, before, hash, inUse: false, earlier }
+    await texts.publish(file, text, bases)
+    return { faults, before, hash, inUse: await this.#inUse(hosted), earlier }
+  }
+
+  async draft(draft: AgentDraft) {
+    const { agents, drafts } = this.#options
+    const { faults, hosted } = await this.#examined(draft)
+    const { agent, version } = factsOf(hosted)
+    if (hosted === null || agent === null) return { faults, id: null, agent, version }
+    const live = agents.get(agent)
+    const differ = live === undefined ? [] : differInAllCalls(hosted.definition, live.definition)
+    if (live === undefined || differ.length > 0)
+      throw new GatewayError(
+        'AGENT_INVALID',
+        live === undefined
+          ? `${agent} has no version in use, so no call leads to its draft: publish it first`
+          : `${differ.join(', ')}: all calls of the agent have these from the version in use, so a draft with others cannot be tried`,
+      )
+    return { faults, id: drafts.hold(hosted), agent, version }
+  }
+
+  tries(callSid: string): boolean {
+    return this.#options.drafts.of(callSid) !== undefined
+  }
+
+  /** A check takes most of a second of CPU, in a thread: one at a time. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#waiting >= WAITING_MAX) throw new GatewayError('CAPACITY', 'too many texts are being checked; try again')
+    this.#waiting++
+    const turn = this.#turn.then(work)
+    this.#turn = turn.catch(() => undefined)
+    try {
+      return await turn
+    } finally {
+      this.#waiting--
+    }
+  }
+
+  /** @returns `hosted`: as calls would get it, without a share of them; null where there are faults */
+  async #examined(
+    draft: AgentDraft,
+  ): Promise<{ readonly faults: ExaminedDraft['faults']; readonly hosted: HostedAgent | null }> {
+    const { dir, env, texts, workerEnv, speech, use } = this.#options
+    await texts.hashOf(draft.file) // it is a file that is edited here
+    const task = { what: 'draft', dir, draft, env, speech } as const
+    const { faults, version } = await this.#inTurn(() => inThread<ExaminedDraft>(task, workerEnv))
+    if (version === null) return { faults, hosted: null }
+    try {
+      return { faults, hosted: use(version) }
+    } catch (thrown) {
+      return { faults: [{ line: 1, col: 1, what: messageOf(thrown) }], hosted: null }
+    }
+  }
+
+  /** @returns whether new calls use the version by now */
+  async #inUse(published: HostedAgent): Promise<boolean> {
+    const { name, canary } = published.definition
+    const version = versionOf(published)
+    const untilMs = performance.now() + IN_USE_WITHIN_MS
+    for (;;) {
+      const live = this.#options.agents.get(name)
+      const now = canary === undefined ? live : live?.canary?.version
+      if (now !== undefined && versionOf(now) === version) return true
+      if (performance.now() > untilMs) return false
+      await sleep(IN_USE_LOOK_MS, undefined, { ref: false })
+    }
+  }
+}
+
+function factsOf(hosted: HostedAgent | null): Pick<CheckedText, 'agent' | 'version'> {
+  return hosted === null
+    ? { agent: null, version: null }
+    : { agent: hosted.definition.name, version: versionOf(hosted) }
+}

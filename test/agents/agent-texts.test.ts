@@ -1,0 +1,203 @@
+import { chmodSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { AgentTexts, hashOf } from '../../src/agents/agent-texts.js'
+import { shownText } from '../../src/agents/literal-secrets.js'
+import { examineDraft } from '../../src/agents/loader.js'
+
+/** Texts of agents that an operator edits, publishes and rolls back, as files. */
+
+const yaml = (greeting: string, more = '', name = 'a'): string =>
+  `version: 1\nname: ${name}\ninstructions: Help.\ngreeting: ${greeting}\n${more}`
+const hash = (text: string): string => hashOf(Buffer.from(text))
+const ONE = yaml('One.')
+const TWO = yaml('Two.')
+
+function folder(t: Test, files: Readonly<Record<string, string>> = { 'a.yaml': ONE }) {
+  const dir = t.testdir(files)
+  let nowMs = 1_750_000_000_000
+  return {
+    dir,
+    texts: new AgentTexts(dir, () => (nowMs += 1000)),
+    now: () => readFileSync(join(dir, 'a.yaml'), 'utf8'),
+  }
+}
+
+t.test('a text takes the place of a file whole, with its mode; both can be published again', async (t) => {
+  const { dir, texts, now } = folder(t)
+  chmodSync(join(dir, 'a.yaml'), 0o640)
+  const { ino } = statSync(join(dir, 'a.yaml'))
+  t.ok(await texts.publish('a.yaml', TWO, [hash(ONE)]))
+  t.equal(now(), TWO)
+  const after = statSync(join(dir, 'a.yaml'))
+  t.equal(after.mode & 0o777, 0o640)
+  t.not(after.ino, ino, 'who reads it meanwhile reads one of the two')
+  t.same(
+    (await texts.versions('a.yaml')).map((one) => one.hash),
+    [hash(TWO), hash(ONE)],
+    'the newest first',
+  )
+  t.same(await texts.read('a.yaml', hash(ONE)), { text: ONE, hash: hash(ONE) })
+  t.notOk(await texts.publish('a.yaml', TWO, []), 'what is there already is no change')
+  t.ok(await texts.publish('a.yaml', ONE, [hash(TWO)]))
+  t.same(
+    (await texts.versions('a.yaml')).map((one) => one.hash),
+    [hash(ONE), hash(TWO)],
+    'a roll back makes no third text',
+  )
+  t.same(readdirSync(dir).sort(), ['.versions', 'a.yaml'], 'nothing is left beside it')
+})
+
+t.test(
+  'of two who opened the same text the second publishes nothing, and neither does who edited on disk',
+  async (t) => {
+    const { dir, texts, now } = folder(t)
+    await texts.publish('a.yaml', TWO, [hash(ONE)])
+    const late = texts.publish('a.yaml', yaml('Three.'), [hash(ONE)])
+    await t.rejects(late, { code: 'AGENT_CHANGED', message: new RegExp(hash(TWO)) })
+    t.equal(now(), TWO)
+    writeFileSync(join(dir, 'a.yaml'), yaml('By hand.'))
+    await t.rejects(texts.publish('a.yaml', ONE, [hash(TWO)]), { code: 'AGENT_CHANGED' })
+    t.equal(now(), yaml('By hand.'))
+    await texts.publish('a.yaml', ONE, [hash(yaml('By hand.'))])
+    t.match(
+      await texts.read('a.yaml', hash(yaml('By hand.'))),
+      { text: yaml('By hand.') },
+      'what was written by hand is kept',
+    )
+  },
+)
+
+t.test('where a text cannot be written nothing is changed, and the reason is said', async (t) => {
+  const { dir, texts, now } = folder(t)
+  // As a read-only folder and a full disk do, also for root: the texts before cannot be kept.
+  writeFileSync(join(dir, '.versions'), '')
+  await t.rejects(texts.publish('a.yaml', TWO, [hash(ONE)]), {
+    code: 'AGENTS_DIR_UNWRITABLE',
+    message: /a\.yaml cannot be replaced \(E[A-Z]+\)/,
+  })
+  t.equal(now(), ONE)
+  t.same(readdirSync(dir).sort(), ['.versions', 'a.yaml'])
+})
+
+t.test('no name leads anywhere but to a file of the folder, letter for letter', async (t) => {
+  const outside = t.testdir({
+    'a.yaml': ONE,
+    sub: { 'c.yaml': ONE },
+    in: { 'a.yaml': ONE, 'code.mjs': '', '.b.yaml': ONE },
+  })
+  symlinkSync(join(outside, 'sub', 'c.yaml'), join(outside, 'in', 'link.yaml'))
+  const texts = new AgentTexts(join(outside, 'in'), Date.now)
+  for (const name of [
+    '../a.yaml',
+    'sub/../a.yaml',
+    '/etc/passwd',
+    '..',
+    '',
+    'a.yaml\0',
+    'A.yaml',
+    '.b.yaml',
+    '.versions',
+  ]) {
+    await t.rejects(texts.read(name, null), { code: 'AGENT_UNKNOWN' }, JSON.stringify(name))
+    await t.rejects(texts.publish(name, TWO, [hash(ONE)]), { code: 'AGENT_UNKNOWN' }, JSON.stringify(name))
+  }
+  await t.rejects(texts.read('a.yaml', '../../x'), { code: 'AGENT_UNKNOWN' }, 'nor a version')
+  for (const [name, why] of [
+    ['link.yaml', /is a link/],
+    ['code.mjs', /is a module/],
+  ] as const) {
+    await t.rejects(texts.read(name, null), { code: 'AGENT_INVALID', message: why })
+    await t.rejects(texts.publish(name, TWO, [hash(ONE)]), { code: 'AGENT_INVALID', message: why })
+  }
+  t.equal(readFileSync(join(outside, 'sub', 'c.yaml'), 'utf8'), ONE)
+  t.match(await texts.list(), [
+    { file: 'a.yaml', hash: hash(ONE), refusal: null },
+    { file: 'code.mjs', hash: null, refusal: /is a module/ },
+    { file: 'link.yaml', hash: null, refusal: /is a link/ },
+  ])
+})
+
+t.test('of a file at most 20 texts are kept, those that were used last', async (t) => {
+  const { texts } = folder(t)
+  let before = ONE
+  for (let step = 0; step < 25; step++) {
+    const next = yaml(`Step ${step}.`)
+    await texts.publish('a.yaml', next, [hash(before)])
+    before = next
+  }
+  const kept = await texts.versions('a.yaml')
+  t.equal(kept.length, 20)
+  t.equal(kept[0]?.hash, hash(before))
+  await t.rejects(texts.read('a.yaml', hash(ONE)), { code: 'AGENT_UNKNOWN' })
+})
+
+const TOOL = (headers: string, more = ''): string =>
+  yaml(
+    'Hello.',
+    `tools:
+  - name: look_up
+    description: Finds an order.
+    parameters: { properties: { order: { type: string } } }
+    http: { url: 'https://shop.example/orders', headers: ${headers}${more} }
+`,
+  )
+
+t.test('a text with a literal secret is not shown, and the refusal names its place and never its value', (t) => {
+  const secret = 's3cr3t-of-the-author'
+  for (const [text, place] of [
+    [TOOL(`{ Authorization: 'Bearer ${secret}' }`), /tools\[0\]\.http\.headers\.Authorization holds a literal value/],
+    [TOOL(`{ X-Shop: '${secret}' }`), /tools\[0\]\.http\.headers\.X-Shop holds/],
+    [TOOL('{}', `, query: { api_key: '${secret}' }`), /tools\[0\]\.http\.query\.api_key holds/],
+    [TOOL('{}', `, method: POST, body: { login: { password: '${secret}' } }`), /http\.body\.login\.password holds/],
+    [`${ONE}# the key is sk-${secret}\n`, /line 5 holds what looks like a key/],
+    [`version: 1\nname: [a\n# ${secret}\n`, /the file is not YAML/],
+  ] as const) {
+    const shown = shownText(text)
+    t.match(shown.refusal, place)
+    t.notMatch(JSON.stringify(shown), secret)
+  }
+  const fine = TOOL(
+    `{ Authorization: 'Bearer {{env.SHOP_KEY}}', X-Key: '\${SHOP_KEY}', Accept: application/json }`,
+    `, query: { phone: '{{call.from}}', limit: '3' }`,
+  )
+  t.same(shownText(fine), { agent: 'a', refusal: null })
+  t.end()
+})
+
+t.test(
+  'a draft is checked as the folder would be with it, by the same sentences and lines, and is written nowhere',
+  async (t) => {
+    const canary = `${yaml('Two.')}canary: { percent: 10 }\n`
+    const { dir } = folder(t, {
+      'a.yaml': ONE,
+      'a.next.yaml': canary,
+      'b.yaml': yaml('Bee.', 'handoverTo: { a: For orders. }\n', 'b'),
+      'broken.yaml': 'version: 9\n',
+    })
+    const faults = async (text: string, file = 'a.yaml'): Promise<string> => {
+      const { read, broken } = await examineDraft({ file, text }, dir, {})
+      return [...read.faults, ...broken]
+        .map(({ file: at, line, what }) => `${at.slice(dir.length + 1)}:${line} ${what}`)
+        .join('\n')
+    }
+    t.equal(await faults(yaml('Three.')), '', 'the fault of another file is none of it')
+    t.match(
+      await faults(yaml('Three.', 'greting: x\n')),
+      /^a\.yaml:5 greting is not a key of an agent; did you mean greeting/,
+    )
+    t.match(await faults('version: 1\nname: [a\n'), /^a\.yaml:\d is not YAML/)
+    t.match(await faults(yaml('Three.', '', 'c')), /^a\.yaml:2 name is c; allowed: a/, 'an edit keeps the name')
+    t.match(await faults(yaml('Bee.', '', 'a'), 'b.yaml'), /^b\.yaml:2 name is a; allowed: b/)
+    t.match(
+      await faults(yaml('Three.', 'maxCalls: 3\n')),
+      /^a\.next\.yaml:2 canary: maxCalls must be as in the agent itself/,
+    )
+    t.match(
+      await faults('version: 1\nname: a\n'),
+      /a\.yaml:1 instructions is missing[^]*b\.yaml:1 hands over to a, which is no agent/,
+    )
+    t.equal(readFileSync(join(dir, 'a.yaml'), 'utf8'), ONE)
+  },
+)
