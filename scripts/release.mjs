@@ -14,7 +14,8 @@ import { fileURLToPath } from 'node:url'
 /** The versions of Node that Mkondo runs on and `uws-pack` has binaries for, by the number in the binaries' names. */
 const NODE_OF_ABI = { 115: 20, 127: 22 }
 /** Loaded only where a setting, an agent or a command asks for it (src/gateway/on-demand.ts); who does installs it. */
-const ON_DEMAND = /^(@opentelemetry\/|@modelcontextprotocol\/|@aws-sdk\/|bullmq$|soundswallower$|@echogarden\/)/
+const ON_DEMAND =
+  /^(@opentelemetry\/|@modelcontextprotocol\/|@aws-sdk\/|@grpc\/|protobufjs$|bullmq$|soundswallower$|@echogarden\/)/
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const [out, ...flags] = process.argv.slice(2)

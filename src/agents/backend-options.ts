@@ -313,6 +313,7 @@ const PART_SERVICES = {
     vosk: [],
     sherpa: [],
     openai: ['model', 'terms', 'context'],
+    google: ['model', 'terms', 'locales'],
   },
   llm: {
     chat: ['model', 'timeoutMs', 'temperature', 'maxTokens'],

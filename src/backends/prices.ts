@@ -31,8 +31,13 @@ const AZURE = {
   readOn: '2026-11-27',
 }
 
-/** Second-hand: several public projects quote it from Google's page. */
+/** Second-hand: several public projects quote them from Google's pages; the recogniser's is that without data logging. */
 const GOOGLE_SPEECH = { source: 'https://cloud.google.com/text-to-speech/pricing', readOn: '2026-11-27' }
+const GOOGLE_RECOGNISER = {
+  perMinute: 0.024,
+  source: 'https://cloud.google.com/speech-to-text/pricing',
+  readOn: '2026-11-28',
+}
 
 /** Prices of prompts up to 100,000 tokens, as several public projects read them on Anthropic's page. */
 const anthropic = (input: number, cached: number, output: number): ListedPrice => ({
@@ -111,6 +116,11 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
   'flux-general-multi': { perMinute: 0.0078, ...DEEPGRAM },
   'azure-speech-to-text': { perMinute: 1 / 60, ...AZURE },
   'azure-neural-voice': { perMillionCharacters: 15, ...AZURE },
+  'google-speech-to-text': GOOGLE_RECOGNISER,
+  command_and_search: GOOGLE_RECOGNISER,
+  latest_long: GOOGLE_RECOGNISER,
+  latest_short: GOOGLE_RECOGNISER,
+  telephony: GOOGLE_RECOGNISER,
   'chirp3-hd': { perMillionCharacters: 30, ...GOOGLE_SPEECH },
   eleven_v3_conversational: { perMillionCharacters: 20, ...ELEVENLABS },
   eleven_flash_v2_5: { perMillionCharacters: 20, ...ELEVENLABS },
@@ -291,12 +301,13 @@ function ofModel(prices: Readonly<Record<string, ModelPrice>>, model: string): M
 }
 
 /** Hosts of vendors whose models are in `LIST_PRICES`. */
-const LISTED_HOSTS: readonly string[] = (
-  ['openai', 'deepgram', 'anthropic', 'gemini', 'elevenlabs', 'google'] as const
-).map((vendor) => new URL(VENDOR_URLS[vendor]).host)
+const LISTED_HOSTS: readonly string[] = (['openai', 'deepgram', 'anthropic', 'gemini', 'elevenlabs'] as const).map(
+  (vendor) => new URL(VENDOR_URLS[vendor]).host,
+)
 
-/** Azure's are those of its regions. */
-const AZURE_HOST = /^[a-z0-9]+\.(?:stt|tts)\.speech\.microsoft\.com$/
+/** Azure's are those of its regions, Google's of the world or of a region. */
+const REGIONAL_HOSTS =
+  /^(?:[a-z0-9]+\.(?:stt|tts)\.speech\.microsoft\.com|(?:[a-z0-9-]+-)?(?:texttospeech|speech)\.googleapis\.com)$/
 
 /**
  * The name under which a service's model is priced: the vendor's list does not hold for a server that only has the
@@ -304,5 +315,5 @@ const AZURE_HOST = /^[a-z0-9]+\.(?:stt|tts)\.speech\.microsoft\.com$/
  */
 export function pricedModel(model: string, baseUrl: string): string {
   const { host } = new URL(baseUrl)
-  return LISTED_HOSTS.includes(host) || AZURE_HOST.test(host) ? model : `${model}@${host}`
+  return LISTED_HOSTS.includes(host) || REGIONAL_HOSTS.test(host) ? model : `${model}@${host}`
 }

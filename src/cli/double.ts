@@ -1,6 +1,8 @@
 import { once } from 'node:events'
+import type { Server } from 'node:net'
 import { join } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
+import { GRPC_PACKAGES, onDemand } from '../gateway/on-demand.js'
 import { DOUBLES, SCENARIO_DOUBLES, SERVICE_DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
 import type { HttpDouble } from '../simulator/http-double.js'
 import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.js'
@@ -12,6 +14,7 @@ import { DeepgramDouble, DeepgramVoiceDouble } from '../simulator/vendors/deepgr
 import type { DoubleOptions } from '../simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../simulator/vendors/elevenlabs-voice-double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
+import type { GoogleSpeechDouble } from '../simulator/vendors/google-speech-double.js'
 import { GoogleVoiceDouble } from '../simulator/vendors/google-voice-double.js'
 import { OpenAiLiveDouble } from '../simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
@@ -80,9 +83,18 @@ async function openAi({ options, faults }: DoubleWanted): Promise<OpenAiDouble> 
 
 /** One server of a service of a cascade, and the settings that have its address. */
 type CascadeService = readonly [
-  double: { start(options: ServiceDoubleOptions): Promise<HttpDouble & Pick<ServiceDouble, 'faults' | 'refuse'>> },
+  double: {
+    start(options: ServiceDoubleOptions): Promise<HttpDouble<Server> & Pick<ServiceDouble, 'faults' | 'refuse'>>
+  },
   ...urlSettings: string[],
 ]
+
+/** With a package that most do without. */
+async function startGoogleSpeech(options: ServiceDoubleOptions): Promise<GoogleSpeechDouble> {
+  const load = () => import('../simulator/vendors/google-speech-double.js')
+  const { GoogleSpeechDouble: Double } = await onDemand('double google', GRPC_PACKAGES, load)
+  return Double.start(options)
+}
 
 const PORT_MAX = 65_535
 const PART_FAULTS = { STT: 'deaf', TTS: 'mute' } as const
@@ -212,7 +224,12 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
   'openai-transcription': ofCascade('OPENAI_API_KEY', ['STT'], [TranscriptionDouble, 'OPENAI_BASE_URL']),
   vosk: ofCascade(null, ['STT'], [VoskDouble, 'VOSK_URL']),
   sherpa: ofCascade(null, ['STT'], [SherpaDouble, 'SHERPA_URL']),
-  google: ofCascade('GOOGLE_SPEECH_API_KEY', ['TTS'], [GoogleVoiceDouble, 'GOOGLE_TTS_URL']),
+  google: ofCascade(
+    'GOOGLE_SPEECH_API_KEY',
+    ['STT', 'TTS'],
+    [{ start: startGoogleSpeech }, 'GOOGLE_STT_URL'],
+    [GoogleVoiceDouble, 'GOOGLE_TTS_URL'],
+  ),
   cartesia: ofCascade('CARTESIA_API_KEY', ['TTS'], [CartesiaVoiceDouble, 'CARTESIA_TTS_URL']),
   elevenlabs: ofCascade('ELEVENLABS_API_KEY', ['TTS'], [ElevenLabsVoiceDouble, 'ELEVENLABS_TTS_URL']),
 }

@@ -49,7 +49,7 @@ export async function serviceFamilies(
 ): Promise<readonly Finding[]> {
   const ofCascade = (['stt', 'llm', 'tts'] as const).flatMap((part) =>
     Object.entries<{ readonly baseUrl?: string } | null>(cascade[part]).map(
-      ([name, own]) => [name === 'soniox' ? `soniox ${part}` : name, own] as const,
+      ([name, own]) => [`${name} ${part}` in VENDOR_URLS ? `${name} ${part}` : name, own] as const,
     ),
   )
   const keyed = <T extends { readonly apiKey: string | null }>(own: T): T | null => (own.apiKey === null ? null : own)

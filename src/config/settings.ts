@@ -832,11 +832,15 @@ export const SETTINGS = named({
   }),
   googleSpeechApiKey: optional({
     kind: apiKey,
-    help: 'An API key of a Google Cloud project for Text-to-Speech, a voice of the backend cascade.',
+    help: 'An API key of a Google Cloud project for Speech-to-Text and Text-to-Speech, a recogniser and a voice of the backend cascade.',
   }),
   googleSpeechCredentials: optional({
     kind: text('the path of a file'),
     help: 'The file with the JSON key of a Google Cloud service account, in place of GOOGLE_SPEECH_API_KEY, which it goes before.',
+  }),
+  googleSttUrl: optional({
+    kind: url('https:', 'http:'),
+    help: "The address of Google Cloud's Speech-to-Text, such as https://eu-speech.googleapis.com. When unset, it is the global one.",
   }),
   googleTtsUrl: optional({
     kind: url('https:', 'http:'),

@@ -16,6 +16,7 @@ import { offlineSpeech } from '../backends/embedded/offline-speech.js'
 import { CARRIER_RATES, exchangeRate, priceList } from '../backends/prices.js'
 import { modelsOf, resolveBackend } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
+import { usesGrpc } from '../backends/cascade/service-facts.js'
 import type { ServiceSettings } from '../backends/cascade/service-facts.js'
 import { allCallsOn, namesIn, resolveShares } from '../backends/split.js'
 import { packageRoot } from '../config/package-root.js'
@@ -34,7 +35,7 @@ import type { LocalizedText } from '../call/localized-text.js'
 import { carrierSay } from '../workers/main/escalation-driver.js'
 import type { AgentFacts } from '../workers/main/live-call.js'
 import type { Log } from '../telemetry/log.js'
-import { findMcpClient, findSpeech } from './on-demand.js'
+import { findGrpc, findMcpClient, findSpeech } from './on-demand.js'
 import { Numbers } from './numbers.js'
 
 /** The default agent where none is set: a shipped one that needs no settings. */
@@ -48,7 +49,7 @@ export function agentsDirOf(config: Config): string {
 /**
  * An agent with its backends resolved.
  * @param only  the backend of all agents, whatever their files name
- * @throws GatewayError for a backend that is not set up
+ * @throws GatewayError for a backend that is not set up, or whose packages are not installed
  */
 function hosted(
   definition: AgentDefinition,
@@ -86,6 +87,8 @@ function hosted(
     },
     shares: only === undefined ? resolveShares(name, backend, settings, backends, offline !== null) : allCallsOn(only),
   }
+  if (namesIn(agent.shares).includes('cascade') && usesGrpc(settings.cascade, backends.cascade ?? {}))
+    findGrpc(`the recogniser google of the agent ${name}`)
   return agent
 }
 
@@ -433,6 +436,7 @@ export function backendSettings(config: Config): BackendSettings {
         vosk: config.voskUrl === null ? null : { baseUrl: config.voskUrl },
         sherpa: config.sherpaUrl === null ? null : { baseUrl: config.sherpaUrl },
         openai: vendor(config.openaiApiKey, config.openaiBaseUrl),
+        google: google(config.googleSttUrl),
       },
       llm: {
         chat: llm,

@@ -14,12 +14,16 @@ export async function onDemand<T>(asker: string, packages: RegExp, load: () => P
   try {
     return await load()
   } catch (thrown) {
-    const command = installCommand((name) => packages.test(name))
-    throw new GatewayError(
-      'CONFIG_INVALID',
-      `${asker}: its packages do not load: ${command} (${messageOf(thrown).split('\n')[0] ?? ''})`,
-    )
+    throw missing(asker, packages, thrown)
   }
+}
+
+function missing(asker: string, packages: RegExp, thrown: unknown): GatewayError {
+  const command = installCommand((name) => packages.test(name))
+  return new GatewayError(
+    'CONFIG_INVALID',
+    `${asker}: its packages do not load: ${command} (${messageOf(thrown).split('\n')[0] ?? ''})`,
+  )
 }
 
 /** The export of traces: 10 MB of memory and 28 MB of disk. */
@@ -31,6 +35,19 @@ export const findMcpClient = (): Promise<string> =>
   onDemand('mcp', /^@modelcontextprotocol\//, () =>
     Promise.resolve(import.meta.resolve('@modelcontextprotocol/client')),
   )
+
+/** Packages of a stream over gRPC: 8 MB of disk. */
+export const GRPC_PACKAGES = /^(?:@grpc\/grpc-js|protobufjs)$/
+
+/** That media workers can load what streams over gRPC need; this thread does not. @throws GatewayError, as `onDemand` */
+export function findGrpc(asker: string): void {
+  try {
+    import.meta.resolve('@grpc/grpc-js')
+    import.meta.resolve('protobufjs')
+  } catch (thrown) {
+    throw missing(asker, GRPC_PACKAGES, thrown)
+  }
+}
 
 /** That the thread of the object storage can load the client of S3, 17 MB of memory and 11 of disk; this thread does not. */
 export const findS3Client = (): Promise<string> =>

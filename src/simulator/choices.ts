@@ -40,7 +40,7 @@ export const SERVICE_DOUBLES = {
   'openai-transcription': { what: "OpenAI's realtime transcription, and vLLM's", port: 7731 },
   vosk: { what: 'vosk-server, a recogniser', port: 7741 },
   sherpa: { what: 'the online WebSocket server of sherpa-onnx, a recogniser', port: 7751 },
-  google: { what: "Google Cloud's voice", port: 7791 },
+  google: { what: 'recogniser and voice of Google Cloud', port: 7791 },
   cartesia: { what: "Cartesia's voice", port: 7761 },
   elevenlabs: { what: "ElevenLabs' voice", port: 7771 },
 } as const

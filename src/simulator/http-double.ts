@@ -1,6 +1,6 @@
 import { once } from 'node:events'
-import { createServer, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { createServer, type RequestListener, type Server as HttpServer } from 'node:http'
+import type { AddressInfo, Server, Socket } from 'node:net'
 
 export interface HttpDoubleOptions {
   readonly host?: string
@@ -11,17 +11,21 @@ export interface HttpDoubleOptions {
 }
 
 /** Somebody else's HTTP service on loopback, with all of its connections. */
-export abstract class HttpDouble {
-  protected readonly server: Server
+/** @typeParam Served  the server, where it is another than that of HTTP/1.1 */
+export abstract class HttpDouble<Served extends Server = HttpServer> {
+  protected readonly server: Served
   protected readonly scheme: 'http' | 'ws' = 'http'
   protected readonly basePath: string = ''
   readonly #listens: { readonly host: string; readonly port: number }
   readonly #sockets = new Set<Socket>()
 
-  constructor({ host = '127.0.0.1', port = 0, breaksAfterMs = null }: HttpDoubleOptions, answer: RequestListener) {
+  constructor(
+    { host = '127.0.0.1', port = 0, breaksAfterMs = null }: HttpDoubleOptions,
+    answer: RequestListener | Served,
+  ) {
     this.#listens = { host, port }
-    this.server = createServer(answer)
-    this.server.on('connection', (socket) => {
+    this.server = typeof answer === 'function' ? (createServer(answer) as Server as Served) : answer
+    this.server.on('connection', (socket: Socket) => {
       this.#sockets.add(socket)
       if (breaksAfterMs !== null) setTimeout(() => socket.destroy(), breaksAfterMs).unref()
       socket.on('close', () => this.#sockets.delete(socket))
@@ -30,7 +34,7 @@ export abstract class HttpDouble {
   }
 
   /** Makes the service, which listens then. @throws when its port is taken */
-  static async start<Made extends HttpDouble, Given extends unknown[]>(
+  static async start<Made extends HttpDouble<Server>, Given extends unknown[]>(
     this: new (...given: Given) => Made,
     ...given: Given
   ): Promise<Made> {

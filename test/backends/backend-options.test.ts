@@ -407,7 +407,7 @@ t.test('a wrong option of a service of a cascade is named', async (t) => {
   )
   t.match(
     await faults('stt: deepspeech'),
-    /must be one of whisper, soniox, deepgram, azure, realtime, vosk, sherpa, openai, module:SPECIFIER/,
+    /must be one of whisper, soniox, deepgram, azure, realtime, vosk, sherpa, openai, google, module:SPECIFIER/,
   )
   t.match(await faults('stt: { service: azure, locales: [sw] }'), /must be a language and a region, such as sw-TZ/)
   t.match(await faults('llm: []'), /llm/)

@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { createServer } from 'node:tls'
 import type { Cartesia as CartesiaClient } from '@cartesia/cartesia-js'
 import { DeepgramClient } from '@deepgram/sdk'
+import { SpeechClient, type protos as recognition } from '@google-cloud/speech'
 import { TextToSpeechClient } from '@google-cloud/text-to-speech'
+import { credentials } from '@grpc/grpc-js'
 import * as azure from 'microsoft-cognitiveservices-speech-sdk'
 import * as serialization from '@elevenlabs/elevenlabs-js/serialization/index.js'
 import { SonioxNodeClient } from '@soniox/node'
@@ -19,6 +21,7 @@ import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-
 import { DeepgramDouble, DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
+import { GoogleSpeechDouble } from '../../src/simulator/vendors/google-speech-double.js'
 import { GoogleVoiceDouble } from '../../src/simulator/vendors/google-voice-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
@@ -492,4 +495,80 @@ t.test("Google's own client signs with the key of a service account, and the dou
   const [{ voices: heard }] = await voices('known', known)
   t.equal(heard?.length, 3)
   await t.rejects(voices('unknown', unknown), /invalid authentication credentials/)
+})
+
+type Recognised = recognition.google.cloud.speech.v1.IStreamingRecognizeResponse
+
+/** What Google's own client gets for these messages, and how its stream ends. */
+async function googleRecognised(
+  t: Test,
+  double: GoogleSpeechDouble,
+  messages: readonly recognition.google.cloud.speech.v1.IStreamingRecognizeRequest[],
+  apiKey = KEY,
+): Promise<{ readonly results: string[]; readonly end: string }> {
+  const { hostname, port } = new URL(double.baseUrl)
+  const client = new SpeechClient({
+    projectId: 'a-project',
+    apiEndpoint: hostname,
+    port: Number(port),
+    // Without TLS it sends no credentials of its own.
+    sslCreds: credentials.createInsecure(),
+  })
+  t.teardown(() => client.close())
+  const stream = client._streamingRecognize({ otherArgs: { headers: { 'x-goog-api-key': apiKey } } })
+  const results: string[] = []
+  const end = new Promise<string>((resolve) => {
+    stream.on('error', (error) => resolve(String(error)))
+    stream.on('end', () => resolve('over'))
+  })
+  stream.on('data', ({ results: parts }: Recognised) => {
+    for (const { alternatives, isFinal, languageCode } of parts ?? [])
+      results.push(`${languageCode} ${isFinal === true ? 'final' : 'interim'}:${alternatives?.[0]?.transcript}`)
+  })
+  for (const message of messages) stream.write(message)
+  stream.end()
+  return { end: await end, results }
+}
+
+const GOOGLE_CONFIG = {
+  ...{ encoding: 'LINEAR16' as const, sampleRateHertz: 8000, languageCode: 'sw-KE' },
+  ...{ alternativeLanguageCodes: ['en-KE'], speechContexts: [{ phrases: ['M-Pesa'] }] },
+}
+const googleConfig = (changed = {}) => ({
+  streamingConfig: { config: { ...GOOGLE_CONFIG, ...changed }, interimResults: true },
+})
+const GOOGLE_AUDIO = Array.from({ length: 10 }, (_, i) => ({
+  audioContent: Buffer.from(LOUD.buffer, LOUD.byteOffset + i * 3200, 3200),
+}))
+
+t.test("Google's own client transcribes with the double, and learns the language of each part", async (t) => {
+  const double = await GoogleSpeechDouble.start({
+    ...{ key: KEY, script: new Script([], ['habari yako bwana where is it']) },
+    languageOf: (word) => (word === 'habari' ? 'sw' : 'en'),
+  })
+  t.teardown(() => double.close())
+  const { end, results } = await googleRecognised(t, double, [googleConfig(), ...GOOGLE_AUDIO])
+  t.equal(end, 'over')
+  t.same(
+    results.filter((result) => result.includes('final:')),
+    ['sw-ke final:habari yako bwana', 'en-ke final: where is it'],
+  )
+  t.ok(results.includes('sw-ke interim:habari'), results.join(', '))
+  t.match(double.streams[0]?.config, GOOGLE_CONFIG)
+})
+
+t.test("Google's own client is told what the double does not take", async (t) => {
+  const double = await GoogleSpeechDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const ends = async (messages: Parameters<typeof googleRecognised>[2], key?: string): Promise<string> =>
+    (await googleRecognised(t, double, messages, key)).end
+  t.match(await ends([googleConfig()], 'another-key'), /3 INVALID_ARGUMENT: API key not valid/)
+  t.match(await ends(GOOGLE_AUDIO), /3 INVALID_ARGUMENT: .*first message must contain a streaming_config/)
+  t.match(await ends([googleConfig(), googleConfig()]), /3 INVALID_ARGUMENT: .*must contain audio/)
+  t.match(await ends([googleConfig({ sampleRateHertz: 4000 })]), /bad sample rate hertz/)
+  t.match(await ends([googleConfig({ languageCode: 'sw-XX' })]), /bad language code sw-XX/)
+  t.match(await ends([googleConfig({ model: 'latest_long' })]), /not supported for language : sw-KE/)
+  t.match(await ends([googleConfig(), { audioContent: Buffer.alloc(30_000) }]), /maximum of 25600 bytes/)
+  double.streamMsMax = 500
+  t.match(await ends([googleConfig(), ...GOOGLE_AUDIO]), /11 OUT_OF_RANGE: Exceeded maximum allowed stream duration/)
 })

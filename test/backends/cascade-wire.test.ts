@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import type { MessageCreateParamsStreaming, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages'
 import type { Content, GenerateContentConfig, GenerateContentResponse, Tool } from '@google/genai'
 import type { Deepgram } from '@deepgram/sdk'
+import type { protos as recognition } from '@google-cloud/speech'
 import type { protos } from '@google-cloud/text-to-speech'
 import t from 'tap'
 import type { SpeechCreateParams } from 'openai/resources/audio/speech'
@@ -11,6 +12,7 @@ import type { AnthropicEvent, AnthropicRequest } from '../../src/backends/cascad
 import type { ChatChunk, ChatRequest } from '../../src/backends/cascade/chat-wire.js'
 import type { DeepgramResults, DeepgramTurnInfo } from '../../src/backends/cascade/deepgram.js'
 import type { GeminiChunk, GeminiRequest } from '../../src/backends/cascade/gemini-wire.js'
+import type { GoogleRecognitionConfig } from '../../src/backends/cascade/google-speech-to-text.js'
 import type { GoogleSpeechRequest } from '../../src/backends/cascade/google-text-to-speech.js'
 import type { TranscriptionSession } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { eventData } from '../../src/backends/cascade/http-service.js'
@@ -30,6 +32,7 @@ export type _Types = [
   Fits<Pick<GeminiRequest['generationConfig'], 'seed'>, GenerateContentConfig>,
   Fits<Pick<GenerateContentResponse, keyof GeminiChunk>, GeminiChunk>,
   Fits<GoogleSpeechRequest, protos.google.cloud.texttospeech.v1.ISynthesizeSpeechRequest>,
+  Fits<GoogleRecognitionConfig, recognition.google.cloud.speech.v1.IRecognitionConfig>,
   Fits<TranscriptionSession, RealtimeTranscriptionSessionCreateRequest>,
   Fits<Deepgram.listen.ListenV1Results, DeepgramResults>,
   Fits<Deepgram.listen.ListenV2TurnInfo, DeepgramTurnInfo>,

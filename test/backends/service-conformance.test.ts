@@ -6,6 +6,7 @@ import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { deepgramSpeechToText, deepgramTextToSpeech } from '../../src/backends/cascade/deepgram.js'
 import { elevenLabsTextToSpeech } from '../../src/backends/cascade/elevenlabs-text-to-speech.js'
 import { gemini } from '../../src/backends/cascade/gemini-requests.js'
+import { googleSpeechToText } from '../../src/backends/cascade/google-speech-to-text.js'
 import { googleTextToSpeech } from '../../src/backends/cascade/google-text-to-speech.js'
 import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from '../../src/backends/cascade/own-server-speech-to-text.js'
@@ -24,6 +25,7 @@ import type { DoubleSession, SocketDouble } from '../../src/simulator/vendors/do
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
 import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
 import { GeminiTextDouble } from '../../src/simulator/vendors/gemini-text-double.js'
+import { GoogleSpeechDouble } from '../../src/simulator/vendors/google-speech-double.js'
 import { GoogleVoiceDouble } from '../../src/simulator/vendors/google-voice-double.js'
 import { ModelDouble } from '../../src/simulator/vendors/model-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
@@ -32,7 +34,8 @@ import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-d
 const KEY = 'sk-service-0123456789abcdef'
 const service = (baseUrl: string): { baseUrl: string; apiKey: string } => ({ baseUrl, apiKey: KEY })
 
-type Running = CascadeDouble | GoogleVoiceDouble | ModelDouble<unknown> | SocketDouble<DoubleSession>
+type Running =
+  CascadeDouble | GoogleSpeechDouble | GoogleVoiceDouble | ModelDouble<unknown> | SocketDouble<DoubleSession>
 
 /** A service on one of the doubles; only those with a connection can lose it. */
 const on =
@@ -62,6 +65,7 @@ const STT = {
   'deepgram nova': on(DeepgramDouble, (url) => deepgramSpeechToText(service(url))),
   'deepgram flux': on(DeepgramDouble, (url) => deepgramSpeechToText({ ...service(url), model: 'flux-general-en' })),
   azure: on(AzureSpeechDouble, (url) => azureSpeechToText(service(url))),
+  google: on(GoogleSpeechDouble, (url) => googleSpeechToText(service(url))),
   openai: on(TranscriptionDouble, (url) => openAiSpeechToText(service(url))),
   vllm: on(TranscriptionDouble, (url) => openAiSpeechToText({ ...service(url), model: 'v', dialect: 'vllm' })),
   vosk: on(VoskDouble, (baseUrl) => voskSpeechToText({ baseUrl })),

@@ -1,9 +1,13 @@
 import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
+import { createServer as createTlsServer } from 'node:tls'
 import t from 'tap'
+import type { Test } from 'tap'
+import { selfSigned } from '../../bench/kit/self-signed.js'
 import { commonRateHz } from '../../src/backends/cascade/service-list.js'
 import { azureSpeechToText } from '../../src/backends/cascade/azure-speech.js'
 import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram.js'
 import { serviceContext } from '../../src/backends/cascade/service-context.js'
+import { googleSpeechToText } from '../../src/backends/cascade/google-speech-to-text.js'
 import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from '../../src/backends/cascade/own-server-speech-to-text.js'
 import { sonioxSpeechToText } from '../../src/backends/cascade/soniox.js'
@@ -15,11 +19,15 @@ import type { BackendUsage } from '../../src/call/backend-events.js'
 import type { SampleRateHz } from '../../src/core/units.js'
 import { AzureSpeechDouble } from '../../src/simulator/vendors/azure-speech-double.js'
 import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
+import type { GoogleDoubleOptions } from '../../src/simulator/vendors/google-keys.js'
+import { GoogleSpeechDouble } from '../../src/simulator/vendors/google-speech-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
 import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import type { ServiceDoubleOptions, ServiceFaults } from '../../src/simulator/vendors/service-double.js'
 import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
+import { portOf } from '../support/port-of.js'
+import { serviceAccount } from '../support/service-account.js'
 import { until } from '../support/until.js'
 import { polled } from './socket-peers.js'
 
@@ -70,6 +78,11 @@ const SERVICES: Readonly<Record<string, Service>> = {
   azure: {
     start: (options) => AzureSpeechDouble.start(options),
     make: (baseUrl) => azureSpeechToText({ baseUrl, apiKey: KEY }),
+    oneTurn: true,
+  },
+  google: {
+    start: (options) => GoogleSpeechDouble.start(options),
+    make: (baseUrl) => googleSpeechToText({ baseUrl, apiKey: KEY }),
     oneTurn: true,
   },
   vosk: {
@@ -426,6 +439,203 @@ t.test('a region in which Azure has no such language is a refusal that names it'
   const recogniser = azureSpeechToText(options).make(contextOf(RATE_HZ))
   const thrown: unknown = await recogniser.open(new AbortController().signal, true).catch((error: unknown) => error)
   t.match(thrown, { fault: { code: 'bad_request', message: /stt azure.*HTTP 400.*Unsupported language en-XX/ } })
+})
+
+async function googleLine(
+  t: Test,
+  options: GoogleDoubleOptions = {},
+): Promise<{ line: Line; double: GoogleSpeechDouble }> {
+  const line = await Line.open(SERVICES['google'] as Service, options)
+  t.teardown(() => line.close())
+  return { line, double: line.double as GoogleSpeechDouble }
+}
+
+t.test(
+  'Google is asked for the languages of the callers by their regions, and tells the one of each part',
+  async (t) => {
+    const double = await GoogleSpeechDouble.start({ key: KEY, languageOf: (word) => (word === 'habari' ? 'sw' : 'en') })
+    const recogniser = googleSpeechToText({
+      ...{ baseUrl: double.baseUrl, apiKey: KEY, locales: ['sw-TZ'] },
+      terms: ['M-Pesa', 'a phrase '.repeat(12)],
+    }).make({ ...contextOf(RATE_HZ), languages: ['sw', 'en'], vocabulary: ['Nakuru'] })
+    t.teardown(async () => {
+      recogniser.close()
+      await double.close()
+    })
+    double.script.callerSays('habari yako bwana my order please')
+    const finals: Heard[] = []
+    recogniser.listen({
+      words: () => undefined,
+      part: () => undefined,
+      final: (_, heard) => finals.push(heard),
+      failed: (_, { message }) => t.fail(message),
+    })
+    await recogniser.open(new AbortController().signal, true)
+    t.same([double.streams.length, double.probes], [0, 1], 'no stream is open while nobody speaks')
+    const sound = new KeptSound(RATE_HZ)
+    sound.push(Int16Array.from({ length: RATE_HZ * 2 }, (_, i) => Math.round(9000 * Math.sin(i / 8))))
+    recogniser.begin(1, sound)
+    recogniser.audio(new Int16Array(0))
+    recogniser.finalize(1, 0)
+    await until(() => finals.length === 1, 10_000, 'the text')
+    t.equal(finals[0]?.text, 'habari yako bwana my order please')
+    t.same(
+      finals[0]?.words?.map(({ language }) => language),
+      ['sw', 'sw', 'sw', 'en', 'en', 'en'],
+    )
+    t.same(double.streams[0]?.config, {
+      encoding: 'LINEAR16',
+      sampleRateHertz: 8000,
+      languageCode: 'sw-TZ',
+      alternativeLanguageCodes: ['en-KE'],
+      enableAutomaticPunctuation: true,
+      speechContexts: [{ phrases: ['M-Pesa', 'Nakuru'] }],
+    })
+  },
+)
+
+t.test('all turns of a call are streams of one connection to Google, and each is closed when it is over', async (t) => {
+  const { line, double } = await googleLine(t)
+  for (let turn = 1; turn <= 5; turn++) {
+    await line.say(turn, `turn number ${turn}`)
+    await line.until(() => line.finals.length === turn)
+  }
+  line.begin(6)
+  line.speak(6, 200)
+  await line.until(() => double.streams.length === 6)
+  line.recogniser.abandon(6)
+  await line.until(() => double.open === 0)
+  t.equal(double.connections, 1)
+})
+
+t.test(
+  'a connection that Google takes out of service ends its turn, and the next turn is on another one',
+  async (t) => {
+    const { line, double } = await googleLine(t)
+    line.double.script.callerSays('one two three')
+    line.begin(1)
+    line.speak(1, 500)
+    await line.until(() => double.streams.length === 1)
+    double.goAway()
+    line.speak(1, 500)
+    await line.until(() => line.words.get(1) === 'one two three')
+    line.recogniser.finalize(1, 0)
+    await line.until(() => line.finals.length === 1)
+    await line.say(2, 'four five')
+    await line.until(() => line.finals.length === 2)
+    t.same(line.texts, ['1 one two three', '2 four five'])
+    t.same([double.connections, line.failures], [2, []])
+  },
+)
+
+t.test('more turns at once than one connection to Google carries are on a second one', async (t) => {
+  const double = await GoogleSpeechDouble.start({ key: KEY })
+  const factory = googleSpeechToText({ baseUrl: double.baseUrl, apiKey: KEY })
+  const recognisers = Array.from({ length: 91 }, () => factory.make(contextOf(RATE_HZ)))
+  t.teardown(async () => {
+    for (const recogniser of recognisers) recogniser.close()
+    await double.close()
+  })
+  await Promise.all(recognisers.map((recogniser) => recogniser.open(new AbortController().signal, false)))
+  for (const recogniser of recognisers) {
+    const sound = new KeptSound(RATE_HZ)
+    sound.push(new Int16Array(RATE_HZ / 5))
+    recogniser.begin(1, sound)
+    recogniser.audio(new Int16Array(0))
+  }
+  await until(() => double.streams.length === 91, 10_000, 'the streams')
+  t.equal(double.connections, 2)
+})
+
+t.test('a stream that Google ends in mid-turn is lost, so that the turn is sent again', async (t) => {
+  for (const [limit, words] of [
+    ['streamMsMax', /OUT_OF_RANGE: Exceeded maximum allowed stream duration/],
+    ['idleMs', /OUT_OF_RANGE: Audio Timeout Error/],
+  ] as const) {
+    const { line, double } = await googleLine(t)
+    double[limit] = 100
+    line.begin(1)
+    line.speak(1, 400)
+    await line.until(() => line.failures.length === 1)
+    t.match(line.failures, [{ turn: null, fault: { code: 'timeout', retryable: true, fatal: false, message: words } }])
+  }
+})
+
+t.test('a stream of Google without an end of messages is cut off, and is not tried again in this call', async (t) => {
+  const { line, double } = await googleLine(t)
+  // Each message is five zeros: it is not compressed, and empty.
+  double.garbage = Buffer.alloc(5 * 20_000)
+  line.begin(1)
+  line.speak(1, 300)
+  await line.until(() => line.failures.length === 1)
+  const fault = { code: 'overrun', fatal: true, retryable: false, message: /sends too much: at most 2000 messages/ }
+  t.match(line.failures, [{ turn: null, fault }])
+})
+
+t.test('what Google is set to and does not take is a refusal that names it, before anybody speaks', async (t) => {
+  const double = await GoogleSpeechDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const refused = (own: object, languages = ['en']) => {
+    const recogniser = googleSpeechToText({ baseUrl: double.baseUrl, apiKey: KEY, ...own }).make({
+      ...contextOf(RATE_HZ),
+      languages,
+    })
+    return recogniser.open(new AbortController().signal, true).then(
+      () => null,
+      (error: unknown) => error,
+    )
+  }
+  t.match(await refused({ locales: ['en-XX'] }), {
+    fault: { code: 'bad_request', message: /stt google: INVALID_ARGUMENT: .*bad language code en-XX/ },
+  })
+  t.match(await refused({ model: 'latest_long' }, ['sw']), {
+    fault: { code: 'bad_request', message: /model is currently not supported for language : sw-KE/ },
+  })
+  t.match(await refused({ apiKey: 'another-key-of-a-test' }), {
+    fault: { code: 'auth', fatal: true, message: /API key not valid/ },
+  })
+})
+
+t.test(
+  'Google recognises for a service account without an API key, and refuses one that it does not know',
+  async (t) => {
+    const [known, unknown] = [serviceAccount('key-of-the-project'), serviceAccount('key-of-nobody')]
+    const double = await GoogleSpeechDouble.start({ account: known })
+    t.teardown(() => double.close())
+    const opened = async (account: typeof known): Promise<void> => {
+      const recogniser = googleSpeechToText({ baseUrl: double.baseUrl, apiKey: null, account }).make(contextOf(RATE_HZ))
+      t.teardown(() => recogniser.close())
+      await recogniser.open(new AbortController().signal, true)
+    }
+    await opened(known)
+    await t.rejects(opened(unknown), /stt google: UNAUTHENTICATED: Request had invalid/)
+  },
+)
+
+t.test('an address where nobody listens, or with a certificate that is not trusted, is named at once', async (t) => {
+  const { key, cert } = selfSigned()
+  const server = createTlsServer({ key, cert, ALPNProtocols: ['h2'] })
+  const port = await portOf(t, server)
+  for (const [baseUrl, words] of [
+    ['http://127.0.0.1:1', /UNAVAILABLE: .*ECONNREFUSED/],
+    [`https://127.0.0.1:${port}`, /UNAVAILABLE: .*self-signed certificate/],
+  ] as const) {
+    const recogniser = googleSpeechToText({ baseUrl, apiKey: KEY }).make(contextOf(RATE_HZ))
+    await t.rejects(recogniser.open(new AbortController().signal, false), words)
+    recogniser.close()
+  }
+})
+
+t.test('a caller who hangs up while Google is reached ends that at once', async (t) => {
+  const double = await GoogleSpeechDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  double.refuse = 'never'
+  const recogniser = googleSpeechToText({ baseUrl: double.baseUrl, apiKey: KEY }).make(contextOf(RATE_HZ))
+  const call = new AbortController()
+  const opening = recogniser.open(call.signal, true)
+  await until(() => double.connections === 1, 10_000, 'the connection')
+  call.abort(new Error('the call ended'))
+  await t.rejects(opening, /the call ended/)
 })
 
 function contextOf(inputRateHz: SampleRateHz, used: ServiceContext['used'] = () => undefined): ServiceContext {

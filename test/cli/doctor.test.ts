@@ -385,6 +385,7 @@ t.test('the services of models, voices and recognisers are tried over both famil
         SONIOX_API_KEY: 'a-key-of-a-test-and-of-nothing-else',
         AZURE_SPEECH_KEY: 'a-key-of-a-test-and-of-nothing-else',
         AZURE_SPEECH_REGION: 'westeurope',
+        GOOGLE_SPEECH_API_KEY: 'a-key-of-a-test-and-of-nothing-else',
       },
       null,
     ),
@@ -398,7 +399,9 @@ t.test('the services of models, voices and recognisers are tried over both famil
   t.same(asked.toSorted(), [
     'api.openai.com',
     'models.test',
+    'speech.googleapis.com',
     'stt-rt.soniox.com',
+    'texttospeech.googleapis.com',
     'tts-rt.soniox.com',
     'westeurope.stt.speech.microsoft.com',
     'westeurope.tts.speech.microsoft.com',

@@ -31,7 +31,8 @@ export interface CascadeSettings {
   readonly stt: Settings<'whisper' | 'realtime', ServiceSettings> &
     Settings<'soniox' | 'deepgram' | 'openai', VendorSettings> &
     Settings<'azure', Required<VendorSettings>> &
-    Settings<'vosk' | 'sherpa', { readonly baseUrl: string }>
+    Settings<'vosk' | 'sherpa', { readonly baseUrl: string }> &
+    Settings<'google', GoogleSettings>
   readonly llm: Settings<'chat', ServiceSettings> &
     Settings<'anthropic' | 'gemini', VendorSettings & { readonly model: string }>
   readonly tts: Settings<'speech', ServiceSettings> &
@@ -53,6 +54,8 @@ interface ServiceFacts {
   /** Address and model where neither settings nor agent name them. */
   readonly own?: { readonly baseUrl?: string; readonly model?: string }
 }
+
+const GOOGLE_NEEDS = 'GOOGLE_SPEECH_API_KEY (or GOOGLE_SPEECH_CREDENTIALS)'
 
 /** The first one of a part that is set up is used where the agent names none. */
 export const SERVICES = {
@@ -86,6 +89,11 @@ export const SERVICES = {
       lacks: 'does not tell which language the caller speaks',
       own: { baseUrl: VENDOR_URLS.openai, model: 'gpt-live-transcribe' },
     },
+    // The last: its key may be for the voice alone. The model has no name there unless the agent gives one.
+    google: {
+      needs: GOOGLE_NEEDS,
+      own: { baseUrl: VENDOR_URLS['google stt'], model: 'google-speech-to-text' },
+    },
   },
   llm: {
     chat: { needs: 'LLM_URL' },
@@ -112,9 +120,9 @@ export const SERVICES = {
       own: { baseUrl: VENDOR_URLS.cartesia, model: 'sonic-3.5' },
     },
     google: {
-      needs: 'GOOGLE_SPEECH_API_KEY (or GOOGLE_SPEECH_CREDENTIALS)',
+      needs: GOOGLE_NEEDS,
       lacks: 'does not tell when a word sounds: what an interrupted caller heard is estimated',
-      own: { baseUrl: VENDOR_URLS.google, model: 'chirp3-hd' },
+      own: { baseUrl: VENDOR_URLS['google tts'], model: 'chirp3-hd' },
     },
     elevenlabs: {
       needs: 'ELEVENLABS_API_KEY',
@@ -159,6 +167,11 @@ function servicesOf(settings: CascadeSettings, own: CascadeOwn) {
   return PARTS.flatMap((part) =>
     entriesOf<PartName>(part, settings, own).map((entry) => ({ part, entry, ...factsOf(part, entry.service) })),
   )
+}
+
+/** True if one of the agent's recognisers is reached over gRPC, whose packages most gateways do without. */
+export function usesGrpc(settings: CascadeSettings, own: CascadeOwn): boolean {
+  return entriesOf('stt', settings, own).some(({ service }) => service === 'google')
 }
 
 /** The settings that a cascade of this agent lacks; null when it can be used. */

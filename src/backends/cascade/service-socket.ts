@@ -18,7 +18,7 @@ export type ServiceMessage = Readonly<Record<string, unknown>>
 /** JSON, or a text or bytes that are sent as they are. */
 export type SentMessage = Readonly<Record<string, unknown>> | string | Uint8Array
 
-/** Options of every service over a WebSocket. */
+/** Options of every service with a connection of its own. */
 export interface SocketServiceOptions {
   /** The service's own when not given; http(s) and ws(s) alike, with or without a path. */
   readonly baseUrl?: string
@@ -52,7 +52,8 @@ export interface SocketWire {
   readonly closeFault?: (code: number, words: string) => VendorFault | null
 }
 
-interface ServiceSocketListener {
+/** Listener to a service's connection. */
+export interface ConnectionListener {
   message(message: ServiceMessage): void
   /** A binary message, whose memory is valid only during the call. Without this they are dropped. */
   bytes?(data: Buffer): void
@@ -60,17 +61,34 @@ interface ServiceSocketListener {
   lost(fault: VendorFault): void
 }
 
+/** The connection of a recogniser: a WebSocket, or a stream of another protocol. */
+export interface ServiceConnection {
+  /**
+   * @param probe  the call begins, and nobody waits yet. False: somebody does
+   * @throws ServiceFault, or the reason of the signal
+   */
+  open(signal: AbortSignal, probe: boolean): Promise<void>
+  send(message: SentMessage): void
+  /** The bytes are copied before this returns. */
+  sendBytes(bytes: Uint8Array): void
+  /** Sends JSON around the base64 of `bytes`; `before` and `after` are ASCII. Absent: its messages are no JSON. */
+  sendAudio?(before: string, bytes: Uint8Array, after: string): void
+  /** Ends the connection for this reason. */
+  fail(fault: VendorFault): void
+  close(): void
+}
+
 /** The connection of a recogniser or a voice: JSON, audio, and errors that end the session. */
-export class ServiceSocket {
+export class ServiceSocket implements ServiceConnection {
   readonly #service: SocketService<SocketServiceOptions>
   readonly #wire: SocketWire
-  readonly #listener: ServiceSocketListener
+  readonly #listener: ConnectionListener
   readonly #socket: RealtimeSocket
   #state: 'connecting' | 'open' | 'over' = 'connecting'
   #settle: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | null = null
   readonly #opened: Promise<void>
 
-  constructor(service: SocketService<SocketServiceOptions>, wire: SocketWire, listener: ServiceSocketListener) {
+  constructor(service: SocketService<SocketServiceOptions>, wire: SocketWire, listener: ConnectionListener) {
     this.#service = service
     this.#wire = wire
     this.#listener = listener
@@ -97,12 +115,8 @@ export class ServiceSocket {
     )
   }
 
-  /**
-   * @param probe  the call begins, and nobody waits yet. False: somebody does
-   * @throws ServiceFault, or the reason of the signal
-   */
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
-    const timeoutMs = this.#service.connectTimeoutMs ?? (probe ? BACKEND_CONNECT_MS : RECONNECT_MS)
+    const timeoutMs = connectWithinMs(this.#service, probe)
     const timer = setTimeout(
       () => this.fail(vendorFault('timeout', `${this.#service.what}: no connection after ${timeoutMs} ms`, false)),
       timeoutMs,
@@ -128,13 +142,11 @@ export class ServiceSocket {
       this.#socket.sendBytes(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), bytes.length)
   }
 
-  /** Sends JSON around the base64 of `bytes`; `before` and `after` are ASCII. */
   sendAudio(before: string, bytes: Uint8Array, after: string): void {
     if (this.#takesAudio())
       this.#socket.sendAudio(before, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), bytes.length, after)
   }
 
-  /** Ends the connection for this reason. */
   fail(fault: VendorFault): void {
     const state = this.#state
     if (state === 'over') return
@@ -190,13 +202,18 @@ function readJson(text: string): ServiceMessage {
   }
 }
 
+/** How long a connection may take to open. */
+export function connectWithinMs({ connectTimeoutMs }: SocketServiceOptions, probe: boolean): number {
+  return connectTimeoutMs ?? (probe ? BACKEND_CONNECT_MS : RECONNECT_MS)
+}
+
 /** A refusal of one service: it ends the call's use of it only if another attempt cannot succeed. */
 export function serviceRefusal(fault: VendorFault): VendorFault {
   return { ...fault, fatal: !fault.retryable }
 }
 
 /**
- * A service of the list that is used over a WebSocket.
+ * A service of the list that has a connection of its own.
  * @param own  what it is where the options do not say otherwise
  * @param wireOf  what differs from one service to the next; made anew for each connection
  */

@@ -10,6 +10,7 @@ import { chat } from './chat-requests.js'
 import { deepgramSpeechToText, deepgramTextToSpeech } from './deepgram.js'
 import { elevenLabsTextToSpeech } from './elevenlabs-text-to-speech.js'
 import { gemini } from './gemini-requests.js'
+import { googleSpeechToText } from './google-speech-to-text.js'
 import { googleTextToSpeech } from './google-text-to-speech.js'
 import { openAiSpeechToText } from './openai-speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from './own-server-speech-to-text.js'
@@ -46,6 +47,7 @@ const MAKERS: {
     vosk: voskSpeechToText,
     sherpa: sherpaSpeechToText,
     openai: openAiSpeechToText,
+    google: googleSpeechToText,
   },
   llm: { chat, anthropic, gemini },
   tts: {

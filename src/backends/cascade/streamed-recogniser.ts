@@ -11,7 +11,15 @@ import { heardIn, RecogniserTurns } from './recogniser-turns.js'
 import type { SessionTurn } from './recogniser-turns.js'
 import { faultOf } from './service-fault.js'
 import { ServiceSocket } from './service-socket.js'
-import type { SentMessage, SocketService, SocketServiceOptions, SocketWire, ServiceMessage } from './service-socket.js'
+import type {
+  ConnectionListener,
+  SentMessage,
+  SocketService,
+  SocketServiceOptions,
+  SocketWire,
+  ServiceConnection,
+  ServiceMessage,
+} from './service-socket.js'
 import type { SpeechToText, ServiceContext, SttListener } from './service.js'
 import type { TurnSound } from './turn-sound.js'
 
@@ -34,7 +42,8 @@ export type RecogniserService = SocketService<RecogniserOptions>
 
 /** The part that differs between streaming recognisers. Made anew for each connection. */
 export interface RecogniserWire {
-  readonly socket: SocketWire
+  /** A WebSocket, or what makes a connection of another kind. */
+  readonly socket: SocketWire | ((listener: ConnectionListener) => ServiceConnection)
   /** How samples are written: base64 is put between two parts of a message; `framed` makes messages of s16le. */
   readonly audio:
     | 'mulaw'
@@ -74,7 +83,7 @@ export interface RecogniserWire {
   readonly read: (message: ServiceMessage, turns: RecogniserTurns) => void
 }
 
-/** A recogniser over a WebSocket. The gateway's VAD ends the turns: the service's own detection of their end is off. */
+/** A recogniser over a connection. The gateway's VAD ends the turns: the service's own detection of their end is off. */
 export class StreamedRecogniser implements SpeechToText {
   /** Null before `listen`, and once nothing is to be reported any more. */
   listener: SttListener | null = null
@@ -180,7 +189,7 @@ class Session {
   readonly wire: RecogniserWire
   readonly #owner: StreamedRecogniser
   readonly #context: ServiceContext
-  readonly #socket: ServiceSocket
+  readonly #socket: ServiceConnection
   readonly turns: RecogniserTurns
   #aged = false
   #sentMs = 0
@@ -214,14 +223,16 @@ class Session {
         owner.changed(this)
       },
     })
-    this.#socket = new ServiceSocket(service, wire.socket, {
+    const listener: ConnectionListener = {
       message: (message) => {
         if (wire.hears?.(message) !== false) this.#heardAtMs = context.nowMs()
         if (wire.unsure === true) this.#unheard = 0
         wire.read(message, this.turns)
       },
       lost: (fault) => this.#lost(fault),
-    })
+    }
+    this.#socket =
+      typeof wire.socket === 'function' ? wire.socket(listener) : new ServiceSocket(service, wire.socket, listener)
   }
 
   /** It takes no further turn, and nobody speaks. */
@@ -352,7 +363,7 @@ class Session {
     this.#keepalive?.refresh()
     if (typeof audio === 'string') this.#socket.sendBytes(this.#written(pcm, audio))
     else if ('framed' in audio) for (const message of audio.framed(bytesOfSamples(pcm))) this.#socket.send(message)
-    else this.#socket.sendAudio(audio.before, this.#written(pcm, audio.law), audio.after)
+    else this.#socket.sendAudio?.(audio.before, this.#written(pcm, audio.law), audio.after)
   }
 
   #written(pcm: Int16Array, law: 'mulaw' | 'pcm16' | 'float32'): Uint8Array {
@@ -365,6 +376,8 @@ class Session {
   }
 
   #keepAlive(message: SentMessage | null): void {
+    // A connection that waits for its one turn needs none.
+    if (this.wire.oneTurn === true && !this.turns.open) return
     if (message === null) this.#sendSamples(new Int16Array(msToSamples(SILENCE_MS, this.#context.inputRateHz)))
     else this.#socket.send(message)
   }

@@ -1,0 +1,373 @@
+import { once } from 'node:events'
+import type * as Grpc from '@grpc/grpc-js'
+import type { Client, ClientDuplexStream, Metadata } from '@grpc/grpc-js'
+import type * as Protobuf from 'protobufjs'
+import type { INamespace, Type } from 'protobufjs'
+import {
+  BACKEND_MESSAGE_BYTES_MAX,
+  BACKEND_PING_MS,
+  BACKEND_RATES,
+  UNDERSTOOD_SPEECH_MS_MAX,
+} from '../../core/limits.js'
+import { StreamBudget } from '../../core/stream-budget.js'
+import { msToSamples } from '../../core/units.js'
+import { overrunFault, speaksOfKey, speaksOfQuota, vendorFault, vendorText } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+import { ServiceFault } from './service-fault.js'
+import { connectWithinMs, serviceRefusal } from './service-socket.js'
+import type {
+  ConnectionListener,
+  SentMessage,
+  SocketService,
+  SocketServiceOptions,
+  ServiceConnection,
+  ServiceMessage,
+} from './service-socket.js'
+
+/** One method of a service. */
+interface GrpcMethod {
+  /** `/google.cloud.speech.v1.Speech/StreamingRecognize` */
+  readonly path: string
+  /** The name of its message. */
+  readonly request: string
+}
+
+/** End of a stream or a request. */
+interface Status {
+  readonly code: number
+  readonly details: string
+}
+
+/** How a service's streams are opened and understood. */
+export interface GrpcWire {
+  /** `https://speech.googleapis.com`; http without TLS. */
+  readonly baseUrl: string
+  readonly messages: INamespace
+  readonly stream: GrpcMethod & { readonly response: string }
+  /** The message of the stream with this audio, of which one takes `audioBytesMax`. */
+  readonly audio: (bytes: Uint8Array) => object
+  readonly audioBytesMax: number
+  /** An error that came as a message; null for any other message. */
+  readonly errorIn: (message: ServiceMessage) => Status | null
+  /** Asked when the call begins; a refusal of which `answers` is true says that the key is good. */
+  readonly probe: GrpcMethod & { readonly message: object; readonly answers: (status: Status) => boolean }
+  /** With the key; made anew for each request. */
+  readonly metadata: () => Readonly<Record<string, string>>
+}
+
+/** One connection carries this many streams: Google's front ends allow 100, and what is more would wait there unseen. */
+const STREAMS_MAX = 90
+/** Connections of a thread to one service. */
+const CHANNELS_MAX = 8
+/** Audio of one stream that is not sent yet: the longest turn, at 24 kHz, is sent again at once. */
+const UNSENT_BYTES_MAX = 2 * msToSamples(UNDERSTOOD_SPEECH_MS_MAX, 24_000)
+/** A connection that was idle may be dead: the first stream on it asks, and this is how long it waits. */
+const PONG_MS = 2500
+/** Between two attempts to connect; a call that finds the service away waits for one of them, and for nothing else. */
+const BACKOFF_MS = { min: 250, max: 1000 }
+const RETRY_MS = 1500
+/** A connection without a stream is closed after this. */
+const IDLE_MS = 5 * 60_000
+
+/** Codes of gRPC, by which a stream or a request ended. */
+const OK = 0
+const FAULTS: Readonly<Record<number, VendorFault['code']>> = {
+  1: 'network', // CANCELLED
+  3: 'bad_request', // INVALID_ARGUMENT
+  4: 'timeout', // DEADLINE_EXCEEDED
+  5: 'bad_request', // NOT_FOUND
+  7: 'auth', // PERMISSION_DENIED
+  8: 'rate_limit', // RESOURCE_EXHAUSTED
+  9: 'bad_request', // FAILED_PRECONDITION
+  10: 'network', // ABORTED
+  11: 'timeout', // OUT_OF_RANGE: the stream is too long, or had no audio
+  12: 'bad_request', // UNIMPLEMENTED
+  14: 'network', // UNAVAILABLE
+  16: 'auth', // UNAUTHENTICATED
+}
+
+interface Channel {
+  readonly client: Client
+  streams: number
+}
+
+// Loaded when the first stream is opened: only some gateways use a service over gRPC.
+let libraries: Promise<Libraries> | null = null
+
+interface Libraries {
+  readonly grpc: Pick<typeof Grpc, 'Client' | 'Metadata' | 'credentials' | 'status' | 'connectivityState'>
+  readonly protobuf: Pick<typeof Protobuf, 'Root'>
+}
+
+function load(): Promise<Libraries> {
+  libraries ??= Promise.all([import('@grpc/grpc-js'), import('protobufjs/light.js')]).then(([grpc, protobuf]) => ({
+    grpc: grpc.default,
+    protobuf: protobuf.default,
+  }))
+  return libraries
+}
+
+/** Connections of this thread, by address: keys go with each stream. The settings name the few addresses that there are. */
+const channels = new Map<string, Channel[]>()
+/** Read once for each set of messages. */
+const types = new WeakMap<INamespace, (name: string) => Type>()
+
+/**
+ * A stream of a gRPC service, as a recogniser's connection: it begins with the first message, and an empty one is the end of
+ * the audio. All streams of a thread share a connection, so that a turn can have one of its own without a handshake.
+ */
+export class GrpcStream implements ServiceConnection {
+  readonly #service: SocketService<SocketServiceOptions>
+  readonly #wire: GrpcWire
+  readonly #listener: ConnectionListener
+  readonly #budget = new StreamBudget(BACKEND_RATES)
+  #state: 'connecting' | 'open' | 'over' = 'connecting'
+  #loaded: Libraries | null = null
+  #channel: Channel | null = null
+  #call: ClientDuplexStream<object, ServiceMessage> | null = null
+  #overrun = false
+  readonly #unsent: Buffer[] = []
+  #unsentBytes = 0
+  #ended = false
+
+  constructor(service: SocketService<SocketServiceOptions>, wire: GrpcWire, listener: ConnectionListener) {
+    this.#service = service
+    this.#wire = wire
+    this.#listener = listener
+  }
+
+  async open(signal: AbortSignal, probe: boolean): Promise<void> {
+    signal.throwIfAborted()
+    const timeoutMs = connectWithinMs(this.#service, probe)
+    const over = new AbortController()
+    const aborted = once(signal, 'abort', { signal: over.signal }).then(
+      () => signal.throwIfAborted(),
+      () => undefined,
+    )
+    try {
+      await Promise.race([this.#connect(Date.now() + timeoutMs, timeoutMs, probe), aborted])
+      if (this.#state === 'connecting') this.#state = 'open'
+    } finally {
+      over.abort()
+    }
+  }
+
+  send(message: SentMessage): void {
+    if (this.#state !== 'open') return
+    if (!(message instanceof Uint8Array)) this.#begin()?.write(message as object, () => this.#flush())
+    else if (message.length > 0) this.sendBytes(message)
+    else {
+      this.#ended = true
+      this.#flush()
+    }
+  }
+
+  sendBytes(bytes: Uint8Array): void {
+    // Silence that keeps a stream open begins none, and nothing follows the end.
+    if (this.#state !== 'open' || this.#call === null || this.#ended) return
+    this.#unsent.push(Buffer.from(bytes))
+    this.#unsentBytes += bytes.length
+    if (this.#unsentBytes > UNSENT_BYTES_MAX)
+      return this.fail(vendorFault('network', `${this.#service.what} takes no audio`, false))
+    this.#flush()
+  }
+
+  fail(fault: VendorFault): void {
+    const was = this.#state
+    this.#end()
+    if (was === 'open') this.#listener.lost(fault)
+  }
+
+  close(): void {
+    this.#end()
+  }
+
+  async #connect(untilMs: number, timeoutMs: number, probe: boolean): Promise<void> {
+    const { what } = this.#service
+    const loaded = await load()
+    this.#loaded = loaded
+    const channel = channelOf(this.#wire.baseUrl, loaded.grpc)
+    if (channel === null) throw new ServiceFault(this.#tooMany())
+    const fault = await connected(channel.client, untilMs, loaded.grpc)
+    if (fault === 'timeout')
+      throw new ServiceFault(vendorFault('timeout', `${what}: no connection after ${timeoutMs} ms`, false))
+    // A request on a connection that there is not fails at once, and says why.
+    if (probe || fault === 'network') await this.#ask(channel.client, untilMs, loaded)
+  }
+
+  /** Finds out whether the key is good. */
+  async #ask(client: Client, untilMs: number, { grpc, protobuf }: Libraries): Promise<void> {
+    const { probe, messages } = this.#wire
+    const typeOf = typesOf(messages, protobuf)
+    const status = await new Promise<Status>((resolve) => {
+      client.makeUnaryRequest(
+        probe.path,
+        encoder(typeOf(probe.request)),
+        () => null,
+        probe.message,
+        this.#metadata(grpc),
+        { deadline: untilMs },
+        (error) => resolve(error ?? { code: OK, details: '' }),
+      )
+    })
+    if (status.code !== OK && !probe.answers(status)) throw new ServiceFault(this.#faultOf(status))
+  }
+
+  #begin(): ClientDuplexStream<object, ServiceMessage> | null {
+    if (this.#call !== null || this.#loaded === null) return this.#call
+    const { grpc, protobuf } = this.#loaded
+    const { baseUrl, stream, messages } = this.#wire
+    const channel = channelOf(baseUrl, grpc)
+    if (channel === null) {
+      this.fail(this.#tooMany())
+      return null
+    }
+    this.#channel = channel
+    channel.streams++
+    const typeOf = typesOf(messages, protobuf)
+    const response = typeOf(stream.response)
+    const call: ClientDuplexStream<object, ServiceMessage> = channel.client.makeBidiStreamRequest(
+      stream.path,
+      encoder(typeOf(stream.request)),
+      (bytes) => {
+        this.#overrun = !this.#budget.take(bytes.length, 1, performance.now())
+        if (this.#overrun) throw new Error('too much at once')
+        return response.toObject(response.decode(bytes), { longs: Number, enums: String })
+      },
+      this.#metadata(grpc),
+    )
+    call.on('data', (message: ServiceMessage) => {
+      if (this.#state !== 'open') return
+      const error = this.#wire.errorIn(message)
+      if (error === null) this.#listener.message(message)
+      else this.fail(this.#faultOf(error))
+    })
+    call.on('error', () => undefined)
+    call.on('status', (status: Status) => {
+      const ended = (): void => this.fail(this.#faultOf(status))
+      // The last messages come before the end, and the status may come sooner.
+      if (status.code === OK && !call.readableEnded) call.once('end', ended)
+      else ended()
+    })
+    this.#call = call
+    return call
+  }
+
+  /** Sends as one what came while a message was being sent. */
+  #flush(): void {
+    const call = this.#call
+    if (call === null || call.writableLength > 0 || call.writableEnded) return
+    if (this.#unsentBytes === 0) return this.#ended ? void call.end() : undefined
+    const { audio, audioBytesMax } = this.#wire
+    const all = Buffer.concat(this.#unsent.splice(0))
+    const rest = all.subarray(audioBytesMax)
+    if (rest.length > 0) this.#unsent.push(rest)
+    this.#unsentBytes = rest.length
+    call.write(audio(all.subarray(0, audioBytesMax)), () => this.#flush())
+  }
+
+  #end(): void {
+    this.#state = 'over'
+    const [call, channel] = [this.#call, this.#channel]
+    this.#call = null
+    this.#channel = null
+    if (channel !== null) channel.streams--
+    call?.cancel()
+  }
+
+  #metadata(grpc: Libraries['grpc']): Metadata {
+    const metadata = new grpc.Metadata()
+    for (const [name, value] of Object.entries(this.#wire.metadata())) metadata.set(name, value)
+    return metadata
+  }
+
+  #tooMany(): VendorFault {
+    const most = STREAMS_MAX * CHANNELS_MAX
+    return vendorFault('rate_limit', `${this.#service.what}: more than ${most} streams at the same time`, false)
+  }
+
+  #faultOf({ code, details }: Status): VendorFault {
+    const { what, apiKey } = this.#service
+    if (code === OK) return vendorFault('session_expired', `${what} ended the stream`, false)
+    if (this.#overrun) return serviceRefusal(overrunFault(what))
+    const words = vendorText(details, [apiKey])
+    const name = this.#loaded?.grpc.status[code] ?? String(code)
+    return serviceRefusal(
+      vendorFault(faultCode(code, details), `${what}: ${name}${words === '' ? '' : `: ${words}`}`, false),
+    )
+  }
+}
+
+function faultCode(code: number, words: string): VendorFault['code'] {
+  if ((code === 7 || code === 8) && speaksOfQuota(words)) return 'quota'
+  if (code === 3 && speaksOfKey(words)) return 'auth'
+  return FAULTS[code] ?? 'internal'
+}
+
+function encoder(type: Type): (message: object) => Buffer {
+  return (message) => Buffer.from(type.encode(type.fromObject(message)).finish())
+}
+
+function typesOf(messages: INamespace, { Root }: Libraries['protobuf']): (name: string) => Type {
+  let found = types.get(messages)
+  if (found === undefined) {
+    const root = Root.fromJSON(messages).resolveAll()
+    found = (name) => root.lookupType(name)
+    types.set(messages, found)
+  }
+  return found
+}
+
+/** A connection of this thread that has room for a stream; null where there are too many. */
+function channelOf(baseUrl: string, { Client, credentials }: Libraries['grpc']): Channel | null {
+  const own = channels.get(baseUrl) ?? []
+  channels.set(baseUrl, own)
+  const free = own.find(({ streams }) => streams < STREAMS_MAX)
+  if (free !== undefined || own.length >= CHANNELS_MAX) return free ?? null
+  const { protocol, hostname, port } = new URL(baseUrl)
+  const secure = /^(?:https|wss):$/.test(protocol)
+  const client = new Client(
+    `${hostname}:${port === '' ? (secure ? 443 : 80) : port}`,
+    secure ? credentials.createSsl() : credentials.createInsecure(),
+    {
+      'grpc.primary_user_agent': 'mkondo',
+      'grpc.keepalive_time_ms': BACKEND_PING_MS,
+      'grpc.keepalive_timeout_ms': PONG_MS,
+      'grpc.initial_reconnect_backoff_ms': BACKOFF_MS.min,
+      'grpc.max_reconnect_backoff_ms': BACKOFF_MS.max,
+      'grpc.client_idle_timeout_ms': IDLE_MS,
+      'grpc.max_receive_message_length': BACKEND_MESSAGE_BYTES_MAX,
+      // A turn that is lost is sent again by the cascade, on whichever service is next.
+      'grpc.enable_retries': 0,
+      'grpc.enable_http_proxy': 0,
+      'grpc.service_config_disable_resolution': 1,
+      'grpc.enable_channelz': 0,
+      // Else two channels to one address would be one connection.
+      'grpc.use_local_subchannel_pool': 1,
+    },
+  )
+  const made = { client, streams: 0 }
+  own.push(made)
+  return made
+}
+
+/** Opens the connection. @returns what is wrong; null: nothing */
+async function connected(
+  client: Client,
+  untilMs: number,
+  { connectivityState: { READY, TRANSIENT_FAILURE } }: Libraries['grpc'],
+): Promise<'timeout' | 'network' | null> {
+  const channel = client.getChannel()
+  for (let tried = false; ; tried = true) {
+    const state = channel.getConnectivityState(true)
+    if (state === READY) return null
+    const failing = state === TRANSIENT_FAILURE
+    if (failing && tried) return 'network'
+    // It failed a moment ago, for another call: it says so until an attempt succeeds.
+    const lateMs = failing ? Math.min(untilMs, Date.now() + RETRY_MS) : untilMs
+    const late = await new Promise<boolean>((resolve) =>
+      channel.watchConnectivityState(state, lateMs, (error) => resolve(error !== undefined)),
+    )
+    if (late) return failing ? 'network' : 'timeout'
+  }
+}
