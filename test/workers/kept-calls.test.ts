@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
 import type { AgentDefinition } from '../../src/agents/definition.js'
-import { versionOf } from '../../src/workers/main/call-continuity.js'
+import { CallContinuity, versionOf } from '../../src/workers/main/call-continuity.js'
 import { versionFor } from '../../src/workers/main/canary.js'
 import type { HostedAgent } from '../../src/workers/main/main-thread-context.js'
 import { toolSchema } from '../../src/agents/tool-definition.js'
@@ -961,3 +961,28 @@ t.test(
     t.match(b.unheard.at(-1), { callSid: goesOn, status: 'succeeded' })
   },
 )
+
+t.test('the state of a promised call back has no words where their caller wants none kept', async (t) => {
+  const definition = await orderStatusAgent()
+  const said = { atMs: 1000, summary: 'They asked for order 4127.' }
+  const { log } = keptState(keptCall(), {
+    transcript: [{ role: 'caller', text: 'Order 4127, please.', startMs: 0, endMs: 900 }],
+    stages: [{ ...said, from: 'begin', stage: 'order', why: 'model' }],
+    handovers: [{ ...said, from: 'first', to: 'next' }],
+  })
+  const continuity = new CallContinuity(
+    {
+      call: inbound('HD_promised0001'),
+      hosted: hosted(definition),
+      before: null,
+      log: createLog({ level: 'silent' }),
+      now: () => keptCall(),
+      logNow: () => ({ log, marks: [] }),
+      mark: () => undefined,
+      over: () => undefined,
+    },
+    { clock: () => 0, wallClock: () => 0, keeper: null } as unknown as ConstructorParameters<typeof CallContinuity>[1],
+  )
+  t.match(JSON.stringify(continuity.promised(false)), /They asked for order 4127/)
+  t.notMatch(JSON.stringify(continuity.promised(true)), /4127/)
+})

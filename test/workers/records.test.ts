@@ -21,11 +21,13 @@ import type { Handoff } from '../../src/call/documents/handoff.js'
 import { JournalFiles } from '../../src/gateway/journal-files.js'
 import { journalHeaderSchema, journalLineSchema } from '../../src/call/documents/journal.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
 import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { parseCallSid } from '../../src/core/ids.js'
+import { maskNumbersIn } from '../../src/sautikit/phone.js'
 import type { ArchiveLimits } from '../../src/telemetry/archive/archive-messages.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { LineLog, type LogDisk } from '../../src/telemetry/archive/line-log.js'
@@ -218,7 +220,7 @@ t.test("what was said is kept as the line's owner wants it", async (t) => {
   })
   t.equal(redactRecord(record, 'full'), record)
   const masked = redactRecord(record, 'masked')
-  t.notMatch(JSON.stringify(masked), /4127"|"a 12/)
+  t.notMatch(JSON.stringify(masked), /4127|"a 12/)
   t.match(masked, {
     transcript: [{ text: 'order ####' }],
     toolCalls: [{ args: { order: '####' } }],
@@ -229,6 +231,120 @@ t.test("what was said is kept as the line's owner wants it", async (t) => {
   t.same(none.toolCalls[0]?.args, { order: '…', list: ['…'], n: '…' })
   t.notMatch(JSON.stringify(none), /4127|lost/)
 })
+
+interface JsonSchema {
+  readonly type?: string | readonly string[]
+  readonly const?: unknown
+  readonly enum?: readonly unknown[]
+  readonly format?: string
+  readonly anyOf?: readonly JsonSchema[]
+  readonly items?: JsonSchema
+  readonly properties?: Readonly<Record<string, JsonSchema>>
+  readonly additionalProperties?: JsonSchema | boolean
+}
+
+/** A value of a schema in which every free text says `words`. */
+function filled(schema: JsonSchema, words: string): unknown {
+  const { type, enum: values, anyOf, format, items = {}, properties = {}, additionalProperties } = schema
+  if (schema.const !== undefined) return schema.const
+  if (values !== undefined) return values[0]
+  const [first] = anyOf ?? []
+  if (first !== undefined) return filled(first, words)
+  switch (typeof type === 'string' ? type : type?.[0]) {
+    case 'string':
+      return format === undefined ? words : '2026-11-20T12:00:00.000Z'
+    case 'number':
+    case 'integer':
+      return 1
+    case 'boolean':
+      return true
+    case 'array':
+      return [filled(items, words)]
+    case 'object':
+      return Object.fromEntries([
+        ...Object.entries(properties).map(([name, one]) => [name, filled(one, words)]),
+        ...(typeof additionalProperties === 'object' ? [['any', filled(additionalProperties, words)]] : []),
+      ])
+    default:
+      return words
+  }
+}
+
+/** Where a text still stands. */
+function placesOf(value: unknown, words: string, place = ''): string[] {
+  if (typeof value === 'string') return value.includes(words) ? [place] : []
+  return Object.entries(Object(value) as object).flatMap(([name, one]) =>
+    placesOf(one, words, /^\d+$/.test(name) ? place : place === '' ? name : `${place}.${name}`),
+  )
+}
+
+t.test('no text of a record has words of the call where they are not to be kept, whatever the text is', async (t) => {
+  const words = 'I lost order 4127'
+  const schema = JSON.parse(
+    readFileSync(join(packageRoot(), 'schema', 'call-record.schema.json'), 'utf8'),
+  ) as JsonSchema
+  // What it cost, its services and the carrier's part have no words of the call; the analysis is made of the redacted record.
+  const { cost, wholeCost, usage, backends, resumed, carrier, outbound, analysis, ...record } = filled(
+    schema,
+    words,
+  ) as CallRecord
+  t.ok(cost ?? wholeCost ?? usage ?? backends ?? resumed ?? carrier ?? outbound ?? analysis)
+  const names = [
+    ...['agent', 'agentVersion', 'backend', 'bargeIns.why', 'caller.fields', 'caller.source', 'callSid'],
+    ...['claims.language', 'claims.phrase', 'claims.tool', 'escalation.attempts.detail', 'escalation.callback.number'],
+    ...[
+      'escalation.callback.wantedAt',
+      'facts.from',
+      'facts.name',
+      'from',
+      'handovers.from',
+      'handovers.to',
+      'language',
+    ],
+    ...[
+      'number',
+      'recording',
+      'recoveredFrom',
+      'rootSid',
+      'stages.from',
+      'stages.stage',
+      'stops.mark',
+      'timeline.name',
+    ],
+    ...['to', 'toolCalls.error', 'toolCalls.name', 'waits.tool'],
+  ]
+  const left = (policy: 'masked' | 'none'): string[] =>
+    placesOf(redactRecord(record as CallRecord, policy), words).sort((one, other) => one.localeCompare(other))
+  t.same(left('none'), names)
+  t.same(
+    left('masked').filter((place) => place !== 'transcript.language'),
+    names,
+  )
+})
+
+t.test(
+  'the reason for which a call ended, and what had no source, stand nowhere else in its record either',
+  async (t) => {
+    const reason = 'lost order 4127, call 0712 345 678'
+    const phrase = '4,127 shillings'
+    const record = endedCall({
+      toolCalls: [{ name: 'end_call', args: { reason }, startMs: 0, ms: 1, ok: true }],
+      claims: [{ atMs: 1, tool: null, language: 'und', phrase, verdict: 'no-source' }],
+      endDetail: reason,
+      timeline: [
+        { name: 'claim-unsupported', atMs: 1, detail: `fact: no-source; ${phrase}` },
+        { name: 'whisper', atMs: 2, detail: 'Her order is 4127.' },
+        { name: 'ended', atMs: 3, detail: `agent-goodbye: ${maskNumbersIn(reason)}; 1200 ms` },
+      ],
+      stops: [{ kind: 'hang-up', atMs: 3, mark: 'ended', why: `agent-goodbye: ${maskNumbersIn(reason)}; 1200 ms` }],
+    })
+    const masked = redactRecord(record, 'masked')
+    t.notMatch(JSON.stringify(masked), /4127|4,127/)
+    t.match(masked.endDetail, /^lost order ####, call #/)
+    t.match(masked.timeline.at(-1)?.detail, /; 1200 ms$/, 'figures stay')
+    t.notMatch(JSON.stringify(redactRecord(record, 'none')), /4127|4,127|lost|shillings|Her order/)
+  },
+)
 
 // --- the thread ---------------------------------------------------------------------------------------------
 

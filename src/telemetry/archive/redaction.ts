@@ -1,5 +1,6 @@
 import { DIGIT_WORDS } from '../../call/spoken-numbers.js'
-import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../../call/documents/record.js'
+import type { CallRecord } from '../../call/documents/record.js'
+import { maskNumbersIn } from '../../sautikit/phone.js'
 
 /** How much of what was said a record may hold. */
 export type TranscriptPolicy = 'full' | 'masked' | 'none'
@@ -11,24 +12,67 @@ const SPOKEN_DIGITS = new RegExp(`\\b${DIGIT}(?:[ ,.-]+${DIGIT}){2,}\\b`, 'gi')
 
 /**
  * The record as it may be kept. `masked`: every number that was said, in digits or read out digit by digit (English and
- * Swahili), is `#`, and so are those in the arguments of tools and in the reason of an escalation. `none`: no words of
- * anybody, and only the names of tools' arguments.
+ * Swahili), is `#`, wherever the words of the call stand: in arguments of tools, in what a model says of the call, in facts. `none`: no
+ * words of anybody, and only the names of tools' arguments and of facts.
  */
 export function redactRecord(record: CallRecord, policy: TranscriptPolicy): CallRecord {
   if (policy === 'full') return record
+  const { escalation } = record
   const text = (words: string): string => (policy === 'none' ? '' : maskDigits(words))
+  // Times and figures stand beside them in the same text.
+  const quoted = [...new Set(quotedIn(record).flatMap((words) => [words, maskNumbersIn(words)]))]
+  const without = (words: string): string =>
+    quoted.reduce((left, quote) => left.replaceAll(quote, () => text(quote)), words)
   return {
     ...record,
-    transcript:
-      policy === 'none'
-        ? []
-        : record.transcript.map((entry): TranscriptEntry => ({ ...entry, text: text(entry.text) })),
-    toolCalls: record.toolCalls.map((call): ToolCallRecord => ({
-      ...call,
-      args: masked(call.args, policy) as ToolCallRecord['args'],
-    })),
-    escalation: record.escalation === null ? null : { ...record.escalation, reason: text(record.escalation.reason) },
+    endDetail: without(record.endDetail),
+    transcript: policy === 'none' ? [] : record.transcript.map((entry) => ({ ...entry, text: text(entry.text) })),
+    toolCalls: record.toolCalls.map((call) => ({ ...call, args: masked(call.args, policy) as typeof call.args })),
+    claims: record.claims.map((claim) => (isQuoted(claim) ? { ...claim, phrase: text(claim.phrase) } : claim)),
+    stages: record.stages.map(({ summary, ...stage }) =>
+      summary === undefined || policy === 'none' ? stage : { ...stage, summary: text(summary) },
+    ),
+    facts: record.facts.map((fact) => ({ ...fact, value: masked(fact.value, policy) as typeof fact.value })),
+    handovers: record.handovers.map((handover) => ({ ...handover, summary: text(handover.summary) })),
+    escalation:
+      escalation === null
+        ? null
+        : {
+            ...escalation,
+            reason: text(escalation.reason),
+            callback:
+              escalation.callback === null ? null : { ...escalation.callback, note: text(escalation.callback.note) },
+          },
+    timeline: record.timeline.map((mark) =>
+      mark.detail === undefined
+        ? mark
+        : { ...mark, detail: mark.name === SUPERVISOR ? text(mark.detail) : without(mark.detail) },
+    ),
+    stops: record.stops.map((stop) => ({ ...stop, why: without(stop.why) })),
   }
+}
+
+/** Mark of what a supervisor said to the model. */
+const SUPERVISOR = 'whisper'
+
+/** Words of the call that other texts of its record repeat, the longest first: why it ended, and what had no source. */
+function quotedIn({ escalation, toolCalls, claims }: CallRecord): readonly string[] {
+  const reasons = [
+    escalation?.reason,
+    ...toolCalls.map(({ args }) => Object(args) as { reason?: unknown }).map(reasonOf),
+  ]
+  return [...reasons, ...claims.filter(isQuoted).map(({ phrase }) => phrase)]
+    .flatMap((words) => (words === undefined || words === '' ? [] : [words]))
+    .sort((a, b) => b.length - a.length)
+}
+
+function reasonOf({ reason }: { readonly reason?: unknown }): string | undefined {
+  return typeof reason === 'string' ? reason : undefined
+}
+
+/** The phrase of any other claim is one of the agent's file. */
+function isQuoted({ verdict }: CallRecord['claims'][number]): boolean {
+  return verdict === 'no-source'
 }
 
 export function maskDigits(text: string): string {
@@ -37,8 +81,7 @@ export function maskDigits(text: string): string {
 
 /** Any JSON with its texts and numbers masked; with `none` only its keys remain. */
 function masked(value: unknown, policy: TranscriptPolicy): unknown {
-  if (typeof value === 'string') return policy === 'none' ? '…' : maskDigits(value)
-  if (typeof value === 'number') return policy === 'none' ? '…' : value
+  if (typeof value === 'string' || typeof value === 'number') return policy === 'none' ? '…' : maskDigits(String(value))
   if (Array.isArray(value)) return value.map((entry) => masked(entry, policy))
   if (typeof value !== 'object' || value === null) return value
   return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, masked(entry, policy)]))

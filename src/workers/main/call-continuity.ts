@@ -111,7 +111,9 @@ export class CallContinuity {
     if (!refused) return { kept, log, marks: [...marks] }
     // It may wait for days.
     const session = kept.session === null ? null : { ...kept.session, openTranscript: [] }
-    return { kept: { ...kept, session }, log: { ...log, transcript: [] }, marks: [...marks] }
+    const stages = log.stages.map(({ summary: _, ...stage }) => stage)
+    const handovers = log.handovers.map((handover) => ({ ...handover, summary: '' }))
+    return { kept: { ...kept, session }, log: { ...log, transcript: [], stages, handovers }, marks: [...marks] }
   }
 
   /** Log entries from the end of a session whose stream was lost are not kept: the call goes on from before them. */
