@@ -16,6 +16,8 @@ export const ANSWERED_BY = ['human', 'silence', 'recording', 'machine'] as const
 export interface AnswerVerdict {
   readonly who: (typeof ANSWERED_BY)[number]
   readonly why: string
+  /** A machine's own beep was heard: no person has spoken. Absent: not. */
+  readonly beep?: true
 }
 
 /** A voicemail's beep is 200 to 1000 ms of one pure tone; shorter is a click, longer a dial tone or a fax. */
@@ -100,7 +102,7 @@ export class AnsweringMachineDetector {
     )
       this.#talking(this.#voiceFromMs)
     if (this.#beepEndedMs !== null && this.#atMs - this.#beepEndedMs >= AFTER_BEEP_MS)
-      return this.#machineNow(this.#machine ?? 'a beep')
+      return { ...this.#machineNow(this.#machine ?? 'a beep'), beep: true }
     if (this.#machine !== null) return this.#recording(this.#machine)
     return this.#verdictAtMs === null ? this.#person() : this.#correction(this.#verdictAtMs)
   }

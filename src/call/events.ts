@@ -67,7 +67,12 @@ export const callInputSchema = z
     /** A lifecycle event from a webhook. */
     z.object({ type: z.literal('carrier-state'), state: z.enum(CARRIER_STATES) }),
     /** Who took a call that we placed (`AnsweringMachineDetector`), and what corrects it; only when the options ask for it. */
-    z.object({ type: z.literal('amd-result'), who: z.enum(ANSWERED_BY), why: z.string() }),
+    z.object({
+      type: z.literal('amd-result'),
+      who: z.enum(ANSWERED_BY),
+      why: z.string(),
+      beep: z.literal(true).exactOptional(),
+    }),
     /** The gateway or an operator ends the call; with `speak` the agent says its goodbye first. */
     z.object({ type: z.literal('hangup-requested'), reason: endReasonSchema, detail: z.string(), speak: z.boolean() }),
     /** An operator wants a human on the call. */
@@ -187,6 +192,8 @@ export type CallOutput =
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
   /** The person wants no calls from us; the tool call is answered once that is written. */
   | { readonly type: 'do-not-call'; readonly callId: string }
+  /** A beep was heard: if a wish for no more calls was taken, it was that of a mailbox. */
+  | { readonly type: 'do-not-call-undone' }
   /** The caller has heard that the call is recorded, or written down, and has not said no. */
   | { readonly type: 'recording-announced' }
   /** The caller has said no: neither recording nor words of the call are kept. */

@@ -31,6 +31,8 @@ export interface DoNotCall {
   add(number: string, by: DoNotCallEntry['by'], wallMs: number): Promise<void>
   /** @returns false where it was not there */
   remove(number: string, wallMs: number): Promise<boolean>
+  /** Removes what `add` has written for a caller at `addedMs`. @returns false where that does not stand, or another entry */
+  takeBack(number: string, addedMs: number, wallMs: number): Promise<boolean>
   /** The newest first. */
   list(max: number): Promise<readonly DoNotCallEntry[]>
   /** Follows what other nodes have changed. */
@@ -132,6 +134,16 @@ export class FileDoNotCall implements DoNotCall {
     this.#entries.set(entry.number, removed)
     await this.#append(removed)
     return true
+  }
+
+  async takeBack(number: string, addedMs: number, wallMs: number): Promise<boolean> {
+    return this.wasAdded(number, addedMs) && (await this.remove(number, wallMs))
+  }
+
+  /** True if the entry that stands is one that a caller has made at that time. */
+  wasAdded(number: string, wallMs: number): boolean {
+    const entry = this.#entries.get(partyKey(number))
+    return entry?.removed === false && entry.by === 'caller' && entry.at === new Date(wallMs).toISOString()
   }
 
   list(max: number): Promise<readonly DoNotCallEntry[]> {

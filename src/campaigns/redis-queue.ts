@@ -483,6 +483,11 @@ export class RedisDoNotCall implements DoNotCall {
     return answer === 'removed'
   }
 
+  async takeBack(number: string, addedMs: number, wallMs: number): Promise<boolean> {
+    await this.look()
+    return this.#copy.wasAdded(number, addedMs) && (await this.remove(number, wallMs))
+  }
+
   async list(max: number): Promise<readonly DoNotCallEntry[]> {
     await this.look()
     return shownOf([...this.#copy.entries()]).slice(0, max)

@@ -42,8 +42,11 @@ interface CampaignsSideOptions {
 export interface CampaignsSide {
   readonly campaigns: Campaigns
   readonly desk: CampaignDesk
-  /** A person says in a call that they want no more of them. @returns whether that is written. Does not reject */
-  readonly callNoMore: (number: string) => Promise<boolean>
+  /**
+   * A person says in a call that they want no more of them; not `wanted`: it was a recording that had said so, at that time.
+   * @returns whether that is written. Does not reject
+   */
+  readonly callNoMore: (number: string, atMs: number, wanted: boolean) => Promise<boolean>
   /** Rejects where the list cannot be read. */
   readonly isDoNotCall: (number: string) => Promise<boolean>
 }
@@ -138,14 +141,18 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     prefixes: config.outboundPrefixes,
     wallClock: Date.now,
   })
-  const callNoMore = async (number: string): Promise<boolean> => {
+  const callNoMore = async (number: string, atMs: number, wanted: boolean): Promise<boolean> => {
     try {
-      const written = doNotCall.add(number, 'caller', Date.now()).then(() => true)
-      const late = sleep(STORE_PATIENCE_MS, false, { ref: false })
-      if (await Promise.race([written, late])) return true
-      throw new GatewayError('STORE_DOWN', `it was not written within ${STORE_PATIENCE_MS} ms`)
+      const written = wanted
+        ? doNotCall.add(number, 'caller', atMs).then(() => true)
+        : doNotCall.takeBack(number, atMs, Date.now())
+      const late = sleep(STORE_PATIENCE_MS, null, { ref: false })
+      const done = await Promise.race([written, late])
+      if (done === null) throw new GatewayError('STORE_DOWN', `it was not written within ${STORE_PATIENCE_MS} ms`)
+      if (done && !wanted) log.info({}, 'a number is off the do-not-call list again: a recording had asked for it')
+      return done
     } catch (thrown) {
-      log.error({ err: thrown }, 'a number could not be put on the do-not-call list')
+      log.error({ err: thrown, wanted }, 'a number could not be put on the do-not-call list, or taken off')
       return false
     }
   }

@@ -271,7 +271,7 @@ t.test('a first verdict is corrected by what follows: sentences that are short, 
     verdictsOn([...short, ['tone', 400], ['quiet', 1000]]).map(({ verdict }) => verdict),
     [
       { who: 'human', why: '900 ms of speech, then a pause' },
-      { who: 'machine', why: 'a beep' },
+      { who: 'machine', why: 'a beep', beep: true },
     ],
   )
   t.same(
@@ -339,6 +339,78 @@ t.test(
     t.same(rig.mirror.turns, [])
   },
 )
+
+t.test(
+  'a mailbox that goes on over the words about the recording is not greeted, and a person hears them anew',
+  async (t) => {
+    const consentText = 'This call is recorded.'
+    for (const ms of [200, 2500]) {
+      const rig = new Rig({ ...WITH_AMD, consentText, refusal: { waitMs: 3000, text: 'Nothing is kept.' } })
+      rig.open()
+      rig.ready()
+      rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
+      rig.run(ms)
+      t.same(rig.texts(), [consentText])
+      rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
+      rig.heardWords('No one can take your call.')
+      rig.run(10_000)
+      const asked = () => rig.all('backend-text').filter(({ respond }) => respond)
+      t.same(asked(), [], `after ${ms} ms`)
+      t.same([rig.texts().length, rig.all('recording-refused').length], [1, 0], 'its words are no answer')
+      rig.in({ type: 'amd-result', who: 'human', why: 'a DTMF digit' })
+      t.same(rig.texts(), [consentText, consentText])
+      rig.run(6000)
+      t.match(asked(), [{ text: 'greet' }])
+    }
+  },
+)
+
+t.test('a mailbox that goes on while digits are asked for is asked for none', async (t) => {
+  const order = {
+    ...{ name: 'order', say: 'Your order number, please.', again: 'Once more, please.', confirm: null, min: 4, max: 4 },
+    ...{
+      terminator: '#' as const,
+      firstMs: 5000,
+      betweenMs: 4000,
+      retries: 2,
+      speech: true,
+      maskAllBut: null,
+      secretFor: null,
+    },
+  }
+  const rig = inItsPitch({ ...WITH_AMD, collections: [order] }, 4000)
+  rig.toolCall('d1', 'collect_digits', { name: 'order' })
+  rig.run(300)
+  const said = rig.texts().length
+  rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
+  rig.run(30_000)
+  t.equal(rig.texts().length, said)
+  t.match(rig.toolCalls.at(-1), { name: 'collect_digits', ok: false })
+})
+
+t.test('a number is off the do-not-call list again where a beep shows that a mailbox had asked for it', async (t) => {
+  const asked = (): Rig => {
+    const rig = inItsPitch(WITH_AMD, 4000)
+    rig.toolCall('n1', 'do_not_call', {})
+    t.match(rig.only('do-not-call'), { callId: 'n1' }, 'at once')
+    return rig
+  }
+  const mailbox = asked()
+  mailbox.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
+  t.same(mailbox.all('do-not-call-undone'), [], 'it may be a person who talks for long')
+  mailbox.in({ type: 'amd-result', who: 'machine', why: '3000 ms of speech without a pause', beep: true })
+  t.equal(mailbox.all('do-not-call-undone').length, 1)
+
+  const leaving = asked()
+  leaving.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })
+  leaving.in({ type: 'amd-result', who: 'machine', why: 'a beep', beep: true })
+  t.equal(leaving.all('do-not-call-undone').length, 1, 'also while the agent says goodbye')
+
+  const annoyed = asked()
+  annoyed.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
+  annoyed.in({ type: 'amd-result', who: 'machine', why: '3000 ms of speech without a pause, then no beep' })
+  t.same(annoyed.all('do-not-call-undone'), [], 'without a beep it may be somebody who is annoyed')
+})
 
 t.test('a person who was taken for a recording, and presses a key, has the agent again', async (t) => {
   const rig = inItsPitch(WITH_AMD, 1000)

@@ -5,6 +5,7 @@ import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import type { OutboundCallsOptions } from '../../src/workers/main/outbound-calls.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
 import { createLog } from '../../src/telemetry/log.js'
+import { CallParty } from '../../src/workers/main/call-party.js'
 import { keptState } from '../support/kept-call.js'
 import { outboundCalls } from '../support/outbound-calls.js'
 
@@ -300,4 +301,27 @@ t.test('an agent that reads variables is not placed without them, and the call h
   outbound.state(SID, null, 'busy')
   t.match(records, [{ number: ORDER.from, outbound: { result: 'busy', externalId: 'row-7' } }])
   t.notMatch(JSON.stringify(records), /Wanjiru/, 'a record has no variables')
+})
+
+t.test('a wish that a mailbox had said is taken back once it is written, and none where nobody said so', async (t) => {
+  const asked: (readonly [number, boolean])[] = []
+  let nowMs = 1000
+  let written = (_kept: boolean): void => undefined
+  const context = {
+    wallClock: () => nowMs++,
+    onDoNotCall: (_number: string, sinceMs: number, wanted: boolean) => {
+      asked.push([sinceMs, wanted])
+      return wanted ? new Promise<boolean>((resolve) => (written = resolve)) : Promise.resolve(true)
+    },
+  } as unknown as ConstructorParameters<typeof CallParty>[2]
+  const call = { callSid: parseCallSid('HD_wish00000001'), agent: 'a', from: '+254709000000', to: '+254700000001' }
+  const party = new CallParty({ ...call, direction: 'outbound' }, () => ({}) as never, context)
+  t.equal(await party.isMailbox(), false)
+  t.same(asked, [])
+  const [kept, off] = [party.wantsNoCalls(), party.isMailbox()]
+  t.same(asked, [[1000, true]], 'it is not written yet')
+  written(true)
+  t.same([await kept, await off], [true, true])
+  t.same(asked.slice(1), [[1000, false]], 'what was written at that time')
+  t.equal(await party.isMailbox(), false)
 })

@@ -72,6 +72,14 @@ export class Consent implements CallFeature {
     return true
   }
 
+  /** Nobody is there who could hear it, or answer: whoever comes hears it from its beginning. */
+  withdraw(): void {
+    if (!this.waiting) return
+    this.#call.clear('consent')
+    this.#progress = 'due'
+    this.#itemId = null
+  }
+
   /** The text is being said, and the caller cannot interrupt it. */
   get saying(): boolean {
     return this.#progress === 'saying'
@@ -121,7 +129,7 @@ export class Consent implements CallFeature {
   /** A no counts while the text is said, anything else after it. */
   words(text: string): void {
     const refused = saysNo(text)
-    if (!refused && this.#progress !== 'answer') return
+    if (!this.waiting || (!refused && this.#progress !== 'answer')) return
     // One that ends turns of itself was interrupted: it is asked to greet, unless there is more to answer than a greeting.
     const asks = !refused && !isYesNo(text) && !isSmallTalk(text)
     this.#call.opening.answersFirst = asks || !this.#call.options.serverVad

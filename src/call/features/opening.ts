@@ -55,7 +55,7 @@ export class Opening implements CallFeature {
 
   input(input: CallInput): boolean {
     if (input.type === 'stream-opened') this.#streamOpened(input.openedAtMs)
-    else if (input.type === 'amd-result') this.#amdResult(input.who, input.why)
+    else if (input.type === 'amd-result') this.#amdResult(input)
     else return false
     return true
   }
@@ -147,7 +147,7 @@ export class Opening implements CallFeature {
   }
 
   /** The verdict on who took a call that we placed, or what corrects it. */
-  #amdResult(who: AnswerVerdict['who'], why: string): void {
+  #amdResult({ who, why, beep }: AnswerVerdict): void {
     const { amd } = this.#call.options
     const { state } = this.#call
     const first = this.amd && state !== 'live'
@@ -155,6 +155,8 @@ export class Opening implements CallFeature {
     this.#call.mark('answered-by', `${who}: ${why}`)
     this.#call.changed()
     this.#recording = who === 'recording'
+    // Long words and a pause may be those of a person who is annoyed.
+    if (beep === true) this.#call.out({ type: 'do-not-call-undone' })
     if (state !== 'connecting' && state !== 'live') {
       this.amd = false
       return
@@ -175,6 +177,9 @@ export class Opening implements CallFeature {
   #hearOut(): void {
     this.amd = true
     this.#call.enter('connecting')
+    this.#call.consent.withdraw()
+    this.#call.callBack.withdraw()
+    this.#call.digits.abandon()
     this.#call.stopAgent()
     this.#call.agentSpeech.close()
     this.#call.clear(...OF_THE_CONVERSATION)

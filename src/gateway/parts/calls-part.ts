@@ -126,7 +126,7 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
       kept.tell({ type: 'call.started', callSid, agent, number, data: started })
     },
     onPromise: (state) => void shared.placing?.campaigns.promise(state),
-    onDoNotCall: (number) => shared.placing?.callNoMore(number) ?? Promise.resolve(false),
+    onDoNotCall: (...wish) => shared.placing?.callNoMore(...wish) ?? Promise.resolve(false),
     onWaitUnheard: ({ id, ...data }) => {
       const { callSid, agent, to: number } = data
       const type = 'tool.waiting.done'

@@ -2,7 +2,7 @@ import type { CallLogEntry } from '../../call/documents/log-entry.js'
 import type { CallRecord } from '../../call/documents/record.js'
 import type { CallerValues } from '../../call/caller-data.js'
 import { partyKey, sameNumber } from '../../sautikit/phone.js'
-import { agentKeyOf, callerOf, ownNumberOf } from './call-start.js'
+import { callerOf, lineOf, lookUpOf } from './call-start.js'
 import type { NewCall } from './live-call.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
 
@@ -12,15 +12,18 @@ export class CallParty {
   readonly number: string
   /** `partyKey` of the number. */
   readonly key: string
-  readonly #ours: string
+  readonly #call: NewCall
   readonly #hosted: () => HostedAgent
   readonly #context: MainThreadContext
+  /** When they first wanted no more calls: the second time the number is on the list already. Null: nobody has said so. */
+  #unwantedMs: number | null = null
+  #unwantedKept: Promise<boolean> = Promise.resolve(false)
 
   /** @param hosted  the agent that has the call now */
   constructor(call: NewCall, hosted: () => HostedAgent, context: MainThreadContext) {
     this.number = callerOf(call)
     this.key = partyKey(this.number)
-    this.#ours = ownNumberOf(call)
+    this.#call = call
     this.#hosted = hosted
     this.#context = context
   }
@@ -40,7 +43,7 @@ export class CallParty {
 
   /** A look-up has found these values. */
   found(values: CallerValues): void {
-    this.#context.lines.found(this.key, agentKeyOf(this.#hosted()), values)
+    this.#context.lines.found(this.key, lookUpOf(this.#call, this.#hosted()), values)
   }
 
   /** Their last call to this agent at this number of ours; null where nothing is remembered. */
@@ -48,23 +51,36 @@ export class CallParty {
     return (await this.#context.callerMemory?.recall(this.number, this.#line)) ?? null
   }
 
-  /** Their next call knows the facts and the outcome of this one, where its agent asks for that. */
-  remember({ outcome, facts }: CallRecord): void {
+  /** Their next call knows the facts and the outcome of this one, where its agent asks for that. A mailbox is nobody's call. */
+  remember({ callSid, outcome, outbound, facts }: CallRecord): void {
     const { definition } = this.#hosted()
-    if (definition.caller?.memory !== true) return
+    if (definition.caller?.memory !== true || (outbound !== null && outbound.result !== 'person')) return
     const known = Object.fromEntries(facts.map((fact) => [fact.name, fact.value]))
-    const call = { endedWallMs: this.#context.wallClock(), outcome, facts: known }
+    const call = { callSid, endedWallMs: this.#context.wallClock(), outcome, facts: known }
     const keptMs = this.#context.recordsKeptMs(definition.name)
     void this.#context.callerMemory?.remember(this.number, this.#line, call, keptMs)
   }
 
   /** They want no calls from us. @returns whether that is written */
-  async wantsNoCalls(): Promise<boolean> {
-    return this.number !== '' && (await this.#context.onDoNotCall?.(this.number)) === true
+  wantsNoCalls(): Promise<boolean> {
+    const { onDoNotCall, wallClock } = this.#context
+    this.#unwantedMs ??= wallClock()
+    if (this.number !== '' && onDoNotCall !== undefined)
+      this.#unwantedKept = onDoNotCall(this.number, this.#unwantedMs, true)
+    return this.#unwantedKept
+  }
+
+  /** Nobody is there, but a mailbox. @returns whether its number is off the do-not-call list again: not where it was on it before */
+  async isMailbox(): Promise<boolean> {
+    const sinceMs = this.#unwantedMs
+    this.#unwantedMs = null
+    if (sinceMs === null) return false
+    await this.#unwantedKept
+    return (await this.#context.onDoNotCall?.(this.number, sinceMs, false)) === true
   }
 
   /** Where they are remembered: no other business and no other agent learns of it. */
   get #line(): string {
-    return `${this.#ours} ${this.#hosted().definition.name}`
+    return lineOf(this.#call, this.#hosted())
   }
 }

@@ -20,7 +20,7 @@ export function startOf(call: NewCall, hosted: HostedAgent, context: MainThreadC
     agent: hosted.definition,
     business: hosted.serves?.business ?? null,
     variables: call.placed?.variables ?? {},
-    knownCaller: context.lines.foundOf(partyKey(callerOf(call)), agentKeyOf(hosted)),
+    knownCaller: context.lines.foundOf(partyKey(callerOf(call)), lookUpOf(call, hosted)),
     ...traceContextOf(call, context),
     leaveMessage: call.placed?.leaveMessage ?? true,
     messagesOnly: hosted.messagesOnly ?? false,
@@ -60,7 +60,12 @@ export function ownNumberOf({ direction, from, to }: Parties): string {
   return direction === 'inbound' ? to : from
 }
 
-/** Names an agent as its file is. */
-export function agentKeyOf(hosted: HostedAgent): string {
-  return `${hosted.definition.name} ${versionOf(hosted)}`
+/** The line of a call: what is known of a caller there, no other business has. */
+export function lineOf(call: Parties, { definition }: HostedAgent): string {
+  return `${ownNumberOf(call)} ${definition.name}`
+}
+
+/** Names the look-up of a call's agent, as its file is, on that line. */
+export function lookUpOf(call: Parties, hosted: HostedAgent): string {
+  return `${lineOf(call, hosted)} ${versionOf(hosted)}`
 }

@@ -29,7 +29,7 @@ import { lostResult } from './kept-call.js'
 import { CallParty } from './call-party.js'
 import { legRateOf, ownNumberOf, startOf, traceContextOf } from './call-start.js'
 import { CallStream } from './call-stream.js'
-import { CallRecordBuilder, callSummary, lookUpOf, outboundRecord } from './call-record.js'
+import { CallRecordBuilder, callSummary, callerRecord, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import type { Listening, LiveCall, MediaSink, NewCall, Spending } from './live-call.js'
 import type { CallMemory } from '../shared/call-memory.js'
@@ -770,7 +770,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
               lastState: this.#lastState,
               ringMs: this.#stream.awaitedUntilMs - placed.orderedAtMs,
             }),
-      caller: lookUpOf(this.#saved?.checkpoint),
+      caller: callerRecord(this.#saved?.checkpoint),
       ...this.#now(),
       result: this.#continuity.shown(this.#result),
       language: this.language ?? null,
@@ -844,6 +844,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return void this.#party
           .wantsNoCalls()
           .then((kept) => this.#port.send({ type: 'do-not-call', callId: message.callId, kept }))
+      case 'do-not-call-undone':
+        return void this.#party.isMailbox().then((undone) => {
+          if (undone) this.#mark('do-not-call-undone', 'a mailbox had said so')
+        })
       case 'tool-intent': {
         const { key, tool } = message
         void this.#effects.intend(key, tool).then((answer) => {

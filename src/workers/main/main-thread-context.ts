@@ -157,10 +157,10 @@ export interface MainThreadServices {
   /** A caller was promised a call back: the call as it is now; again when it has ended. Absent: nobody makes it. */
   readonly onPromise?: (state: KeptState) => void
   /**
-   * The owner of a number wants no calls from us; absent: there is no list. @returns whether that is written; within
-   * seconds. Does not reject
+   * The owner of a number wants no calls from us, since a calendar time; not `wanted`: it was a recording that had said so then.
+   * Absent: there is no list. @returns whether that is written; within seconds. Does not reject
    */
-  readonly onDoNotCall?: (number: string) => Promise<boolean>
+  readonly onDoNotCall?: (number: string, sinceMs: number, wanted: boolean) => Promise<boolean>
   /**
    * The stream of a call was lost, and the carrier has not asked how it goes on: ends the leg that it may hold in
    * silence. Does not reject. Absent: then such a call only ends.

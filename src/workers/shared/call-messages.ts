@@ -113,7 +113,14 @@ export type FromCall =
       CallOutput,
       {
         type:
-          'end-stream' | 'escalate' | 'callback' | 'do-not-call' | 'recording-announced' | 'recording-refused' | 'wait'
+          | 'end-stream'
+          | 'escalate'
+          | 'callback'
+          | 'do-not-call'
+          | 'do-not-call-undone'
+          | 'recording-announced'
+          | 'recording-refused'
+          | 'wait'
       }
     >
   /** `fromMs`: what the caller has sent since then is private too, by the time of its arrival. */

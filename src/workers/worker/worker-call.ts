@@ -76,7 +76,7 @@ interface CallParts {
   /** Voice of the gateway's own phrases. */
   readonly voice: string
   /** A phrase of the agent's as a person recorded it, or in the voice of its backend, if it was spoken before. */
-  readonly ownPhrase?: (text: string) => KeptPhrase | null
+  readonly ownPhrase?: (text: string, language: string) => KeptPhrase | null
   /** Runs work of a call outside the tick; a fault in it fails that call alone. */
   readonly guard: (call: WorkerCall, work: () => void) => void
 }
@@ -649,6 +649,7 @@ export class WorkerCall implements BackendSink {
       case 'escalate':
       case 'callback':
       case 'do-not-call':
+      case 'do-not-call-undone':
       case 'recording-announced':
       case 'recording-refused':
       case 'end-stream':
@@ -725,7 +726,7 @@ export class WorkerCall implements BackendSink {
   /** A phrase of the gateway itself: in the backend's voice if that has spoken it before, else the speech pool speaks it. */
   #announce(itemId: string, text: string): void {
     const { speech, voice, ownPhrase } = this.#parts
-    const own = ownPhrase?.(text) ?? null
+    const own = ownPhrase?.(text, this.#session.language) ?? null
     if (own !== null) {
       this.#speech.append('gateway', itemId, own.pcm, own.sampleRateHz, this.#context.clock())
       this.#speech.finish('gateway', itemId)
