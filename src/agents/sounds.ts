@@ -5,6 +5,7 @@ import { joined } from '../media/pcm.js'
 import { RateConverter } from '../media/resample/rate-converter.js'
 import { channelOf, parseWav } from '../media/wav.js'
 import type { AgentDefinition } from './definition.js'
+import { pathText } from './faults.js'
 import { LIVE, phrasesOf } from './phrases.js'
 
 /** Bytes of one sound file, before its rate and channels are converted: a minute of stereo at 48 kHz. */
@@ -24,6 +25,8 @@ interface AgentSound {
 /** A phrase of the agent's file that a person has recorded. */
 export interface RecordedPhrase extends AgentSound {
   readonly text: string
+  /** Null: of a phrase that has one text for all languages. */
+  readonly language: string | null
 }
 
 /** One file that `recordedPhrases` names: its place there, and the text that it says. */
@@ -31,6 +34,7 @@ interface NamedRecording {
   readonly path: readonly PropertyKey[]
   readonly file: string
   readonly text: string
+  readonly language: string | null
 }
 
 /** The files of `recordedPhrases` with their texts; a fault for each that has none. */
@@ -39,7 +43,8 @@ export function recordingsOf(
 ): readonly (NamedRecording | { readonly path: readonly PropertyKey[]; readonly what: string })[] {
   // Where a message is taken, the backend speaks.
   const phrases = new Map(phrasesOf(agent).filter(([path]) => !path.startsWith(LIVE)))
-  return Object.entries(agent.recordedPhrases).flatMap(([name, files]) => {
+  const files = new Map<string, NamedRecording>()
+  const entries = Object.entries(agent.recordedPhrases).flatMap(([name, files]) => {
     const path = ['recordedPhrases', name]
     const phrase = phrases.get(name)
     if (phrase === undefined)
@@ -58,15 +63,33 @@ export function recordingsOf(
     return Object.entries(files).map(([language, own]) => {
       const text = typeof phrase === 'string' ? undefined : phrase[language]
       const at = [...path, language]
-      return text === undefined ? { path: at, what: `has no text in that language` } : named(at, own, text)
+      return text === undefined ? { path: at, what: `has no text in that language` } : named(at, own, text, language)
     })
+  })
+  return entries.map((one) => {
+    if ('what' in one) return one
+    const { path, file, text, language } = one
+    const key = JSON.stringify([text, language])
+    const before = files.get(key)
+    files.set(key, before ?? one)
+    return before === undefined || before.file === file
+      ? one
+      : {
+          path,
+          what: `has the text of ${pathText(before.path)}, whose file is ${before.file}; allowed: one recording of a text`,
+        }
   })
 }
 
-function named(path: readonly PropertyKey[], own: string, text: string): ReturnType<typeof recordingsOf>[number] {
+function named(
+  path: readonly PropertyKey[],
+  file: string,
+  text: string,
+  language: string | null = null,
+): ReturnType<typeof recordingsOf>[number] {
   return text.includes('{{')
     ? { path, what: 'has values of the call in its text, which no recording has' }
-    : { path, file: own, text: text.trim() }
+    : { path, file, text: text.trim(), language }
 }
 
 /**

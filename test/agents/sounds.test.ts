@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { agentSchema } from '../../src/agents/definition.js'
 import { loadAgents } from '../../src/agents/loader.js'
+import { recordingsOf } from '../../src/agents/sounds.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { allCallsOn } from '../../src/backends/split.js'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -147,6 +149,23 @@ t.test(
 t.test('what the agent file itself says wrongly of its sounds keeps the agent from being used', async (t) => {
   const dir = await agentsWith('recordedPhrases: { godbye: audio/bye.wav }', { 'bye.wav': wav(500) })
   await t.rejects(hostedAgents(loadConfig({ AGENTS_DIR: dir }, null), ENV), /godbye: is no phrase/)
+})
+
+t.test('the same text has a recording for each language, and in one language one alone', async (t) => {
+  const agent = agentSchema.parse({
+    version: 1,
+    name: 'a',
+    instructions: 'Be brief.',
+    languages: ['en', 'sw'],
+    tryAgain: { en: 'Sorry?', sw: 'Sorry?' },
+    apology: { en: 'Sorry?', sw: 'Samahani.' },
+    recordedPhrases: { tryAgain: { en: 'a.wav', sw: 'b.wav' }, apology: { en: 'c.wav' } },
+  })
+  t.match(recordingsOf(agent), [
+    { file: 'a.wav', text: 'Sorry?', language: 'en' },
+    { file: 'b.wav', text: 'Sorry?', language: 'sw' },
+    { what: 'has the text of recordedPhrases.tryAgain.en, whose file is a.wav; allowed: one recording of a text' },
+  ])
 })
 
 /** The agent of a folder, as a registry takes it. */

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { namesIn, shareOf } from '../../src/backends/split.js'
+import { allCallsOn, namesIn, shareOf } from '../../src/backends/split.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { loadText } from '../support/agent-text.js'
 import { orderStatusAgent, sid, startHost } from '../support/host.js'
@@ -52,6 +52,33 @@ t.test('a call is opened on the backends of its share', async (t) => {
     },
   )
   t.match(await test.metrics.render(), /mkondo_calls_total\{agent="order-status",backend="gemini",outcome="failed"\} 0/)
+})
+
+t.test('an agent with a canary uses a backend for the calls of both versions together', async (t) => {
+  const definition = await orderStatusAgent()
+  const version = (...names: readonly string[]) => ({
+    definition,
+    facts: agentFacts(definition),
+    shares: allCallsOn(...names),
+  })
+  const canary = { percent: 20, version: version('gemini', 'embedded') }
+  const alike = { percent: 20, version: version('embedded') }
+  const test = await startHost({
+    agents: new Map([
+      ['order-status', { ...version('embedded'), canary }],
+      ['alike', { ...version('embedded'), canary: alike }],
+      ['none', { ...version('embedded'), canary: { ...canary, percent: 0 } }],
+    ]),
+  })
+  t.teardown(() => test.close())
+  const agentsOf = (name: string) => test.host.backends().find(({ backend }) => backend === name)?.agents
+  t.same(agentsOf('embedded'), [
+    { agent: 'order-status', percent: 80, place: 1 },
+    { agent: 'order-status', percent: 20, place: 2 },
+    { agent: 'alike', percent: 100, place: 1 },
+    { agent: 'none', percent: 100, place: 1 },
+  ])
+  t.same(agentsOf('gemini'), [{ agent: 'order-status', percent: 20, place: 1 }])
 })
 
 t.test('a split that is wrong is named with its fault', async (t) => {

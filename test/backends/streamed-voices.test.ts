@@ -413,6 +413,37 @@ t.test('Azure speaks what a model writes as text and not as markup, in the voice
   await t.rejects(spoken('Habari.', 'sw', 'sw-KE-NobodyNeural'), /1007: Unsupported voice sw-KE-NobodyNeural/)
 })
 
+t.test('Azure that falls silent in a sentence has failed then, and not only at the end of the answer', async (t) => {
+  const double = await AzureSpeechDouble.start({ key: CASCADE_TEST_KEY, paceMs: 60_000 })
+  const service = azureTextToSpeech({ baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY, timeoutMs: 300 }).make(
+    serviceContext('cascade', () => performance.now(), new AbortController().signal, {
+      languages: ['sw'],
+      legRateHz: 8000,
+    }),
+  )
+  t.teardown(async () => {
+    service.close()
+    await double.close()
+  })
+  await service.open(new AbortController().signal, true)
+  let pieces = 0
+  const ended = await new Promise<string>((resolve) => {
+    const utterance = service.begin(
+      { language: 'sw', speed: 1 },
+      {
+        audio: () => pieces++,
+        clause: () => undefined,
+        marks: () => undefined,
+        done: () => resolve('done'),
+        failed: ({ message }) => resolve(message),
+      },
+    )
+    utterance.text('Mzigo wako uko njiani, utafika kesho mchana.')
+  })
+  t.match(ended, /sends no sound for 300 ms/)
+  t.equal(pieces, 1, 'after its first sound')
+})
+
 t.test(
   'Google speaks each sentence in the voice of its language, and refuses a wrong key before the call begins',
   async (t) => {

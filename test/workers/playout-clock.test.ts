@@ -326,6 +326,20 @@ t.test('what waits for another item is bounded, and the rest counted', (t) => {
   t.end()
 })
 
+t.test('recordings that wait for another item are heard whole, however long they are together', (t) => {
+  const { out } = speech()
+  const recording = new Int16Array(new SharedArrayBuffer(2 * SPEECH_WAITING_SAMPLES_MAX)).fill(7)
+  out.append('backend', 'talks', constant(1), 16000, 0)
+  out.append('gateway', 'first', recording, 16000, 1)
+  out.finish('gateway', 'first')
+  out.append('gateway', 'second', recording, 16000, 2)
+  out.finish('gateway', 'second')
+  out.append('gateway', 'third', constant(2, 1000), 16000, 3)
+  out.finish('backend', 'talks')
+  t.equal(out.droppedSamples, 0)
+  t.end()
+})
+
 t.test('speech beyond the playout backlog is counted too', (t) => {
   const { out, shared } = speech()
   const ms = PLAYOUT_BACKLOG_MS_MAX + 10_000

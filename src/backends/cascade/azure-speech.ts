@@ -275,6 +275,7 @@ function voiceWire({ what, apiKey, baseUrl }: VoiceService, { legRateHz, languag
     },
     placesMax: UTTERANCES_MAX,
     acknowledges: true,
+    speaks: (id) => spoken?.id === id,
     begin: (id, { language, speed, voice }) => {
       const code = language === '' ? (languages[0] ?? 'en') : language
       const name = voice ?? VOICES[code] ?? VOICE_DEFAULT

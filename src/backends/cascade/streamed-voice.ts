@@ -133,6 +133,7 @@ export class StreamedVoice implements TextToSpeech {
         this.#send(stream, this.#wire.text(id, text))
         stream.begun ||= stream.waiting === null
         if (stream.soundMs === 0) this.#expect(stream)
+        else this.#watch(stream)
       },
       end: () => {
         if (stream.over) return
@@ -200,6 +201,12 @@ export class StreamedVoice implements TextToSpeech {
     else this.#failAfter(timeoutMs, stream, `sends no sound for ${timeoutMs} ms`)
   }
 
+  /** More sound has come, or was asked for: the next is waited for where the service owes it. */
+  #watch(stream: Stream): void {
+    if (stream.ended || this.#wire.speaks?.(stream.id) === true) this.#expect(stream)
+    else clearTimeout(stream.timer)
+  }
+
   #failAfter(ms: number, stream: Stream, words: string): void {
     clearTimeout(stream.timer)
     const fault = vendorFault('timeout', `${this.#service.what} ${words}`, false)
@@ -260,6 +267,7 @@ export class StreamedVoice implements TextToSpeech {
     }
     // This comes before its listener, which may begin the next one at once.
     if (news.over === true) this.#over(stream)
+    else if (!done && !stream.over && !stream.ended && this.#wire.speaks !== undefined) this.#watch(stream)
     if (done && !stream.over) this.#done(stream)
     else if (news.over === true && !stream.over)
       this.#fail(stream, vendorFault('internal', `${this.#service.what} ended an utterance too early`, false), false)
@@ -288,8 +296,7 @@ export class StreamedVoice implements TextToSpeech {
     stream.soundMs += ms
     this.#clockMs += ms
     if (stream.closing) this.#close(stream)
-    if (stream.ended) this.#expect(stream)
-    else clearTimeout(stream.timer)
+    this.#watch(stream)
     stream.listener.audio(pcm, rateHz)
   }
 
@@ -377,6 +384,8 @@ export interface VoiceWire {
   end(id: string): readonly SentMessage[] | null
   /** Asks for the end of the utterance, once sound has come after `end`. Absent: `end` does. */
   close?(id: string): readonly SentMessage[]
+  /** The service speaks a sentence of the utterance now, and is silent only where it is stuck. Absent: that is known after `end` alone. */
+  speaks?(id: string): boolean
   /**
    * @param atMs  the sound of this connection that the caller has heard; null where it is not known
    * @returns nothing where the service knows of no utterance

@@ -88,8 +88,13 @@ export class BackendStatus {
     const agents = new Map<string, { agent: string; percent: number; place: number }[]>()
     for (const { name, shares } of users) {
       for (const { percent, names } of shares)
-        for (const [index, backend] of names.entries())
-          agents.set(backend, [...(agents.get(backend) ?? []), { agent: name, percent, place: index + 1 }])
+        for (const [index, backend] of names.entries()) {
+          const own = agents.get(backend) ?? []
+          const same = own.find(({ agent, place }) => agent === name && place === index + 1)
+          if (same === undefined) own.push({ agent: name, percent, place: index + 1 })
+          else same.percent += percent
+          agents.set(backend, own)
+        }
     }
     const names = new Set([...agents.keys(), ...this.#entries.keys()])
     return [...names].map((backend) => {

@@ -39,7 +39,7 @@ import { Waits } from './call-waits.js'
 import type { WaitAnswer, WaitStatus, WaitUnheard } from './wait-status.js'
 import { CallerProfiles } from './caller-profiles.js'
 import type { KeptState } from '../../call/documents/kept-call.js'
-import { eachVersion, versionFor } from './canary.js'
+import { eachVersion, sharesOfVersions, versionFor } from './canary.js'
 import type { VersionKey } from './canary.js'
 import { MainThreadCall } from './main-thread-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall, RefusedCall, Spending } from './live-call.js'
@@ -554,7 +554,7 @@ export class CallRegistry implements CallDirectory {
   }
 
   backends(): readonly BackendView[] {
-    const users = eachVersion(this.#options.agents).map(([name, { shares }]) => ({ name, shares }))
+    const users = [...this.#options.agents].map(([name, agent]) => ({ name, shares: sharesOfVersions(agent) }))
     return this.#context.backendStatus.view(
       users,
       new Set(this.threads.map((thread) => thread.threadId)),

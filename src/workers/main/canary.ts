@@ -1,4 +1,5 @@
 import { placeOf } from '../../backends/split.js'
+import type { BackendShare } from '../../backends/split.js'
 import { versionOf } from './call-continuity.js'
 import type { HostedAgent } from './main-thread-context.js'
 
@@ -25,6 +26,14 @@ export function versionFor(agent: HostedAgent, { rootSid, had, draft }: VersionK
   const own = [agent, canary.version].find((version) => versionOf(version) === had)
   // Not the place that a split of the backends has: the versions would have different models.
   return own ?? (placeOf(`canary ${rootSid}`) < canary.percent ? canary.version : agent)
+}
+
+/** Shares of an agent's calls, over both of its versions. */
+export function sharesOfVersions({ shares, canary }: HostedAgent): readonly BackendShare[] {
+  if (canary === undefined) return shares
+  const part = (of: readonly BackendShare[], percent: number): BackendShare[] =>
+    percent === 0 ? [] : of.map((share) => ({ ...share, percent: (share.percent * percent) / 100 }))
+  return [...part(shares, 100 - canary.percent), ...part(canary.version.shares, canary.percent)]
 }
 
 /** All versions of all agents, by name. */

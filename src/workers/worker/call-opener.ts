@@ -97,7 +97,7 @@ export class CallOpener {
       speech,
       tools,
       voice: agent.voice.embedded,
-      ownPhrase: (text) => recordedPhrase(start, text) ?? ownVoice?.find(text) ?? null,
+      ownPhrase: (text, language) => recordedPhrase(start, text, language) ?? ownVoice?.find(text) ?? null,
       guard,
     })
     return call
@@ -119,9 +119,10 @@ export class CallOpener {
   }
 }
 
-/** A person's recording of the phrase; null where there is none. */
-function recordedPhrase({ assets }: CallStart, text: string): PhraseAudio | null {
-  const found = assets.recorded.find((one) => one.text === text.trim())
+/** A person's recording of the phrase, in the language of the call where the same text has several; null where there is none. */
+function recordedPhrase({ assets }: CallStart, text: string, language: string): PhraseAudio | null {
+  const alike = assets.recorded.filter((one) => one.text === text.trim())
+  const found = alike.find((one) => one.language !== null && codeOf(one.language) === codeOf(language)) ?? alike[0]
   return found === undefined ? null : { pcm: new Int16Array(found.samples), sampleRateHz: found.sampleRateHz }
 }
 

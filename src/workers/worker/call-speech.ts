@@ -62,10 +62,11 @@ export class CallSpeech {
     return this.#droppedSamples + this.#feed.droppedSamples
   }
 
-  /** Samples of an item; copied before return. */
+  /** Samples of an item; copied before return, but for those in shared memory, which are a recording and take no room here. */
   append(source: SpeechSource, itemId: string, pcm: Int16Array, rateHz: SampleRateHz, nowMs: number): void {
     const item = this.#item(source, itemId, nowMs)
     if (item === this.#items[0]) this.#feedSamples(item, pcm, rateHz)
+    else if (isShared(pcm)) item.waiting.push({ pcm, rateHz })
     else if (this.#waitingSamples + pcm.length > SPEECH_WAITING_SAMPLES_MAX) this.#droppedSamples += pcm.length
     else {
       this.#waitingSamples += pcm.length
@@ -145,7 +146,7 @@ export class CallSpeech {
     this.#feed.begin(item.itemId)
     this.#resampler = null
     for (const { pcm, rateHz } of item.waiting) {
-      this.#waitingSamples -= pcm.length
+      if (!isShared(pcm)) this.#waitingSamples -= pcm.length
       this.#feedSamples(item, pcm, rateHz)
     }
     item.waiting.length = 0
@@ -196,4 +197,8 @@ export class CallSpeech {
     }
     return resampler
   }
+}
+
+function isShared({ buffer }: Int16Array): boolean {
+  return buffer instanceof SharedArrayBuffer
 }
