@@ -58,7 +58,8 @@ type LoadedAssets =
 
 /**
  * Reads the files that an agent names: knowledge, modules and sounds. Without a file of knowledge or code it is another agent, which
- * may say what is wrong; without a sound, callers hear the agent's voice or nothing in its place.
+ * may say what is wrong; without a sound, callers hear the agent's voice or nothing in
+ * its place; without a row of a file of callers, one caller is not known.
  * @param dir the agents folder; paths are relative to it and may not leave it
  * @param own the agent's own module, when it is one
  */
@@ -95,7 +96,10 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
     try {
       const file = inside(dir, name)
       files.push(file)
-      callers = await readCallers(file, key)
+      const read = await readCallers(file, key)
+      callers = read.rows
+      const at = ['caller', 'file']
+      faults.push(...read.faults.map((what) => ({ path: at, what: `${name}: ${what}`, spared: true })))
       digest.update(new Uint8Array(callers.lines))
     } catch (error) {
       faults.push({ path: ['caller', 'file'], what: `${name}: ${reasonOf(error)}` })
@@ -114,8 +118,9 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
       const sound = await readSound(path)
       soundBytesLeft -= sound.samples.byteLength
       if (soundBytesLeft < 0) throw new SyntaxError(`makes more than ${SOUND_BYTES_MAX} bytes of sound at its own rate`)
-      recorded.push({ ...sound, text: one.text })
-      digest.update(one.text).update(new Uint8Array(sound.samples))
+      const { text, language } = one
+      recorded.push({ ...sound, text, language })
+      digest.update(JSON.stringify([text, language])).update(new Uint8Array(sound.samples))
     } catch (error) {
       faults.push({
         path: one.path,

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { earlierValues } from '../call/caller-data.js'
 import type { CallerAnswer, CallerValues, EarlierCall } from '../call/caller-data.js'
-import { jsonText } from '../core/json.js'
+import { jsonOrNull, jsonText } from '../core/json.js'
 import { numberToCall, partyKey } from '../sautikit/phone.js'
 import { sharedText } from './shared-text.js'
 import { readTable } from './spreadsheet.js'
@@ -12,6 +12,8 @@ const FIELDS_MAX = 40
 const VALUE_CHARS_MAX = 200
 /** Bytes of a file with callers: about 40,000 rows. */
 const CALLERS_FILE_BYTES_MAX = 4 * 1024 * 1024
+/** Its faults that are named; more are counted. */
+const ROW_FAULTS_MAX = 20
 
 const field = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,39}$/, {
   error: 'is no name; a name is a letter or _, then letters, digits or _, 40 at most',
@@ -91,7 +93,7 @@ export function callerAnswer(outcome: { readonly ok: boolean; readonly value: un
 
 /** A look-up's answer with what the caller's last call left. @param wallMs calendar time */
 export function withEarlier(answer: CallerAnswer, earlier: EarlierCall, wallMs: number): CallerAnswer {
-  return { ...answer, state: 'found', values: { ...earlierValues(earlier, wallMs), ...answer.values } }
+  return { ...answer, state: answer.state === 'failed' ? 'failed' : 'found', earlier: earlierValues(earlier, wallMs) }
 }
 
 /** Rows of a file by the number of the caller, as lines of `KEY TAB JSON` in the order of their keys. */
@@ -101,55 +103,74 @@ export interface CallerRows {
 }
 
 /**
- * Reads a file of callers.
- * @throws SyntaxError naming the row that cannot be used
+ * Reads a file of callers. A row that cannot be used is left out, and so are those of several callers with one number: who calls
+ * from there is not known. No fault has a number or a name of the file.
+ * @throws SyntaxError where the whole file cannot be used
  */
-export async function readCallers(file: string, key: string): Promise<CallerRows> {
+export async function readCallers(
+  file: string,
+  key: string,
+): Promise<{ readonly rows: CallerRows; readonly faults: readonly string[] }> {
   const bytes = await readFile(file)
   if (bytes.length > CALLERS_FILE_BYTES_MAX)
     throw new SyntaxError(`has ${bytes.length} bytes; at most ${CALLERS_FILE_BYTES_MAX} are allowed`)
   const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  const rows = rowsOf(text, file.endsWith('.csv'))
-  const byKey = new Map<string, CallerValues>()
+  const rows = file.endsWith('.csv') ? csvRows(text, key) : jsonRows(text)
+  const faults: string[] = []
+  const known = new Map<string, { readonly at: string; readonly values: CallerValues | null }>()
   const fields = new Set<string>()
-  for (const [index, row] of rows.entries()) {
+  for (const { at, values: row, fault } of rows) {
     const { [key]: number, ...rest } = row
     const called = numberToCall(typeof number === 'string' ? number : jsonText(number ?? ''))
-    // The number itself is not in the message.
-    if ('fault' in called) throw new SyntaxError(`row ${index + 1}: has in ${key} a number that ${called.fault}`)
-    const party = partyKey(called.number)
-    if (byKey.has(party)) throw new SyntaxError(`row ${index + 1}: has in ${key} the number of an earlier row`)
-    const values = valuesOf(rest)
-    Object.keys(values).forEach((name) => fields.add(name))
-    byKey.set(party, values)
+    if (fault !== undefined) faults.push(`${at}: ${fault}`)
+    else if ('fault' in called) faults.push(`${at}: has in ${key} a number that ${called.fault}`)
+    else {
+      const party = partyKey(called.number)
+      const values = valuesOf(rest)
+      const before = known.get(party)
+      if (before !== undefined)
+        faults.push(`${at}: has in ${key} the number of ${before.at}; callers from there are not known`)
+      else for (const name of Object.keys(values)) fields.add(name)
+      known.set(party, before === undefined ? { at, values } : { at: before.at, values: null })
+    }
   }
-  const lines = [...byKey]
+  const lines = [...known]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([party, values]) => `${party}\t${JSON.stringify(values)}\n`)
-  return { lines: sharedText(lines.join('')), fields: [...fields] }
-}
-
-function rowsOf(text: string, csv: boolean): readonly Readonly<Record<string, unknown>>[] {
-  let rows: unknown
-  try {
-    rows = csv ? recordsOf(text) : JSON.parse(text)
-  } catch {
-    // The parser's own message quotes the file.
+    .flatMap(([party, { values }]) => (values === null ? [] : [`${party}\t${JSON.stringify(values)}\n`]))
+  const more = faults.length - ROW_FAULTS_MAX
+  return {
+    rows: { lines: sharedText(lines.join('')), fields: [...fields] },
+    faults: more > 0 ? [...faults.slice(0, ROW_FAULTS_MAX), `${more} more rows cannot be used`] : faults,
   }
-  const list = z.array(z.record(z.string(), z.unknown())).safeParse(rows)
-  if (list.success) return list.data
-  throw new SyntaxError(
-    `is no ${csv ? 'CSV with a line of names and as many cells in each row' : 'JSON list of objects'}`,
-  )
 }
 
-/** Null: a row has more or fewer cells than the line of names, or there is no such line. */
-function recordsOf(text: string): readonly Readonly<Record<string, string>>[] | null {
+/** A row with its place in the file, and why it cannot be read. */
+interface Row {
+  readonly at: string
+  readonly values: Readonly<Record<string, unknown>>
+  readonly fault?: string
+}
+
+function jsonRows(text: string): readonly Row[] {
+  const list = z.array(z.record(z.string(), z.unknown())).safeParse(jsonOrNull(text))
+  if (!list.success) throw new SyntaxError('is no JSON list of objects')
+  return list.data.map((values, index) => ({ at: `row ${index + 1}`, values }))
+}
+
+/** A spreadsheet leaves out empty cells at the end of a row. */
+function csvRows(text: string, key: string): readonly Row[] {
   const table = readTable(text)
-  if ('fault' in table || table.records.some(({ cells }) => cells.length !== table.columns.length)) return null
-  return table.records.map(({ cells }) =>
-    Object.fromEntries(table.columns.map((name, place) => [name, cells[place] ?? ''])),
-  )
+  if ('fault' in table) throw new SyntaxError(table.fault)
+  const { columns } = table
+  // Its names are not in the message: without a line of names they are those of a caller.
+  if (!columns.includes(key)) throw new SyntaxError(`line ${table.line}: has no column ${key} (caller.key)`)
+  return table.records.map(({ line, cells }) => ({
+    at: `line ${line}`,
+    values: Object.fromEntries(columns.map((name, place) => [name, cells[place] ?? ''])),
+    ...(cells.slice(columns.length).some((cell) => cell !== '')
+      ? { fault: `has more than ${columns.length} cells, as many as there are names` }
+      : {}),
+  }))
 }
 
 const NEW_LINE = 10

@@ -14,6 +14,8 @@ export const CALLER_STATES = ['found', 'unknown', 'failed', 'withheld', 'late'] 
 
 /** Memory of a caller's last call, for an agent with `caller.memory`. */
 export const earlierCallSchema = z.object({
+  /** Absent in what earlier builds have kept. */
+  callSid: z.string().exactOptional(),
   /** Calendar time at which it ended. */
   endedWallMs: z.number(),
   outcome: z.string(),
@@ -54,14 +56,18 @@ export const callerAnswerSchema = z.object({
   /** `cache`: an earlier call of this hour had found it. */
   from: z.enum(['tool', 'file', 'cache', 'memory']),
   values: valuesSchema,
+  /** Values of an earlier call: a model has them, and says them to nobody who is not verified. Absent: none. */
+  earlier: valuesSchema.exactOptional(),
 })
 export type CallerAnswer = DocumentOf<typeof callerAnswerSchema>
 
 /** An answer as the call keeps it. */
 export const knownCallerSchema = callerAnswerSchema.extend({
   state: z.enum(CALLER_STATES),
-  /** The tool, or the file: another agent's look-up says nothing of this one's. */
+  /** The tool, or the file. */
   source: z.string(),
+  /** `of` of the call's options; empty in journals of earlier builds. */
+  of: z.string().default(''),
   /** From the webhook to the answer. */
   ms: z.number(),
 })
@@ -70,12 +76,12 @@ export type KnownCaller = DocumentOf<typeof knownCallerSchema>
 /** How a call's agent knows its callers. */
 export const callerOptionsSchema = z.object({
   source: z.string(),
+  /** Differs wherever something else is looked up, or remembered: another agent's tool of the same name says nothing of this one's. */
+  of: z.string().default(''),
   /** The greeting waits for the look-up until then, from the webhook on. */
   withinMs: z.number(),
   /** Fields that only a verified caller hears, and the model too has only then. */
   personal: z.array(z.string()),
-  /** Fields that earlier calls leave: a model has them, and says them to nobody who is not verified. */
-  earlier: z.array(z.string()),
   /** Field with the tag of the caller's language; null: there is no such field. */
   language: z.string().nullable(),
 })

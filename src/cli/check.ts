@@ -36,6 +36,7 @@ import { detectsTurns, lacksOf, droppedOf } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
 import { widestRateHz } from '../workers/main/caller-profiles.js'
+import { useCountry } from '../sautikit/phone.js'
 import { eachVersion } from '../workers/main/canary.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import { needsDemoShop, startDemoShop } from './demo-shop.js'
@@ -72,6 +73,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   const count = processCount(options.processes)
   const tools = options.tools === true
   let config = loadConfig(terminal.env, options.config ?? null)
+  useCountry(config.country)
   const plans = processPlans(config, count)
   const shopApiUrl = config.shopApiUrl
   const wantsShop = needsDemoShop(config, options.withShop === true)

@@ -26,6 +26,8 @@ interface Found {
   readonly more: number
   readonly rows: readonly object[]
   readonly doNotCall: boolean
+  /** Null: the store did not answer. Absent from earlier builds. */
+  readonly remembered?: readonly object[] | null
   /** Absent from earlier builds. */
   readonly messages?: readonly object[]
   readonly silent: readonly string[]
@@ -40,11 +42,12 @@ export async function exportCaller(given: string, options: ExportOptions, termin
   if (number === null) throw new UsageError('the number is not a phone number; allowed: 7 or more digits')
   const ops = opsClientOf(options, terminal, ERASE_PEER_MS)
   const found = await ops.ask<Found>('/api/export', { number, masked: options.masked === true })
-  const { rows, callSids, messages = [] } = found
+  const { rows, callSids, messages = [], remembered } = found
   const archive = new Archive()
   archive.missing.push(...missingOf(found))
   if (rows.length > 0) archive.add('campaigns.json', rows)
   if (messages.length > 0) archive.add('messages.json', messages)
+  if (remembered != null && remembered.length > 0) archive.add('remembered.json', remembered)
   for (const callSid of callSids) await addCall(archive, ops, callSid, opsToken)
   const about = aboutOf(found, archive)
   const name = `mkondo-export-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}`
@@ -55,8 +58,11 @@ export async function exportCaller(given: string, options: ExportOptions, termin
   return missing.length === 0 ? 0 : 1
 }
 
-function missingOf({ live, uncertain, more, silent }: Found): string[] {
+function missingOf({ live, uncertain, more, silent, remembered }: Found): string[] {
   return [
+    ...(remembered === null
+      ? ['what is remembered of the last calls: the store did not answer, repeat the command']
+      : []),
     ...silent.map((node) => `the calls at node ${node}, which did not answer: repeat the command when it does`),
     ...(live === 0 ? [] : [`calls that are live (${live}): repeat the command when they have ended`]),
     ...(uncertain === 0

@@ -105,7 +105,7 @@ export class EraseApi {
     return done(jsonReply({ erased, uncertain, complete, silent: without, storeDown: kept === null }), erased)
   }
 
-  /** The calls of a number at all nodes, and what campaigns have of it. */
+  /** The calls of a number at all nodes, and what campaigns and the memory of callers have of it. */
   async export(body: Uint8Array, operator: Operator): Promise<Reply> {
     const target = targetOf(body)
     const [erasure, node] = [this.#erasure, this.#node]
@@ -120,9 +120,11 @@ export class EraseApi {
     const asked = await this.#askAll(node, others, { what: 'live', target, operator }, OPS_PEER_MS)
     const answering = others.filter(({ name }) => !asked.silent.includes(name))
     const live = erasure.live(target) + sum(asked.answers.map((answer) => answer.live))
-    const [here, campaigns, there] = await Promise.all([
+    const [here, campaigns, remembered, there] = await Promise.all([
       erasure.find(target),
       erasure.campaignsOf(target.number),
+      // Null: the store does not answer.
+      erasure.rememberedOf(target.number).catch(() => null),
       this.#askAll(node, answering, { what: 'find', target, operator }, ERASE_PEER_MS),
     ]).catch((thrown: unknown) => {
       done(errorReply(500, 'INTERNAL', 'not everything could be read'))
@@ -133,10 +135,10 @@ export class EraseApi {
     const silent = [...asked.silent, ...there.silent]
     const uncertain = here.uncertain + sum(there.answers.map((answer) => answer.uncertain))
     const more = sum(found.map((each) => each.more))
-    const complete = silent.length === 0 && more === 0
+    const complete = silent.length === 0 && more === 0 && remembered !== null
     // All nodes of a fleet list the same dead messages.
     const messages = [...new Map(found.flatMap((each) => each.messages).map((each) => [each.key, each])).values()]
-    const answer = { callSids, live, uncertain, more, ...campaigns, messages, complete, silent }
+    const answer = { callSids, live, uncertain, more, ...campaigns, remembered, messages, complete, silent }
     return done(jsonReply(answer), callSids.length)
   }
 

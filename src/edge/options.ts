@@ -66,8 +66,10 @@ export interface ErasureHere {
   find(target: Extract<ErasureTarget, { number: string }>): Promise<FoundHere>
   /** Rows of all nodes, which share them. */
   campaignsOf(number: string): Promise<CampaignsOfNumber>
+  /** Memory of a caller's last calls, of all nodes. @throws GatewayError STORE_DOWN */
+  rememberedOf(number: string): Promise<readonly object[]>
   /**
-   * Erases the state that nodes keep of calls in the fleet's store.
+   * Erases what nodes keep in the fleet's store: the state of calls, and what is remembered of callers.
    * @param nodes  those that say that no such call is live
    * @throws GatewayError STORE_DOWN
    */

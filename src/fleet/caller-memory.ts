@@ -11,6 +11,8 @@ import { GONE_MS } from './call-store.js'
 import type { CallStore } from './call-store.js'
 import { derivedKey, openedWith, sealedWith } from './secrets.js'
 
+/** A call that is erased is recalled no more for as long as any could be: the most that `retention.recordsDays` takes. */
+const ERASED_MS = 36_500 * 86_400_000
 /** Lines of one caller that are remembered: what one business knows of them, another does not. The oldest goes. */
 const LINES_OF_CALLER_MAX = 10
 
@@ -26,7 +28,7 @@ interface CallerMemoryOptions {
 
 /**
  * The last call of each caller to each line, in the call store: under a keyed hash of their number, encrypted. What the store
- * cannot read or write counts as not remembered. No method throws.
+ * cannot read or write counts as not remembered.
  */
 export class CallerMemory {
   /** Calls that could not be remembered, recalled or forgotten. Plain field, copied at each scrape. */
@@ -39,13 +41,25 @@ export class CallerMemory {
     this.#keys = options.secrets.map((secret) => derivedKey(secret, 'caller-memory'))
   }
 
-  /** @param line  our own number and the agent */
-  async recall(caller: string, line: string): Promise<EarlierCall | null> {
-    const lines = await this.#attempt(() => this.#lines(caller), {})
-    const { untilMs = 0, call = null } = lines[line] ?? {}
-    return untilMs > this.#options.wallClock() ? call : null
+  /** Does not reject. @param line  our own number and the agent */
+  recall(caller: string, line: string): Promise<EarlierCall | null> {
+    return this.#attempt(
+      async () => (await this.ofCaller(caller)).find((kept) => kept.line === line)?.call ?? null,
+      null,
+    )
   }
 
+  /** Memory of a caller, line by line. @throws GatewayError STORE_DOWN */
+  async ofCaller(caller: string): Promise<readonly { readonly line: string; readonly call: EarlierCall }[]> {
+    const nowMs = this.#options.wallClock()
+    const kept = Object.entries(await this.#lines(caller)).filter(([, { untilMs }]) => untilMs > nowMs)
+    const known = await Promise.all(
+      kept.map(async ([line, { call }]) => ((await this.#isErased(call)) ? [] : [{ line, call }])),
+    )
+    return known.flat()
+  }
+
+  /** Does not reject. */
   async remember(caller: string, line: string, call: EarlierCall, keptMs: number): Promise<void> {
     const key = this.#keys[0]
     if (key === undefined || partyKey(caller) === '') return
@@ -62,10 +76,18 @@ export class CallerMemory {
     }, undefined)
   }
 
-  /** The owner of this number wants to be forgotten. */
+  /** The owner of this number wants to be forgotten. @throws GatewayError STORE_DOWN */
   async forget(number: string): Promise<void> {
-    for (const key of this.#keys)
-      await this.#attempt(() => this.#options.store.settle(nameOf(key, number), '', GONE_MS), undefined)
+    for (const key of this.#keys) await this.#options.store.settle(nameOf(key, number), '', GONE_MS)
+  }
+
+  /** This call is erased, and nobody says whose it was. @throws GatewayError STORE_DOWN */
+  async forgetCall(callSid: string): Promise<void> {
+    await this.#options.store.once(erasedName(callSid), '', ERASED_MS)
+  }
+
+  async #isErased({ callSid }: EarlierCall): Promise<boolean> {
+    return callSid !== undefined && (await this.#options.store.standing(erasedName(callSid))) !== null
   }
 
   async #lines(caller: string): Promise<z.output<typeof linesSchema>> {
@@ -93,6 +115,10 @@ export class CallerMemory {
       return otherwise
     }
   }
+}
+
+function erasedName(callSid: string): string {
+  return `erased:${callSid}`
 }
 
 /** Numbers have so few values that a plain hash could be guessed. */

@@ -11,6 +11,7 @@ import type { Environment } from '../agents/template.js'
 import { GatewayError } from '../core/errors.js'
 import { RateLimit } from '../core/rate-limit.js'
 import type { AgentsHere } from '../edge/options.js'
+import { homeCountry } from '../sautikit/phone.js'
 import { namesIn } from '../backends/split.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import type { AgentsTask } from './agents-thread.js'
@@ -175,7 +176,7 @@ async function stampOf(dir: string): Promise<string | null> {
 /** One task for the thread of the agents. @throws GatewayError CALL_FAULT when it ended without an answer */
 export async function inThread<T>(task: AgentsTask, env: Readonly<Record<string, string>>): Promise<T> {
   const worker = new Worker(new URL('./agents-thread.js', import.meta.url), {
-    workerData: task,
+    workerData: { ...task, country: homeCountry() },
     execArgv: [],
     env,
     resourceLimits: { maxOldGenerationSizeMb: AGENTS_THREAD_MEMORY_MB },

@@ -18,6 +18,7 @@ import type { Environment } from '../agents/template.js'
 import { assert } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 import { HttpClient } from '../http/http-client.js'
+import { useCountry } from '../sautikit/phone.js'
 
 /**
  * Shows the agents and their folder to an operator, checks a draft, or tries one tool: one task, one answer, and the thread ends. A thread of its own, because
@@ -148,7 +149,8 @@ async function serverTools(
 
 assert(parentPort !== null, 'this is a worker thread')
 setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
-const task = workerData as AgentsTask
+const { country, ...task } = workerData as AgentsTask & { readonly country: string }
+useCountry(country)
 parentPort.postMessage(await answerTo(task))
 
 function answerTo(asked: AgentsTask): unknown {

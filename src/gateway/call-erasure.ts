@@ -36,8 +36,10 @@ interface CallErasureOptions {
   readonly forgetDetail: (callSid: CallSid) => void
   /** Forgets whom a number's rows of campaigns are about. Absent: there are none. */
   readonly forgetRows?: (number: string) => Promise<number>
-  /** Forgets what is remembered of a caller's last calls. Absent: nothing is. */
-  readonly forgetCaller?: (number: string) => Promise<void>
+  /** Forgets what all nodes remember of a caller's last calls, or of that call. Absent: nothing is. @throws GatewayError STORE_DOWN */
+  readonly forgetRemembered?: (target: ErasureTarget) => Promise<void>
+  /** Memory of a caller, of all nodes. Absent: there is none. @throws GatewayError STORE_DOWN */
+  readonly rememberedOf?: ErasureHere['rememberedOf']
   /** Data of a number in the rows of campaigns. Absent: there are none. */
   readonly campaignsOf?: ErasureHere['campaignsOf']
   /** Messages about calls that no receiver has taken yet. Absent: there are none. */
@@ -84,6 +86,10 @@ export class CallErasure implements ErasureHere {
     return this.#options.campaignsOf?.(number) ?? Promise.resolve({ rows: [], doNotCall: false })
   }
 
+  rememberedOf(number: string): ReturnType<ErasureHere['rememberedOf']> {
+    return this.#options.rememberedOf?.(number) ?? Promise.resolve([])
+  }
+
   #alone<T>(work: (folders: readonly string[]) => Promise<T>): Promise<T> {
     const run = this.#last.then(() => this.#withSpare(work))
     this.#last = run.catch(() => undefined)
@@ -115,7 +121,6 @@ export class CallErasure implements ErasureHere {
     if ('number' in target) {
       calls.forgetLine(target.number)
       await this.#options.forgetRows?.(target.number)
-      await this.#options.forgetCaller?.(target.number)
     }
     const { sids, uncertain } = 'sid' in target ? { sids: [target.sid], uncertain: 0 } : await this.#of(folders, target)
     // One that has begun since is not erased in part.
@@ -184,12 +189,13 @@ export class CallErasure implements ErasureHere {
   }
 
   /**
-   * Erases the state that nodes keep of calls for each other: of calls that nobody goes on with.
+   * Erases what nodes keep for each other: the state of calls that nobody goes on with, and what is remembered of callers.
    * @param nodes  names of all nodes
    * @throws GatewayError STORE_DOWN
    */
   async eraseKept(target: ErasureTarget, nodes: readonly string[]): Promise<number> {
     const { store, keeper } = this.#options
+    await this.#options.forgetRemembered?.(target)
     const keys =
       'sid' in target
         ? [target.sid]

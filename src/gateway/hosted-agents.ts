@@ -28,6 +28,7 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import { omitNullish } from '../core/omit-nullish.js'
 import { dialTo } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
+import { useCountry } from '../sautikit/phone.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import { eachVersion } from '../workers/main/canary.js'
 import { tellEdited } from '../workers/shared/edited-agents.js'
@@ -169,6 +170,8 @@ export async function hostedAgents(
   numbers: Numbers
   faults: readonly AgentFault[]
 }> {
+  // Agents, their files of callers and NUMBERS_FILE have national numbers.
+  useCountry(config.country)
   const set = await loadUsableAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
   const faults = [...set.faults]

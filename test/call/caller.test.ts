@@ -6,7 +6,7 @@ import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { escalation, Rig } from './rig.js'
 
-const LOOK_UP = { source: 'lookup_customer', withinMs: 800, personal: [], earlier: [], language: null }
+const LOOK_UP = { source: 'lookup_customer', of: 'customers', withinMs: 800, personal: [], language: null }
 const KNOWN: Partial<CallSessionOptions> = {
   caller: LOOK_UP,
   greeting: 'Hello {{caller.name}}, welcome.',
@@ -102,17 +102,16 @@ t.test('personal fields are said to nobody before they have proved who they are'
 t.test(
   'what an earlier call left is for the model alone, as unconfirmed, until the caller has proved who they are',
   async (t) => {
-    const earlier = ['last_outcome', 'last_device']
     const rig = new Rig({
       ...KNOWN,
-      caller: { ...LOOK_UP, earlier },
       goodbyeText: 'Bye, owner of {{caller.last_device}}.',
     })
     rig.open()
     rig.ready()
-    rig.in({ ...AMINA, values: { name: 'Amina', last_outcome: 'escalated', last_device: 'router' } })
+    const earlier = { last_outcome: 'escalated', last_device: 'router' }
+    rig.in({ ...AMINA, values: { name: 'Amina' }, earlier })
     t.same(rig.session.caller.values, { name: 'Amina' })
-    t.same(rig.session.caller.earlier, { last_outcome: 'escalated', last_device: 'router' })
+    t.same(rig.session.caller.earlier, earlier)
     t.equal(rig.session.caller.confirmed, false)
     rig.identity({ account: 'A-1' })
     t.match(rig.session.caller, { confirmed: true, values: { last_device: 'router' } })
@@ -209,8 +208,9 @@ t.test('a call that another worker or node goes on with keeps what is known, of 
   const after = new Rig({ ...KNOWN, preparedAtMs: 500_000 }, resume)
   t.notOk(after.session.caller.open, 'nothing is looked up again')
   t.equal(after.session.caller.values['name'], 'Amina')
-  const other = new Rig({ ...KNOWN, caller: { ...LOOK_UP, source: 'file' }, preparedAtMs: 500_000 }, resume)
-  t.ok(other.session.caller.open, 'an agent with another look-up asks its own')
+  const other = new Rig({ ...KNOWN, caller: { ...LOOK_UP, of: 'guests' }, preparedAtMs: 500_000 }, resume)
+  t.ok(other.session.caller.open, 'an agent with another look-up asks its own, also where its tool has the same name')
+  t.same(other.session.caller.values, {})
   other.nowMs = 500_000
   other.open()
   other.ready()

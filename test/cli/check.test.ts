@@ -51,6 +51,16 @@ function commandWith(
   })
 }
 
+t.test('national numbers are those of COUNTRY for the check too', async (t) => {
+  const dir = t.testdir({
+    'a.yaml': 'version: 1\nname: a\ninstructions: Be brief.\nbackend: embedded\ncaller: { file: callers.csv }\n',
+    'callers.csv': 'phone,name\n0392123456,Amina\n',
+  })
+  const of = async (country: string): Promise<string> => (await check({ AGENTS_DIR: dir, COUNTRY: country })).output
+  t.match(await of('KE'), /callers\.csv: line 2: has in phone a number that does not exist in its country/)
+  t.notMatch(await of('UG'), /callers\.csv/)
+})
+
 t.test('settings with which a gateway would start pass the check', async (t) => {
   const { code, output } = await checkWith([], { PORT: '0', OPS_PORT: '0' }, '--with-shop')
   t.equal(code, 0, output)

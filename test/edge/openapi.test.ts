@@ -146,6 +146,7 @@ t.test('what the port answers is what the document says, key for key', async (t)
       eraseKept: () => Promise.resolve(0),
       find: () => Promise.resolve({ callSids: ['HD_1'], more: 0, uncertain: 0, messages: [] }),
       campaignsOf: () => Promise.resolve({ rows: [{ campaign: 'x' }], doNotCall: false }),
+      rememberedOf: () => Promise.resolve([{ line: 'x' }]),
     },
     outbox: {
       waiting: 0,

@@ -45,10 +45,26 @@ t.test(
     t.equal(await memory.recall(CALLER, 'line 1'), null)
     t.same(await memory.recall(CALLER, 'line 2'), LAST)
     t.same(await memory.recall(CALLER, 'line 11'), LAST)
+    t.equal((await memory.ofCaller(CALLER)).length, 10, 'all of them are named to a caller who asks')
     await memory.forget('0712 345 678')
     t.equal(await memory.recall(CALLER, 'line 11'), null)
+    t.same(await memory.ofCaller(CALLER), [])
   },
 )
+
+t.test('a call that is erased by its SID is remembered no more, and those of other lines are', async (t) => {
+  const { memory } = open()
+  await memory.remember(CALLER, LINE, { ...LAST, callSid: 'HD_one' }, DAY_MS)
+  await memory.remember(CALLER, 'another', { ...LAST, callSid: 'HD_two' }, DAY_MS)
+  await memory.forgetCall('HD_one')
+  t.equal(await memory.recall(CALLER, LINE), null)
+  t.match(await memory.recall(CALLER, 'another'), { outcome: 'contained' })
+  t.match(await memory.ofCaller(CALLER), [{ line: 'another' }])
+  await memory.remember(CALLER, LINE, { ...LAST, callSid: 'HD_one' }, DAY_MS)
+  t.equal(await memory.recall(CALLER, LINE), null, 'also where its end was written after the erasure')
+  await memory.remember(CALLER, LINE, { ...LAST, callSid: 'HD_three' }, DAY_MS)
+  t.match(await memory.recall(CALLER, LINE), { callSid: 'HD_three' })
+})
 
 t.test('the store has neither number nor words, and a secret that is replaced still opens them', async (t) => {
   const { store, memory } = open(['the old secret of more than 32 characters'])
@@ -73,4 +89,9 @@ t.test('a store that does not answer makes it a first call, is counted, and leav
   t.equal(memory.lost, 2)
   t.match(lines.join(''), /the memory of callers is not reached/)
   t.notMatch(lines.join(''), /712345678/)
+  store.settle = () => Promise.reject(new Error('the store is away'))
+  store.once = () => Promise.reject(new Error('the store is away'))
+  await t.rejects(memory.forget(CALLER), 'an erasure does not say that it is done')
+  await t.rejects(memory.forgetCall('HD_one'))
+  await t.rejects(memory.ofCaller(CALLER), 'nor an export that there is nothing')
 })

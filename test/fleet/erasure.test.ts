@@ -48,14 +48,14 @@ async function nodes(
   readonly folders: readonly string[]
   /** Numbers whose lines each node has to forget. */
   readonly linesForgotten: readonly string[][]
-  readonly callersForgotten: readonly string[][]
+  readonly remembered: readonly string[][]
   /** Calls that each node reported to its receivers as erased. */
   readonly told: readonly string[][]
   /** Calls of which each node forgot the keys of what the bucket has. */
   readonly objects: readonly string[][]
 }> {
   const linesForgotten: string[][] = [[], [], []]
-  const callersForgotten: string[][] = [[], [], []]
+  const remembered: string[][] = [[], [], []]
   const told: string[][] = [[], [], []]
   const objects: string[][] = [[], [], []]
   const folders = [0, 1, 2].map((index) => join(t.testdir({ 0: {}, 1: {}, 2: {} }), String(index)))
@@ -81,7 +81,10 @@ async function nodes(
       },
       forgetIndexed: () => Promise.resolve(),
       forgetDetail: () => undefined,
-      forgetCaller: (number) => Promise.resolve(void callersForgotten[index]?.push(number)),
+      forgetRemembered: (target) =>
+        Promise.resolve(void remembered[index]?.push('sid' in target ? target.sid : target.number)),
+      rememberedOf: (number) =>
+        Promise.resolve(number === CALLER ? [{ line: 'support', call: { outcome: 'failed' } }] : []),
       campaignsOf: (number) =>
         Promise.resolve({ rows: number === CALLER ? [{ campaign: 'dues', result: null }] : [], doNotCall: true }),
       messagesOf: (callSids) =>
@@ -97,7 +100,7 @@ async function nodes(
       workerEnv: {},
     }),
   }))
-  return { it, folders, linesForgotten, callersForgotten, told, objects }
+  return { it, folders, linesForgotten, remembered, told, objects }
 }
 
 function at(it: Nodes, index: number): Gateway {
@@ -127,7 +130,7 @@ const run = (it: Nodes, argv: readonly string[], input = '', name = 'erase') =>
 const logged = (it: Nodes): string => JSON.stringify(it.gateways.map((gateway) => gateway.logged()))
 
 t.test('the calls of a number are erased at every node, counted, and named nowhere', async (t) => {
-  const { it, folders, linesForgotten, callersForgotten, told, objects } = await nodes(t)
+  const { it, folders, linesForgotten, remembered, told, objects } = await nodes(t)
   for (const [index, sid] of ['HD_a0', 'HD_a1', 'HD_a2'].entries()) {
     keep(folders[index] as string, sid, CALLER)
     keep(folders[index] as string, `HD_b${index}`, OTHER)
@@ -147,7 +150,7 @@ t.test('the calls of a number are erased at every node, counted, and named nowhe
   }
   t.equal(at(it, 1).calls.record('HD_a1'), undefined, 'also from memory')
   t.same(linesForgotten, [[CALLER], [CALLER], [CALLER]], 'also what is known of the line')
-  t.same(callersForgotten, [[CALLER], [CALLER], [CALLER]], 'and of their last calls')
+  t.same(remembered, [[CALLER], [], []], 'and, in the store of all nodes, of their last calls')
   t.same(objects, [['HD_a0'], ['HD_a1'], ['HD_a2']], 'each node forgets the keys of its own calls')
   t.ok(
     told.every((sids) => sids.length > 0 && sids.every((one) => one.startsWith('HD_a'))),
@@ -223,7 +226,9 @@ t.test('what is kept of a number is copied from every node into one file, which 
     'README.txt',
     'campaigns.json',
     'messages.json',
+    'remembered.json',
   ])
+  t.same(JSON.parse(files['remembered.json'] ?? ''), [{ line: 'support', call: { outcome: 'failed' } }])
   t.equal(files['HD_a0/recording.1.wav'], 'the bytes of HD_a0.1.wav')
   t.equal(files['HD_a0/carrier-recording.mp3'], 'the bytes of HD_a0.mp3')
   t.match(JSON.parse(files['messages.json'] ?? ''), [{ receiver: 'crm' }, { tries: 2 }, { type: 'call.ended' }])
@@ -261,7 +266,7 @@ t.test(
     t.equal(first.code, 1)
     const { calls, files, missing } = JSON.parse(first.out) as { calls: number; files: string[]; missing: string[] }
     t.equal(calls, 1)
-    t.same(files, ['campaigns.json', 'messages.json', 'HD_mine/record.json'])
+    t.same(files, ['campaigns.json', 'messages.json', 'remembered.json', 'HD_mine/record.json'])
     for (const what of [/live \(1\)/, /may be this one \(1\)/, /^HD_mine\/recording\.wav: /])
       t.ok(
         missing.some((line) => what.test(line)),

@@ -18,10 +18,12 @@ import { backendSettings } from '../../src/gateway/hosted-agents.js'
 import { renderPhrase } from '../../src/gateway/render-phrase.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { COUNTRY_DEFAULT, useCountry } from '../../src/sautikit/phone.js'
 import { PhraseStore } from '../../src/speech/phrase-store.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
 import { CASCADE_TEST_KEY } from '../backends/cascade-harness.js'
 import { get, post, startGateway } from '../edge/gateway.js'
+import { deskOf } from '../support/agent-inspector.js'
 import { portOf } from '../support/port-of.js'
 
 const SECRET = 'shop-key-of-a-test'
@@ -101,6 +103,16 @@ async function start(t: Test) {
   }
   return { gateway, desk, dir, requests, trying, answer, here }
 }
+
+t.test('an agent with a file of callers is the one that is used, in the country of the gateway', async (t) => {
+  const dir = t.testdir({
+    'a.yaml': 'version: 1\nname: a\ninstructions: Be brief.\ncaller: { file: callers.csv }\n',
+    'callers.csv': 'phone,name\n0392123456,Amina\n',
+  })
+  useCountry('UG')
+  t.teardown(() => useCountry(COUNTRY_DEFAULT))
+  t.match((await (await deskOf(dir, '')).view()).files, [{ agent: 'a', state: 'used', faults: [] }])
+})
 
 t.test('the loaded agents are shown without numbers and secrets, beside what the folder holds now', async (t) => {
   const { gateway, dir } = await start(t)

@@ -10,6 +10,7 @@ import {
   OpenRecords,
 } from '../../src/telemetry/archive/archive.js'
 import type { ArchiveLimits } from '../../src/telemetry/archive/archive-messages.js'
+import { StoredValues } from '../../src/telemetry/archive/stored-values.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/until.js'
 import { archiveLimits } from '../support/stored-file.js'
@@ -242,4 +243,19 @@ t.test('what waits for the disk is bounded', async (t) => {
   writeFileSync(folder, 'no folder')
   t.equal(await archive.keepSealed([change]), false, 'and says where the disk does not take them')
   await archive.close()
+})
+
+t.test('what the store has taken back is off the disk with the next upkeep, and the rest stays', (t) => {
+  const folder = t.testdir({})
+  const values = new StoredValues(folder)
+  const onDisk = (): string => readFileSync(join(folder, 'values.jsonl'), 'utf8')
+  values.write({ key: 'caller', value: 'sealed', untilMs: DAY_MS }, 0, false)
+  values.write({ key: 'other', value: 'kept', untilMs: DAY_MS }, 0, false)
+  values.tidy(1)
+  t.match(onDisk(), /sealed/)
+  values.write({ key: 'caller', value: '', untilMs: 2 }, 1, false)
+  values.tidy(5)
+  t.notMatch(onDisk(), /sealed/)
+  t.match(onDisk(), /"key":"other","value":"kept"/)
+  t.end()
 })

@@ -1,68 +1,80 @@
 import { createServer } from 'node:http'
 import t from 'tap'
-import { agentSchema } from '../../src/agents/definition.js'
+import { agentSchema, amdSchema } from '../../src/agents/definition.js'
 import { CallerMemory } from '../../src/fleet/caller-memory.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { createLog } from '../../src/telemetry/log.js'
+import type { CallStart } from '../../src/workers/shared/call-messages.js'
+import { callerNews } from '../../src/workers/worker/call-setup.js'
 import { portOf } from '../support/port-of.js'
-import { TestLine, inbound, startHost, time, until } from '../support/host.js'
+import { TestLine, inbound, sid, startHost, time, until } from '../support/host.js'
 
-t.test('a caller is looked up once an hour, whichever worker has the call, and forgotten when erased', async (t) => {
-  let asked = 0
-  const api = createServer((_request, response) => {
-    asked++
-    response.end(JSON.stringify({ name: 'Amina' }))
-  })
-  const port = await portOf(t, api)
-  // The API is a service behind a socket.
-  const test = await startHost({ paced: true }, (order) => ({
-    ...order,
-    greeting: 'Hi {{caller.name}}.',
-    tools: [
-      ...order.tools,
-      ...agentSchema.parse({
-        version: 1,
-        name: 'a',
-        instructions: 'Be brief.',
-        tools: [
-          {
-            name: 'lookup_customer',
-            description: 'The customer.',
-            http: { url: `http://127.0.0.1:${port}/customers`, query: { phone: '{{call.from}}' }, allowPrivate: true },
-          },
-        ],
-      }).tools,
-    ],
-    caller: { tool: 'lookup_customer', key: 'phone', withinMs: 2000, personal: [], memory: false },
-  }))
-  t.teardown(() => test.close())
-  const call = async (callSid: string, changes: Parameters<typeof inbound>[1] = {}) => {
-    const live = test.host.prepare(inbound(callSid, changes))
-    const line = new TestLine(live)
-    line.start()
-    const said = (): string => live.view().transcript[0]?.text ?? ''
-    await until(() => said() !== '', 20_000, 'the greeting')
-    line.stop()
-    live.detach(1000)
-    const record = await test.recordOf(callSid)
-    return { record, said: record.transcript[0]?.text ?? '' }
-  }
-  const first = await call('HD_known00001')
-  t.match(first.said, /^Hi Amina/)
-  t.match(first.record.caller, { source: 'lookup_customer', from: 'tool', state: 'found', fields: ['name'] })
-  t.notMatch(JSON.stringify(first.record.caller), /Amina/, 'the values are not kept')
-  const second = await call('HD_known00002')
-  t.match(second.said, /^Hi Amina/)
-  t.match(second.record.caller, { from: 'cache', state: 'found' })
-  t.equal(asked, 1)
-  test.host.forgetLine('+254700000001')
-  t.match((await call('HD_known00003')).record.caller, { from: 'tool' })
-  t.equal(asked, 2)
-  const withheld = await call('HD_known00004', { from: '' })
-  t.match(withheld.said, /^Hi\./)
-  t.match(withheld.record.caller, { state: 'withheld', fields: [] })
-  t.equal(asked, 2, 'no number, no request')
-})
+t.test(
+  'a caller is looked up once an hour on each line, whichever worker has the call, and forgotten when erased',
+  async (t) => {
+    let asked = 0
+    const api = createServer((_request, response) => {
+      asked++
+      response.end(JSON.stringify({ name: 'Amina' }))
+    })
+    const port = await portOf(t, api)
+    // The API is a service behind a socket.
+    const test = await startHost({ paced: true }, (order) => ({
+      ...order,
+      greeting: 'Hi {{caller.name}}.',
+      tools: [
+        ...order.tools,
+        ...agentSchema.parse({
+          version: 1,
+          name: 'a',
+          instructions: 'Be brief.',
+          tools: [
+            {
+              name: 'lookup_customer',
+              description: 'The customer.',
+              http: {
+                url: `http://127.0.0.1:${port}/customers`,
+                query: { phone: '{{call.from}}' },
+                allowPrivate: true,
+              },
+            },
+          ],
+        }).tools,
+      ],
+      caller: { tool: 'lookup_customer', key: 'phone', withinMs: 2000, personal: [], memory: false },
+    }))
+    t.teardown(() => test.close())
+    const call = async (callSid: string, changes: Parameters<typeof inbound>[1] = {}) => {
+      const live = test.host.prepare(inbound(callSid, changes))
+      const line = new TestLine(live)
+      line.start()
+      const said = (): string => live.view().transcript[0]?.text ?? ''
+      await until(() => said() !== '', 20_000, 'the greeting')
+      line.stop()
+      live.detach(1000)
+      const record = await test.recordOf(callSid)
+      return { record, said: record.transcript[0]?.text ?? '' }
+    }
+    const first = await call('HD_known00001')
+    t.match(first.said, /^Hi Amina/)
+    t.match(first.record.caller, { source: 'lookup_customer', from: 'tool', state: 'found', fields: ['name'] })
+    t.notMatch(JSON.stringify(first.record.caller), /Amina/, 'the values are not kept')
+    const second = await call('HD_known00002')
+    t.match(second.said, /^Hi Amina/)
+    t.match(second.record.caller, { from: 'cache', state: 'found' })
+    t.equal(asked, 1)
+    test.host.forgetLine('+254700000001')
+    t.match((await call('HD_known00003')).record.caller, { from: 'tool' })
+    t.equal(asked, 2)
+    t.match((await call('HD_known00005', { to: '+254709000009' })).record.caller, { from: 'tool' }, 'another business')
+    t.match((await call('HD_known00006', { to: '+254709000009' })).record.caller, { from: 'cache' })
+    t.equal(asked, 3)
+    const withheld = await call('HD_known00004', { from: '' })
+    t.match(withheld.said, /^Hi\./)
+    t.match(withheld.record.caller, { state: 'withheld', fields: [] })
+    t.equal(asked, 3, 'no number, no request')
+  },
+)
 
 t.test(
   'what the last call left is there at the next, and nothing of a call that its caller wants nobody to keep',
@@ -79,6 +91,7 @@ t.test(
       ...order,
       greeting: 'Hi.',
       caller: { key: 'phone', withinMs: 800, personal: [], memory: true },
+      outbound: { ...order.outbound, amd: { ...amdSchema.parse({}), onSilence: 'hang-up' } },
       recording: {
         enabled: false,
         consent: null,
@@ -108,7 +121,34 @@ t.test(
     })
     t.equal((await call('HD_earlier0003', refuses, true)).consent, 'refused')
     t.match((await call('HD_earlier0004', refuses)).caller, { state: 'unknown' })
+    const remembered = () => callerMemory.recall(keeps, '+254709000000 order-status')
+    t.match(await remembered(), { callSid: 'HD_earlier0002' })
+    const placed = { agent: 'order-status', from: '+254709000000', to: keeps }
+    const ringing = test.host.prepare({
+      ...{ ...placed, callSid: sid('HD_earlier0006'), direction: 'outbound' },
+      placed: {
+        ...{ ...placed, clientRequestId: 'p1', orderedAtMs: time.nowMs(), ringMs: 0, variables: {}, externalId: null },
+        ...{ leaveMessage: true, promised: false, joins: null },
+      },
+    })
+    new TestLine(ringing).start()
+    t.match((await test.recordOf('HD_earlier0006')).outbound, { result: 'silence' })
+    t.match(await remembered(), { callSid: 'HD_earlier0002' }, 'nobody was there: the last conversation stays')
     await callerMemory.forget(keeps)
     t.match((await call('HD_earlier0005', keeps)).caller, { state: 'unknown' }, 'its owner was erased')
   },
 )
+
+t.test('the model of an agent that rings back learns nothing of earlier calls before the person is known', (t) => {
+  const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'Be brief.' })
+  const learns = (callBack: 'asks' | null, confirmed = false): string => {
+    const resume = callBack === null ? null : ({ checkpoint: { callBack } } as CallStart['resume'])
+    return (
+      callerNews({ agent, resume }, { values: {}, earlier: { last_outcome: 'escalated' }, confirmed }, '').news ?? ''
+    )
+  }
+  t.match(learns(null), /From the last call of this number: last_outcome = escalated/)
+  t.equal(learns('asks'), '')
+  t.match(learns('asks', true), /escalated/)
+  t.end()
+})

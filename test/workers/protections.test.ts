@@ -1,6 +1,9 @@
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { NO_ASSETS } from '../../src/agents/assets.js'
+import type { AgentAssets } from '../../src/agents/assets.js'
+import { readCallers } from '../../src/agents/caller.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { toolSchema } from '../../src/agents/tool-definition.js'
@@ -58,17 +61,27 @@ interface Rest {
   readonly next?: AgentDefinition
   readonly host?: HostChanges
   readonly resume?: ReturnType<typeof keptState>
+  /** By agent. */
+  readonly assets?: Readonly<Record<string, AgentAssets>>
 }
 
 async function open(
   t: Test,
   callSid: string,
   first: AgentDefinition,
-  { backend = BACKEND, next = NEXT, host = {}, resume }: Rest = {},
+  { backend = BACKEND, next = NEXT, host = {}, resume, assets = {} }: Rest = {},
 ) {
   const journal: string[] = []
   const hosted = (definition: AgentDefinition) =>
-    [definition.name, { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }] as const
+    [
+      definition.name,
+      {
+        definition,
+        facts: agentFacts(definition),
+        shares: allCallsOn(backend),
+        assets: assets[definition.name] ?? NO_ASSETS,
+      },
+    ] as const
   const test = await startHost({
     agents: new Map([hosted(first), hosted(next)]),
     journal: { build: 'test', audio: false },
@@ -196,6 +209,29 @@ t.test('takeover of the node in a handover, verification: the next agent has no 
   press('4')
   await hears(/not verified/)
   t.match((await over()).toolCalls.at(-1), { name: 'account', ok: false })
+})
+
+t.test('handover, what is known of a caller: the next agent has nothing of what the first one keeps', async (t) => {
+  const folder = t.testdir({
+    'customers.csv': 'phone,name,balance\n0700000001,Amina,120\n',
+    'guests.csv': 'phone,plan\n0700000001,gold\n',
+  })
+  const caller = { key: 'phone', withinMs: 800, personal: [], memory: false }
+  const of = async (file: string): Promise<AgentAssets> => ({
+    ...NO_ASSETS,
+    callers: (await readCallers(join(folder, file), 'phone')).rows,
+  })
+  const first = { ...FIRST, caller: { ...caller, file: 'customers.csv', personal: ['balance'] } }
+  const next = { ...NEXT, caller: { ...caller, file: 'guests.csv' } }
+  const assets = { first: await of('customers.csv'), next: await of('guests.csv') }
+  const { hears, press, over, said } = await open(t, 'HD_protect00010', first, { next, assets })
+  await hears(/Welcome/)
+  await pass(500)
+  press('6')
+  await until(() => said().filter((text) => text === 'Welcome.').length === 2, 20_000, 'the next agent')
+  const { caller: known } = await over()
+  t.equal(known?.source, 'file')
+  t.same(known?.fields, ['plan'], 'not the balance, which only a verified caller of the first may hear')
 })
 
 t.test('handover, consent: the next agent says that it records before it says anything else', async (t) => {

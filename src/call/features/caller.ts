@@ -21,8 +21,9 @@ export class Caller implements CallFeature {
 
   constructor(call: CallKernel) {
     this.#call = call
+    const { source, of } = call.options.caller ?? {}
     const kept = call.resume?.caller
-    this.known = kept !== undefined && kept.source === call.options.caller?.source ? kept : null
+    this.known = kept !== undefined && kept.source === source && kept.of === of ? kept : null
   }
 
   due(name: DeadlineName): void {
@@ -50,15 +51,14 @@ export class Caller implements CallFeature {
   get values(): CallerValues {
     const { options, identity } = this.#call
     if (this.known === null) return NOTHING
-    if (identity !== null || options.caller === null) return this.known.values
-    const { personal, earlier } = options.caller
-    return only(this.known.values, (name) => !personal.includes(name) && !earlier.includes(name))
+    if (identity !== null) return { ...this.earlier, ...this.known.values }
+    const { personal = [] } = options.caller ?? {}
+    return Object.fromEntries(Object.entries(this.known.values).filter(([name]) => !personal.includes(name)))
   }
 
-  /** Values of earlier calls: a model may have it before it may be said. */
+  /** Values of earlier calls: a model may have them before they may be said. */
   get earlier(): CallerValues {
-    const { earlier = [] } = this.#call.options.caller ?? {}
-    return earlier.length === 0 ? NOTHING : only(this.known?.values ?? NOTHING, (name) => earlier.includes(name))
+    return this.known?.earlier ?? NOTHING
   }
 
   get confirmed(): boolean {
@@ -86,8 +86,8 @@ export class Caller implements CallFeature {
 
   /** The caller has proved who they are, and more may be said. Stages act on it with the result of that tool. */
   identified(): void {
-    const { personal = [], earlier = [] } = this.#call.options.caller ?? {}
-    if ((personal.length === 0 && earlier.length === 0) || !this.#given()) return
+    const { personal = [] } = this.#call.options.caller ?? {}
+    if ((personal.length === 0 && Object.keys(this.earlier).length === 0) || !this.#given()) return
     this.#call.out({ type: 'caller' })
     this.#call.stages.machine?.result({ tool: CALLER_SOURCE, ok: true, value: this.values }, this.#call.streamMs)
   }
@@ -98,13 +98,14 @@ export class Caller implements CallFeature {
     return values.length > 0
   }
 
-  #answered({ state, from, values }: CallerAnswer): void {
+  #answered({ state, from, values, earlier = NOTHING }: CallerAnswer): void {
     const { caller, preparedAtMs } = this.#call.options
     if (caller === null || this.known !== null) return
     const ms = this.#call.nowMs - preparedAtMs
     const late = ms > caller.withinMs && state !== 'withheld'
-    this.known = { source: caller.source, from, state: late ? 'late' : state, ms, values }
-    const fields = Object.keys(values)
+    const { source, of } = caller
+    this.known = { source, of, from, state: late ? 'late' : state, ms, values, earlier }
+    const fields = Object.keys({ ...values, ...earlier })
     const what = fields.length === 0 ? '' : `: ${fields.join(', ')}`
     this.#call.mark('caller-known', `${state}${late ? ', late' : ''} by ${from} after ${Math.round(ms)} ms${what}`)
     this.#call.changed()
@@ -131,8 +132,4 @@ export class Caller implements CallFeature {
     const { state, backend, opening } = this.#call
     if (state === 'connecting' && backend.usable && !opening.amd) opening.begin()
   }
-}
-
-function only(values: CallerValues, wanted: (name: string) => boolean): CallerValues {
-  return Object.fromEntries(Object.entries(values).filter(([name]) => wanted(name)))
 }

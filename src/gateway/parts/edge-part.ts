@@ -218,7 +218,9 @@ function callErasure({ inputs, kept, idle, calls, analyses, details, placing, fl
           forgetRows: (number: string) => placing.desk.reached(() => placing.desk.forget(number)),
           campaignsOf: (number: string) => placing.desk.reached(() => placing.desk.ofNumber(number)),
         }),
-    forgetCaller: (number) => fleet.callerMemory.forget(number),
+    forgetRemembered: (target) =>
+      'sid' in target ? fleet.callerMemory.forgetCall(target.sid) : fleet.callerMemory.forget(target.number),
+    rememberedOf: (number) => fleet.callerMemory.ofCaller(number),
     store: fleet.store,
     keeper: fleet.keeper,
     carrierCall: api === null ? null : (callSid) => api.calls.getCall(callSid),

@@ -11,7 +11,6 @@ import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { CALLS_PER_WORKER_MAX } from '../../core/limits.js'
 import type { CallStore } from '../../fleet/call-store.js'
-import { useCountry } from '../../sautikit/phone.js'
 import type { Log } from '../../telemetry/log.js'
 import { eachVersion } from '../../workers/main/canary.js'
 import type { HostedAgent } from '../../workers/main/main-thread-context.js'
@@ -78,7 +77,6 @@ export interface GatewayInputs extends GatewayOptions {
 /** @throws GatewayError for settings, agents and keys that cannot be used */
 export async function readInputs(options: GatewayOptions): Promise<GatewayInputs> {
   const { config, env, log, onlyBackend } = options
-  useCountry(config.country)
   if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
     throw new GatewayError(
       'CONFIG_INVALID',
@@ -91,7 +89,7 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
   if (hosted.faults.length > 0)
     log.error(
       { fault: faultsText(hosted.faults) },
-      'files of AGENTS_DIR have errors: the gateway starts without these agents, or without these sounds',
+      'files of AGENTS_DIR have errors: the gateway starts without these agents, or without these sounds and callers',
     )
   warnOfAgents(agents, numbers, log)
   const backends = backendSettings(config)

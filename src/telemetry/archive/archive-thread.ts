@@ -102,6 +102,7 @@ function tryBacklog(): void {
 }
 
 function upkeep(): void {
+  attempt('upkeep', null, () => values.tidy(Date.now()))
   const { leftFolders = [], spareFolder = null } = limits
   for (const folder of [limits.folder, ...leftFolders, ...(spareFolder === null ? [] : [spareFolder])]) {
     attempt('upkeep', null, () => recordingsIn(folder).recover(Date.now()))

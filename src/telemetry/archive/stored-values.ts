@@ -24,6 +24,8 @@ const GROWTH_BYTES_MAX = 16 * 1024 * 1024
 export class StoredValues {
   readonly #folder: string
   #bytesMax = GROWTH_BYTES_MAX
+  /** True if an earlier line has a value that was taken back. */
+  #isStale = false
 
   constructor(folder: string) {
     this.#folder = folder
@@ -58,7 +60,15 @@ export class StoredValues {
     } finally {
       closeSync(handle)
     }
+    this.#isStale ||= value.value === ''
     if (statSync(this.#path()).size > this.#bytesMax) this.load(nowMs)
+  }
+
+  /** Removes from the disk values that were taken back, such as the memory of an erased caller. @param nowMs  calendar time */
+  tidy(nowMs: number): void {
+    if (!this.#isStale) return
+    this.#isStale = false
+    this.load(nowMs)
   }
 
   #path(): string {

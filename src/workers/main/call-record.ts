@@ -439,10 +439,10 @@ export interface CallEnding
 }
 
 /** Names of the fields that a look-up found: the values are the company's, and personal. */
-export function lookUpOf(checkpoint: CallCheckpoint | null | undefined): CallRecord['caller'] {
+export function callerRecord(checkpoint: CallCheckpoint | null | undefined): CallRecord['caller'] {
   if (checkpoint?.caller === undefined) return null
-  const { values, ms, ...how } = checkpoint.caller
-  return { ...how, ms: Math.round(ms), fields: Object.keys(values) }
+  const { source, from, state, ms, values, earlier } = checkpoint.caller
+  return { source, from, state, ms: Math.round(ms), fields: Object.keys({ ...values, ...earlier }) }
 }
 
 /**
@@ -470,7 +470,7 @@ export function recordOfLost(
     waits: [],
     recording: null,
     recordingState: kept.recording.file === null || kept.recording.refused ? 'off' : 'missing',
-    caller: lookUpOf(kept.session),
+    caller: callerRecord(kept.session),
     consent: kept.recording.refused ? 'refused' : kept.recording.announced ? 'told' : null,
     packetsDropped: 0,
     underruns: 0,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { AgentDefinition } from '../../agents/definition.js'
 import { amdSchema, consentOf } from '../../agents/definition.js'
 import { businessValues, vocabularyOf } from '../../agents/business.js'
@@ -10,7 +11,7 @@ import { LIVE, phrasesOf } from '../../agents/phrases.js'
 import { isOpen } from '../../escalation/hunt-group.js'
 import { withBusiness } from '../../agents/template.js'
 import type { BackendCapabilities, BackendSession, SessionUpdate, ToolSpec } from '../../backends/backend.js'
-import { UNKNOWN_CALLER, callerFieldsIn, earlierFields, withCaller } from '../../call/caller-data.js'
+import { UNKNOWN_CALLER, callerFieldsIn, withCaller } from '../../call/caller-data.js'
 import type { CallerNow, CallerValues } from '../../call/caller-data.js'
 import { codeOf, textIn } from '../../call/localized-text.js'
 import type { LocalizedText } from '../../call/localized-text.js'
@@ -69,7 +70,7 @@ export function sessionOptions(
     resumeText: handoverText(start) ?? DEFAULT_CALL_OPTIONS.resumeText,
     handoverTo: agent.handoverTo,
     stages: agent.stages === null ? null : { stages: agent.stages, facts: agent.facts },
-    caller: callerOptions(agent),
+    caller: callerOptions(start),
     goodbyeText: agent.goodbye,
     speech: {
       ...DEFAULT_CALL_OPTIONS.speech,
@@ -101,11 +102,14 @@ export function sessionOptions(
   }
 }
 
-function callerOptions({ caller, facts }: AgentDefinition): CallSessionOptions['caller'] {
+function callerOptions({ agent: { name, caller, tools }, assets }: CallStart): CallSessionOptions['caller'] {
   if (caller === null) return null
-  const { tool, file, memory, withinMs, personal, language = null } = caller
+  const { tool, file, key, memory, withinMs, personal, language = null } = caller
   const source = tool ?? (file === undefined ? 'memory' : 'file')
-  return { source, withinMs, personal, earlier: memory ? earlierFields(Object.keys(facts)) : [], language }
+  const asked = tool === undefined ? [file, key] : [tools.find((one) => one.name === tool) ?? assets.modules]
+  // Each agent remembers its own calls.
+  const of = createHash('sha256').update(JSON.stringify([asked, memory ? name : null]))
+  return { source, of: of.digest('base64url').slice(0, 16), withinMs, personal, language }
 }
 
 function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['claims']>, wallMs: number): ClaimOptions {
@@ -275,7 +279,7 @@ export function greetingText(start: CallStart, language: string, caller: CallerV
 
 /** Message to a model when more is known of the caller; none where its instructions do not read it. */
 export function callerNews(
-  { agent }: Pick<CallStart, 'agent'>,
+  { agent, resume }: Pick<CallStart, 'agent' | 'resume'>,
   caller: CallerNow,
   instructions: string,
 ): Pick<SessionUpdate, 'instructions' | 'news'> {
@@ -283,7 +287,9 @@ export function callerNews(
   const reads = callerFieldsIn(JSON.stringify({ own, outbound, context, stages }))
   const known = Object.fromEntries(Object.entries(caller.values).filter(([name]) => reads.includes(name)))
   const lookedUp = Object.keys(known).length === 0 ? [] : [`Known of the caller: ${listed(known)}.`]
-  const news = [...lookedUp, ...earlierText(caller)]
+  // Who is called back has not said yet who they are.
+  const asks = resume?.checkpoint.callBack === 'asks' && !caller.confirmed
+  const news = [...lookedUp, ...(asks ? [] : earlierText(caller))]
   return news.length === 0 ? {} : { instructions, news: news.join('\n') }
 }
 
