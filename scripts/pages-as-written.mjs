@@ -12,6 +12,13 @@ const STAYS = [
   [/^node dist\/examples\/\S+\/main\.js\b/, / API on http/],
 ]
 
+/**
+ * They take as long as calls do: the ones that an earlier page has placed, with the same variables and to the same gateway, are not
+ * placed again. A demonstration has a gateway of its own.
+ */
+const CALLS = /^(npm run demo|npx mkondo call)\b/
+const DEMO = /^npm run demo\b/
+
 /** Installation that first-hour.mjs has done, with the same lock file. */
 const INSTALL = 'npm ci'
 
@@ -61,8 +68,10 @@ async function runPage(clone, page, done) {
     const lines = block.split('\n').map((line) => line.replace(/ +#.*$/, ''))
     const isNotRun = skipped(notRun, lines[0])
     for (const line of lines.filter((line) => line !== '')) {
-      done.add(line)
-      if (!isNotRun && line !== INSTALL) await terminal.type(line)
+      const placed = terminal.placed(line)
+      const again = CALLS.test(line) && done.has(placed)
+      done.add(line).add(placed)
+      if (!isNotRun && line !== INSTALL && !again) await terminal.type(line)
     }
     if (!isNotRun && terminal.hasModel) await terminal.type('npx mkondo check', terminal.modelIsReady)
   }
@@ -72,7 +81,7 @@ async function runPage(clone, page, done) {
     const line = command.replace(/^mkondo/, 'npx mkondo')
     // A sentence may name a command without what follows it.
     if ([...done].some((known) => `${known} `.startsWith(`${line} `)) || skipped(notRun, line)) continue
-    done.add(line)
+    done.add(line).add(terminal.placed(line))
     await terminal.type(line)
   }
   terminal.clear()
@@ -98,6 +107,12 @@ class Terminal {
 
   constructor(root) {
     this.#root = this.#cwd = root
+  }
+
+  /** A call, with its variables and what it is placed to. */
+  placed(line) {
+    const others = DEMO.test(line) ? [] : this.#staying.map((one) => one.line)
+    return [line, JSON.stringify(this.#env), ...others].join(' | ')
   }
 
   get hasModel() {

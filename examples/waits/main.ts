@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 
 /**
@@ -13,16 +15,22 @@ const { values } = parseArgs({
   options: { port: { type: 'string', default: '8093' }, 'decides-ms': { type: 'string', default: '8000' } },
 })
 
+/** Ends every wait: what was not decided or posted by then never is. */
+const stopped = new AbortController()
+
+/** Rejects when it is stopped. */
 async function tell(callback: string): Promise<void> {
+  const { signal } = stopped
+  await sleep(Number(values['decides-ms']), undefined, { signal })
   const body = JSON.stringify({ status: 'succeeded', result: { courier: 'Wanjiru', minutes: 20 } })
   for (let tries = 0; tries < TRIES; tries++) {
     const headers = { 'content-type': 'application/json' }
-    const status = await fetch(callback, { method: 'POST', headers, body }).then(
+    const status = await fetch(callback, { method: 'POST', headers, body, signal }).then(
       (response) => response.status,
       () => 503,
     )
     if (status !== 429 && status !== 503) return
-    await new Promise((resolve) => setTimeout(resolve, 1000))
+    await sleep(1000, undefined, { signal })
   }
 }
 
@@ -33,11 +41,15 @@ const server = createServer((request, response) => {
     const { callback } = JSON.parse(Buffer.concat(chunks).toString()) as { callback: string }
     response.writeHead(202, { 'content-type': 'application/json' })
     response.end(JSON.stringify({ pending: randomUUID(), expiresInS: 60 }))
-    setTimeout(() => void tell(callback), Number(values['decides-ms']))
+    tell(callback).catch(() => undefined)
   })
 })
-server.listen(Number(values.port), '127.0.0.1', () => console.log(`courier API on http://127.0.0.1:${values.port}`))
+server.listen(Number(values.port), '127.0.0.1', () => {
+  const { port } = server.address() as AddressInfo // it listens on a port
+  console.log(`courier API on http://127.0.0.1:${port}`)
+})
 const stop = (): void => {
+  stopped.abort()
   server.close()
   server.closeAllConnections()
 }

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { readdir } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
@@ -11,7 +12,7 @@ import { startPayApi } from '../../examples/pay-api/pay.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { command } from '../support/command.js'
-import { until } from '../support/until.js'
+import { comesUp, until } from '../support/until.js'
 import { portOf } from '../support/port-of.js'
 
 t.setTimeout(120_000)
@@ -185,6 +186,19 @@ for (const [what, name] of [
     const isAlone = (): boolean => !process.getActiveResourcesInfo().includes('ProcessWrap')
     await until(isAlone, 10_000, 'the end of every process that the run started')
   })
+
+t.test('Ctrl-C ends the courier API at once, although nobody has taken the outcome', async (t) => {
+  const child = spawn(process.execPath, [join(packageRoot(), 'dist/examples/waits/main.js'), '--port', '0'])
+  t.teardown(() => child.kill('SIGKILL'))
+  let said = ''
+  child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  const urlOf = (): string | undefined => /http:\S+/.exec(said)?.[0]
+  await comesUp(child, () => urlOf() !== undefined, 20_000, 'the courier API')
+  const body = JSON.stringify({ callback: 'http://127.0.0.1:1/nobody' })
+  t.equal((await fetch(`${urlOf()}/pick-ups`, { method: 'POST', body })).status, 202)
+  child.kill('SIGINT')
+  await until(() => child.exitCode === 0, 5000, 'its end')
+})
 
 t.test('a courier who accepts later is announced when they do, and nobody is promised before', async (t) => {
   const folder = join(packageRoot(), 'examples/waits')
