@@ -102,7 +102,7 @@ export interface EditedHere {
   readonly agents: readonly { readonly name: string; readonly version: string; readonly canary: string | null }[]
 }
 
-/** The result of a check of a text in the place of a file, as `mkondo check` has it. */
+/** The result of a check of a text in the place of a file, as `mkondo check` reports it. */
 export interface CheckedText {
   readonly faults: readonly { readonly line: number; readonly col: number; readonly what: string }[]
   /** Names the text. */
