@@ -274,7 +274,9 @@ async function keptOf(
   const complete = (): boolean => {
     written = new Map()
     for (const node of nodes)
-      for (const callSid of node.finalRecords()) written.set(callSid, [...(written.get(callSid) ?? []), node.name])
+      // One to which the carrier's details were added is written again.
+      for (const callSid of new Set(node.finalRecords()))
+        written.set(callSid, [...(written.get(callSid) ?? []), node.name])
     return taken.every(({ callSid }) => written.has(callSid))
   }
   await until(complete, RECORDS_MS_MAX, 'a record of each call').catch(() => undefined)
