@@ -12,7 +12,7 @@ const VERSIONS_KEPT = 20
 export const VERSIONS = '.versions'
 
 /** A text of a file that can be published again. */
-export interface KeptText {
+interface KeptText {
   readonly hash: string
   /** When it was last published or replaced; milliseconds since 1970. */
   readonly atMs: number
