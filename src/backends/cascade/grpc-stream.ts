@@ -39,7 +39,7 @@ interface Status {
 }
 
 /** How a service's streams are opened and understood. */
-export interface GrpcWire {
+interface GrpcWire {
   /** `https://speech.googleapis.com`; http without TLS. */
   readonly baseUrl: string
   readonly messages: INamespace
