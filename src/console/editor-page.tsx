@@ -114,19 +114,10 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
     setBusy(what)
     task()
       .catch(async (thrown: unknown) => {
-        if (thrown instanceof ApiFault && thrown.code === 'AGENT_CHANGED') await compare()
+        if (thrown instanceof ApiFault && thrown.code === 'AGENT_CHANGED') setChanges(await differenceOf(file, opened))
         else setFault(messageOf(thrown))
       })
       .finally(() => setBusy(null))
-  }
-  /** Says where the file differs by now from the text that was opened. */
-  const compare = async (): Promise<void> => {
-    setChanges(T.editor.isNow)
-    const { text: now } = (await post('/api/editor/open', { file, version: null })) as Opened
-    // An earlier text differs by what was edited since.
-    if (opened?.text == null || now === null || opened.hash !== opened.current) return
-    const [from, to] = changedLines(opened.text, now)
-    setChanges(`${T.editor.isNow} ${T.editor.differs(from, to)}`)
   }
   const check = (): void =>
     work(T.editor.checking, async () => {
@@ -152,18 +143,6 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
       setOutcome(done)
       list.again()
     })
-  const goTo = ({ line, col }: Fault): void => {
-    const at = area.current
-    if (at === null) return
-    const start =
-      text
-        .split('\n')
-        .slice(0, line - 1)
-        .join('\n').length + (line > 1 ? 1 : 0)
-    at.focus()
-    at.setSelectionRange(start + col - 1, start + col - 1)
-    at.scrollTop = Math.max(0, (line - 4) * Number.parseFloat(getComputedStyle(at).lineHeight))
-  }
   const isEarlier = opened !== null && opened.hash !== opened.current
   const lacking = (list.value?.nodes ?? []).some((node) => node.answered && hashAt(node, file) !== opened?.current)
   return (
@@ -177,26 +156,7 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
       {opened !== null && (
         <>
           <div class="bar">
-            <label>
-              {T.editor.version}{' '}
-              <select
-                value={opened.hash}
-                disabled={isChanged || busy !== null}
-                onChange={(event) => {
-                  const { value } = event.currentTarget
-                  void open(value === opened.current ? null : value)
-                }}
-              >
-                <option value={opened.current}>{T.editor.current(opened.current)}</option>
-                {opened.versions
-                  .filter(({ hash }) => hash !== opened.current)
-                  .map(({ hash, atMs }) => (
-                    <option key={hash} value={hash}>
-                      {T.editor.kept(hash, whenOf(new Date(atMs).toISOString()))}
-                    </option>
-                  ))}
-              </select>
-            </label>
+            <Versions opened={opened} disabled={isChanged || busy !== null} onOpen={(version) => void open(version)} />
             {isChanged && <Chip kind="waiting">{T.editor.changed}</Chip>}
             {isChanged && <SureButton label={T.editor.discard} onSure={() => setText(opened.text ?? '')} />}
           </div>
@@ -247,34 +207,97 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
             {tried !== null && <Notice>{T.editor.trying(tried.agent, tried.version)}</Notice>}
           </div>
           {fault !== null && <Notice kind="fault">{fault}</Notice>}
-          {changes !== null && (
-            <Notice kind="fault">
-              {changes}{' '}
-              <button type="button" class="small" onClick={() => void open(null)}>
-                {T.editor.open}
-              </button>
-            </Notice>
-          )}
-          {faults.length > 0 && (
-            <div role="alert">
-              <h2>{T.editor.faults(faults.length)}</h2>
-              <ul class="faults">
-                {faults.map((one, index) => (
-                  <li key={index}>
-                    <button type="button" class="plain mono" onClick={() => goTo(one)}>
-                      {one.line}:{one.col}
-                    </button>{' '}
-                    {one.what}
-                  </li>
-                ))}
-              </ul>
-            </div>
-          )}
+          {changes !== null && <Changed what={changes} onOpen={() => void open(null)} />}
+          {faults.length > 0 && <Faults faults={faults} onGo={(one) => goTo(area.current, text, one)} />}
         </>
       )}
       {list.value !== null && opened !== null && <Nodes list={list.value} file={file} opened={opened} />}
     </section>
   )
+}
+
+function Changed({ what, onOpen }: { readonly what: string; readonly onOpen: () => void }): JSX.Element {
+  return (
+    <Notice kind="fault">
+      {what}{' '}
+      <button type="button" class="small" onClick={onOpen}>
+        {T.editor.open}
+      </button>
+    </Notice>
+  )
+}
+
+/** Where the file differs by now from the text that was opened. */
+async function differenceOf(file: string, opened: Opened | null): Promise<string> {
+  const { text: now } = (await post('/api/editor/open', { file, version: null })) as Opened
+  // An earlier text differs by what was edited since.
+  if (opened?.text == null || now === null || opened.hash !== opened.current) return T.editor.isNow
+  const [from, to] = changedLines(opened.text, now)
+  return `${T.editor.isNow} ${T.editor.differs(from, to)}`
+}
+
+/** The version to look at: the current one, or one that is kept. */
+function Versions(props: {
+  readonly opened: Opened
+  readonly disabled: boolean
+  /** Gets null for the current one. */
+  readonly onOpen: (version: string | null) => void
+}): JSX.Element {
+  const { opened, disabled, onOpen } = props
+  return (
+    <label>
+      {T.editor.version}{' '}
+      <select
+        value={opened.hash}
+        disabled={disabled}
+        onChange={(event) => {
+          const { value } = event.currentTarget
+          onOpen(value === opened.current ? null : value)
+        }}
+      >
+        <option value={opened.current}>{T.editor.current(opened.current)}</option>
+        {opened.versions
+          .filter(({ hash }) => hash !== opened.current)
+          .map(({ hash, atMs }) => (
+            <option key={hash} value={hash}>
+              {T.editor.kept(hash, whenOf(new Date(atMs).toISOString()))}
+            </option>
+          ))}
+      </select>
+    </label>
+  )
+}
+
+function Faults(props: { readonly faults: readonly Fault[]; readonly onGo: (fault: Fault) => void }): JSX.Element {
+  const { faults, onGo } = props
+  return (
+    <div role="alert">
+      <h2>{T.editor.faults(faults.length)}</h2>
+      <ul class="faults">
+        {faults.map((one, index) => (
+          <li key={index}>
+            <button type="button" class="plain mono" onClick={() => onGo(one)}>
+              {one.line}:{one.col}
+            </button>{' '}
+            {one.what}
+          </li>
+        ))}
+      </ul>
+    </div>
+  )
+}
+
+/** Puts the cursor of `at`, which shows `text`, to a fault. */
+function goTo(at: HTMLTextAreaElement | null, text: string, { line, col }: Fault): void {
+  if (at === null) return
+  const start =
+    text
+      .split('\n')
+      .slice(0, line - 1)
+      .join('\n').length + (line > 1 ? 1 : 0)
+  at.focus()
+  at.setSelectionRange(start + col - 1, start + col - 1)
+  at.scrollTop = Math.max(0, (line - 4) * Number.parseFloat(getComputedStyle(at).lineHeight))
 }
 
 /** The text with its line numbers; those with a fault are marked. */
