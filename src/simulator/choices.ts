@@ -47,7 +47,7 @@ export const SERVICE_DOUBLES = {
 
 /** Not for calls: what `mkondo simulate` asks. */
 export const SCENARIO_DOUBLES = {
-  people: { what: 'a language model that plays callers and judges of scenarios', port: 7781 },
+  people: { what: 'a language model that plays callers and judges of scenarios', port: 7801 },
 } as const
 export type DoubleName = keyof typeof DOUBLES | keyof typeof SERVICE_DOUBLES | keyof typeof SCENARIO_DOUBLES
 

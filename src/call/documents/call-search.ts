@@ -35,7 +35,7 @@ export const CALL_FILTERS = {
     of: ({ agent = '', handovers = [] }) => [agent, ...handovers.map(({ to }) => to)],
   },
   agentVersion: {
-    help: "the version of the agent's files, as its record has it",
+    help: "the version of the agent's files, as its record names it",
     of: ({ agentVersion }) => (typeof agentVersion === 'string' ? [agentVersion] : []),
   },
   outcome: { help: 'how it ended', of: ({ outcome = '' }) => [outcome] },

@@ -13,7 +13,7 @@ const claimWords = z.array(claimWord).max(100).default([])
 /** Words of one language that keep a phrase from being a claim. Single words, which may have `*`; those of `joins` may be two. */
 export const claimWordsSchema = z.strictObject({
   not: claimWords.describe(
-    'After one of them there is no claim in the clause, unless the phrase itself has it: not, never.',
+    'After one of them there is no claim in the clause, unless the phrase itself contains it: not, never.',
   ),
   if: claimWords.describe('There is no claim in its clause, and after it in its sentence: if, once.'),
   asks: claimWords.describe('Begins a question: there is no claim in the rest of its sentence.'),
