@@ -29,6 +29,9 @@ import { until as untilWithin } from '../support/until.js'
 import { portOf } from '../support/port-of.js'
 import { accountFile, serviceAccount } from '../support/service-account.js'
 
+// Google's clients ask the network whether they run in Google's cloud.
+process.env['METADATA_SERVER_DETECTION'] = 'none'
+
 // Clients take the global one. Node 20 has none, and with that of Node 22 Azure's client never ends after a refused connection.
 globalThis.WebSocket = WebSocket as unknown as typeof globalThis.WebSocket
 

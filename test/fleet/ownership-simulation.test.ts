@@ -1,3 +1,4 @@
+import t from 'tap'
 import { testSeeds } from './seeds.js'
 import { SimulatedFleet } from './simulated-fleet.js'
 
@@ -8,7 +9,7 @@ import { SimulatedFleet } from './simulated-fleet.js'
  *
  * More of them: OWNERSHIP_SEEDS=100000.
  */
-testSeeds('through all faults no two owners act, no call is forgotten, and no healthy node loses one', {
+testSeeds(t, 'through all faults no two owners act, no call is forgotten, and no healthy node loses one', {
   name: 'OWNERSHIP',
   first: 1,
   count: 2000,

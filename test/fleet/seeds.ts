@@ -1,4 +1,3 @@
-import t from 'tap'
 import type { Test } from 'tap'
 
 /** The last lines of a failed seed. */
@@ -26,8 +25,8 @@ interface Seeds {
   readonly run: (seed: number, tally: Tally, trace: string[] | null) => Promise<void>
 }
 
-/** One test over many seeds of a simulation; a seed that fails is run again, and shown. */
-export function testSeeds(title: string, { name, first, count, mustHappen, run }: Seeds): void {
+/** One test of `t`, a file's, over many seeds of a simulation; a seed that fails is run again, and shown. */
+export function testSeeds(t: Test, title: string, { name, first, count, mustHappen, run }: Seeds): void {
   const { [`${name}_SEED`]: one, [`${name}_SEEDS`]: seeds = count } = process.env
 
   const violationOf = async (seed: number, tally: Tally, trace: string[] | null): Promise<string | null> => {
@@ -46,7 +45,7 @@ export function testSeeds(title: string, { name, first, count, mustHappen, run }
     t.equal(violation, null, `${name}_SEED=${seed}`)
   }
 
-  t.test(title, async (t) => {
+  void t.test(title, async (t) => {
     if (one !== undefined) return replay(t, Number(one), Infinity)
     const tally = new Tally()
     for (let seed = first; seed < first + Number(seeds); seed++)
