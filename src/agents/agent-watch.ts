@@ -22,6 +22,8 @@ interface AgentWatchOptions {
    * @returns by name, why an agent cannot be used; such an agent stays as it was
    */
   readonly apply: (agents: ReadonlyMap<string, FolderAgent>) => ReadonlyMap<string, string>
+  /** False: no call gets the agent of this name, because it could not be used at the start. */
+  readonly isUsed: (name: string) => boolean
   /** Gets one line for each change and one for each fault. */
   readonly onChange: (names: readonly string[]) => void
   readonly onFault: (what: string) => void
@@ -77,8 +79,9 @@ export class AgentWatch {
   }
 
   async #read(): Promise<void> {
-    const { dir, env, speech, apply, onChange } = this.#options
+    const { dir, env, speech, apply, isUsed, onChange } = this.#options
     const changed = new Set<string>()
+    const refused = new Set<string>()
     const faults: string[] = []
     try {
       const read = await readAgents(dir, env, speech)
@@ -103,10 +106,14 @@ export class AgentWatch {
             .map(({ agent, assets }) => [agent.name, { agent, assets, canary: canaries.get(agent.name) }]),
         )
         for (const [name, what] of apply(agents)) {
-          faults.push(`${name}: ${what} (the version before stays)`)
+          faults.push(`${name}: ${what}${isUsed(name) ? ' (the version before stays)' : ''}`)
           changed.delete(name)
+          refused.add(name)
         }
       }
+      for (const { agent } of this.#files.values())
+        if (agent.canary === undefined && !isUsed(agent.name) && !refused.has(agent.name))
+          faults.push(`${agent.name}: cannot be used since the start, for what the log says there`)
     } catch (error) {
       faults.push(messageOf(error))
     }

@@ -6,7 +6,7 @@ import { agentFor, factsReadBy } from '../agents/business.js'
 import type { Business } from '../agents/business.js'
 import type { PriceFile } from '../agents/prices.js'
 import { AgentWatch } from '../agents/agent-watch.js'
-import { numbersOpen } from '../agents/definition.js'
+import { handoversOf, numbersOpen } from '../agents/definition.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { isSpared } from '../agents/faults.js'
 import { faultsText, loadUsableAgents } from '../agents/loader.js'
@@ -175,13 +175,26 @@ export async function hostedAgents(
   const set = await loadUsableAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
   const faults = [...set.faults]
+  const faultOf = (name: string, what: string): void => {
+    faults.push({ file: set.files.get(name) ?? name, line: 1, col: 1, what })
+  }
   let fault: unknown
   for (const [name, definition] of set.agents) {
     try {
       agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config, only, set.canaries.get(name)))
     } catch (thrown) {
       fault ??= thrown
-      faults.push({ file: set.files.get(name) ?? name, line: 1, col: 1, what: messageOf(thrown) })
+      faultOf(name, messageOf(thrown))
+    }
+  }
+  // Nor can one be used that hands over to one that cannot.
+  for (let left = -1; left !== agents.size;) {
+    left = agents.size
+    for (const [name, { definition }] of agents) {
+      const stranger = handoversOf(definition).find((other) => !agents.has(other))
+      if (stranger === undefined) continue
+      agents.delete(name)
+      faultOf(name, `hands over to ${stranger}, which cannot be used`)
     }
   }
   if (agents.size === 0) throw fault
@@ -298,6 +311,7 @@ export async function followAgents(options: {
     env,
     speech: offlineSpeech,
     onCount: options.onCount,
+    isUsed: (name) => agents.has(name),
     apply: (folder) => {
       const refused = new Map<string, string>()
       for (const [name, { canary, ...version }] of folder) {

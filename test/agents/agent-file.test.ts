@@ -654,6 +654,7 @@ t.test('edits reach new calls, broken ones do not, and each is reported once', a
       agents = folder
       return refuse
     },
+    isUsed: () => true,
     onChange: note(changes),
     onFault: note(faults),
   })
@@ -746,6 +747,7 @@ t.test('a mounted ConfigMap whose link is replaced is an edit', async (t) => {
       greeting = agents.get('a')?.agent.greeting as string
       return new Map()
     },
+    isUsed: () => true,
   })
   t.teardown(() => watch.close())
   await watch.start()

@@ -11,10 +11,12 @@ import { packageRoot } from '../../src/config/package-root.js'
 import {
   agentFacts,
   backendSettings,
+  followAgents,
   hostedAgents,
   uncountedByBudgets,
   withoutReplacement,
 } from '../../src/gateway/hosted-agents.js'
+import { createLog } from '../../src/telemetry/log.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
 import { toneSpeaker } from '../../src/simulator/vendors/tone-speaker.js'
@@ -83,6 +85,28 @@ t.test('an agent whose backend is not set up is left out with its fault, and the
   t.match(faults, [{ file: join(folder, 'named.yaml'), what }])
   const alone = loadConfig({ AGENTS_DIR: t.testdir({ 'named.yaml': named }) }, null)
   await t.rejects(hostedAgents(alone, {}), { message: what }, 'where none is left the gateway does not start')
+
+  const dir = t.testdir({
+    'named.yaml': named,
+    'plain.yaml': plain,
+    'desk.yaml': plain.replace('plain', 'desk').concat('handoverTo: { named: They ask for it. }\n'),
+  })
+  const three = loadConfig({ AGENTS_DIR: dir }, null)
+  const usable = await hostedAgents(three, {})
+  t.same([...usable.agents.keys()], ['plain'], 'nor is one used that hands over to it')
+  t.match(usable.faults, [
+    { what },
+    { file: join(dir, 'desk.yaml'), what: /hands over to named, which cannot be used/ },
+  ])
+
+  const counts: number[] = []
+  const { agents: live, numbers } = usable
+  const log = createLog({ level: 'silent' })
+  const onCount = (faults: number): void => void counts.push(faults)
+  t.teardown(await followAgents({ config: three, env: {}, log, agents: live, numbers, onCount }))
+  await writeFile(join(dir, 'plain.yaml'), plain.replace('Say back', 'Repeat'))
+  await until(() => counts.length > 0)
+  t.equal(counts.at(-1), 2, 'an edit of another file does not hide that they take no calls')
 })
 
 t.test(
