@@ -187,15 +187,9 @@ export async function hostedAgents(
       faultOf(name, messageOf(thrown))
     }
   }
-  // Nor can one be used that hands over to one that cannot.
-  for (let left = -1; left !== agents.size;) {
-    left = agents.size
-    for (const [name, { definition }] of agents) {
-      const stranger = handoversOf(definition).find((other) => !agents.has(other))
-      if (stranger === undefined) continue
-      agents.delete(name)
-      faultOf(name, `hands over to ${stranger}, which cannot be used`)
-    }
+  for (const [name, what] of strandedIn(agents)) {
+    agents.delete(name)
+    faultOf(name, what)
   }
   if (agents.size === 0) throw fault
   if (eachVersion(agents).some(([, { definition }]) => definition.mcp.length > 0)) await findMcpClient()
@@ -215,6 +209,19 @@ export async function hostedAgents(
   )
   const shipped = config.agentsDir === null && agents.has(SHIPPED_DEFAULT) ? SHIPPED_DEFAULT : null
   return { agents, numbers, defaultAgent: config.defaultAgent ?? set.defaultAgent ?? shipped, faults }
+}
+
+/** Those that hand over to an agent that cannot be used, and in turn those that hand over to them; by name, the fault. */
+function strandedIn(agents: ReadonlyMap<string, HostedAgent>): Map<string, string> {
+  const stranded = new Map<string, string>()
+  for (let before = -1; before !== stranded.size;) {
+    before = stranded.size
+    for (const [name, { definition }] of agents) {
+      const other = handoversOf(definition).find((one) => !agents.has(one) || stranded.has(one))
+      if (other !== undefined && !stranded.has(name)) stranded.set(name, `hands over to ${other}, which cannot be used`)
+    }
+  }
+  return stranded
 }
 
 /** As `hostedAgents`. @throws GatewayError AGENT_INVALID also where one file of agents or one number has a fault */
@@ -314,16 +321,23 @@ export async function followAgents(options: {
     isUsed: (name) => agents.has(name),
     apply: (folder) => {
       const refused = new Map<string, string>()
+      const next = new Map<string, HostedAgent>()
+      const refuse = (name: string, what: string): void => {
+        refused.set(name, what)
+        const before = agents.get(name)
+        if (before === undefined) next.delete(name)
+        else next.set(name, before)
+      }
       for (const [name, { canary, ...version }] of folder) {
         try {
-          agents.set(name, use(version, canary))
+          next.set(name, use(version, canary))
         } catch (thrown) {
-          refused.set(name, messageOf(thrown))
+          refuse(name, messageOf(thrown))
         }
       }
-      for (const name of [...agents.keys()]) {
-        if (!folder.has(name)) agents.delete(name)
-      }
+      for (const [name, what] of strandedIn(next)) refuse(name, what)
+      agents.clear()
+      for (const [name, agent] of next) agents.set(name, agent)
       return refused
     },
     onChange: (names) => {
