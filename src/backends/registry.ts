@@ -226,7 +226,15 @@ export function droppedOf(
   return (classic ? geminiParameters(parameters) : functionParameters(parameters)).dropped
 }
 
-/** Missing abilities of the services of the backend `name`, one line each; empty for a backend that is one service. */
-export function lacksOf(name: string, settings: BackendSettings, options: BackendOptions): readonly string[] {
-  return name === 'cascade' ? serviceLacks(settings.cascade, options.cascade ?? {}) : []
+/**
+ * Missing abilities of the services of the backend `name`, one line each; empty for a backend that is one service.
+ * @param languages  those of the agent
+ */
+export function lacksOf(
+  name: string,
+  settings: BackendSettings,
+  options: BackendOptions,
+  languages: readonly string[],
+): readonly string[] {
+  return name === 'cascade' ? serviceLacks(settings.cascade, options.cascade ?? {}, languages) : []
 }

@@ -431,7 +431,8 @@ function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: Ho
     const alone = `${explicit.join(', ')} detects turns by itself`
     odd.push(`${name}: ${alone} in a list in which the gateway does; leave out turns`)
   }
-  for (const backend of backends) odd.push(...lacksOf(backend, settings, options).map((lack) => `${name}: ${lack}`))
+  for (const backend of backends)
+    odd.push(...lacksOf(backend, settings, options, definition.languages).map((lack) => `${name}: ${lack}`))
   const spoken = definition.voice['cascade']
   for (const { service, voice } of serviceEntries('tts', options.cascade ?? {}) ?? [])
     if (voice !== undefined && typeof spoken === 'object') {

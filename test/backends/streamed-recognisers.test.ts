@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import { createServer as createTlsServer } from 'node:tls'
 import t from 'tap'
@@ -12,6 +13,9 @@ import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-
 import { sherpaSpeechToText, voskSpeechToText } from '../../src/backends/cascade/own-server-speech-to-text.js'
 import { sonioxSpeechToText } from '../../src/backends/cascade/soniox.js'
 import { ServiceFault } from '../../src/backends/cascade/service-fault.js'
+import { lacksOf } from '../../src/backends/registry.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { backendSettings } from '../../src/gateway/hosted-agents.js'
 import type { Heard, SpeechToText, ServiceContext, ServiceFactory } from '../../src/backends/cascade/service.js'
 import { KeptSound } from '../../src/backends/cascade/turn-sound.js'
 import type { VendorFault } from '../../src/backends/transport/vendor-fault.js'
@@ -368,48 +372,50 @@ t.test('a session is replaced before its limit, while nobody speaks, and no word
   t.same(line.failures, [])
 })
 
+/** What a recogniser hears of a turn in two languages, of a call that has both. @param opened  looks before anybody speaks */
+async function heardInBoth(
+  t: Test,
+  double: Double,
+  factory: ServiceFactory<SpeechToText>,
+  opened: () => void = () => undefined,
+): Promise<string | undefined> {
+  const recogniser = factory.make({ ...contextOf(RATE_HZ), languages: ['sw', 'en'], vocabulary: ['Nakuru'] })
+  t.teardown(async () => {
+    recogniser.close()
+    await double.close()
+  })
+  double.script.callerSays('habari yako bwana my order please')
+  const finals: Heard[] = []
+  recogniser.listen({
+    words: () => undefined,
+    part: () => undefined,
+    final: (_, heard) => finals.push(heard),
+    failed: (_, { message }) => t.fail(message),
+  })
+  await recogniser.open(new AbortController().signal, true)
+  opened()
+  const sound = new KeptSound(RATE_HZ)
+  sound.push(Int16Array.from({ length: RATE_HZ * 2 }, (_, i) => Math.round(9000 * Math.sin(i / 8))))
+  recogniser.begin(1, sound)
+  recogniser.audio(new Int16Array(0))
+  recogniser.finalize(1, 0)
+  await until(() => finals.length === 1, 10_000, 'the text')
+  t.same(
+    finals[0]?.words?.map(({ language }) => language),
+    ['sw', 'sw', 'sw', 'en', 'en', 'en'],
+    'a phrase has one language, and a turn two phrases',
+  )
+  return finals[0]?.text
+}
+
+const languageOf = (word: string): string => (word === 'habari' ? 'sw' : 'en')
+
 t.test(
   'Azure is asked for the languages of the callers by their regions, and tells the one of each word',
   async (t) => {
-    const double = await AzureSpeechDouble.start({
-      key: KEY,
-      languageOf: (word) => (word === 'habari' ? 'sw' : 'en'),
-    })
-    const recogniser = azureSpeechToText({
-      baseUrl: double.baseUrl,
-      apiKey: KEY,
-      locales: ['sw-TZ'],
-      terms: ['M-Pesa'],
-    }).make({
-      ...contextOf(RATE_HZ),
-      languages: ['sw', 'en'],
-      vocabulary: ['Nakuru'],
-    })
-    t.teardown(async () => {
-      recogniser.close()
-      await double.close()
-    })
-    double.script.callerSays('habari yako bwana my order please')
-    const finals: Heard[] = []
-    recogniser.listen({
-      words: () => undefined,
-      part: () => undefined,
-      final: (_, heard) => finals.push(heard),
-      failed: (_, { message }) => t.fail(message),
-    })
-    await recogniser.open(new AbortController().signal, true)
-    const sound = new KeptSound(RATE_HZ)
-    sound.push(Int16Array.from({ length: RATE_HZ * 2 }, (_, i) => Math.round(9000 * Math.sin(i / 8))))
-    recogniser.begin(1, sound)
-    recogniser.audio(new Int16Array(0))
-    recogniser.finalize(1, 0)
-    await until(() => finals.length === 1, 10_000, 'the text')
-    const [sw, en] = ['sw', 'en']
-    t.same(
-      finals[0]?.words?.map(({ language }) => language),
-      [sw, sw, sw, en, en, en],
-      'a phrase has one language, and a turn two phrases',
-    )
+    const double = await AzureSpeechDouble.start({ key: KEY, languageOf })
+    const own = { baseUrl: double.baseUrl, apiKey: KEY, locales: ['sw-TZ'], terms: ['M-Pesa'] }
+    await heardInBoth(t, double, azureSpeechToText(own))
     t.match(double.listeners[0]?.context, {
       languageId: { languages: ['sw-TZ', 'en-KE'], mode: 'DetectContinuous' },
       dgi: { groups: [{ items: [{ text: 'M-Pesa' }, { text: 'Nakuru' }] }] },
@@ -453,36 +459,15 @@ async function googleLine(
 t.test(
   'Google is asked for the languages of the callers by their regions, and tells the one of each part',
   async (t) => {
-    const double = await GoogleSpeechDouble.start({ key: KEY, languageOf: (word) => (word === 'habari' ? 'sw' : 'en') })
-    const recogniser = googleSpeechToText({
+    const double = await GoogleSpeechDouble.start({ key: KEY, languageOf })
+    const factory = googleSpeechToText({
       ...{ baseUrl: double.baseUrl, apiKey: KEY, locales: ['sw-TZ'] },
       terms: ['M-Pesa', 'a phrase '.repeat(12)],
-    }).make({ ...contextOf(RATE_HZ), languages: ['sw', 'en'], vocabulary: ['Nakuru'] })
-    t.teardown(async () => {
-      recogniser.close()
-      await double.close()
     })
-    double.script.callerSays('habari yako bwana my order please')
-    const finals: Heard[] = []
-    recogniser.listen({
-      words: () => undefined,
-      part: () => undefined,
-      final: (_, heard) => finals.push(heard),
-      failed: (_, { message }) => t.fail(message),
-    })
-    await recogniser.open(new AbortController().signal, true)
-    t.same([double.streams.length, double.probes], [0, 1], 'no stream is open while nobody speaks')
-    const sound = new KeptSound(RATE_HZ)
-    sound.push(Int16Array.from({ length: RATE_HZ * 2 }, (_, i) => Math.round(9000 * Math.sin(i / 8))))
-    recogniser.begin(1, sound)
-    recogniser.audio(new Int16Array(0))
-    recogniser.finalize(1, 0)
-    await until(() => finals.length === 1, 10_000, 'the text')
-    t.equal(finals[0]?.text, 'habari yako bwana my order please')
-    t.same(
-      finals[0]?.words?.map(({ language }) => language),
-      ['sw', 'sw', 'sw', 'en', 'en', 'en'],
+    const text = await heardInBoth(t, double, factory, () =>
+      t.same([double.streams.length, double.probes], [0, 1], 'no stream is open while nobody speaks'),
     )
+    t.equal(text, 'habari yako bwana my order please')
     t.same(double.streams[0]?.config, {
       encoding: 'LINEAR16',
       sampleRateHertz: 8000,
@@ -493,6 +478,86 @@ t.test(
     })
   },
 )
+
+t.test('a connection to Google on which somebody always speaks has no more pings than are allowed', async (t) => {
+  // The timers of the connection run by hand.
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const { line, double } = await googleLine(t)
+  double.idleMs = 1e9
+  let nowMs = 0
+  double.clock = () => nowMs
+  line.begin(1)
+  line.speak(1, 200)
+  while (double.open === 0) await turnOfEventLoop()
+  for (; nowMs < 120_000; nowMs += 10_000) {
+    mock.timers.tick(10_000)
+    // Its answer has come.
+    await polled()
+  }
+  t.ok(double.pings >= 2, `a dead connection is noticed: ${double.pings} pings`)
+  t.same(line.failures, [])
+  t.equal(double.open, 1)
+})
+
+t.test(
+  'a long turn that is sent to Google again is not sent too fast, and its last words are waited for',
+  async (t) => {
+    const { line, double } = await googleLine(t)
+    const words = 'one two three four five six seven eight'
+    double.script.callerSays(words)
+    line.begin(1)
+    for (const [ms, level] of [
+      [500, 9000],
+      [9000, 0],
+      [2000, 9000],
+    ] as const)
+      line.speak(1, ms, level)
+    line.recogniser.finalize(1, 0)
+    await line.until(() => line.finals.length + line.failures.length === 1)
+    t.same(line.failures, [])
+    t.same(line.texts, [`1 ${words}`])
+  },
+)
+
+t.test('languages that Google and Azure do not take are named before a call', async (t) => {
+  const settings = backendSettings(loadConfig({ GOOGLE_SPEECH_API_KEY: KEY }, null))
+  const lacks = (stt: 'google' | 'azure', languages: readonly string[]) =>
+    lacksOf('cascade', settings, { cascade: { stt } }, languages).filter((line) => line.startsWith('stt'))
+  const four = ['sw', 'en', 'fr', 'de']
+  t.same(lacks('google', four), [])
+  t.same(lacks('google', [...four, 'it', 'es']), ['stt google takes 4 languages, and does not hear it, es'])
+  t.same(lacks('azure', [...four, 'it', 'es']), [])
+})
+
+t.test('a key that no header takes is refused without its text', async (t) => {
+  const double = await GoogleSpeechDouble.start()
+  t.teardown(() => double.close())
+  const apiKey = `${KEY}ü`
+  const failures: VendorFault[] = []
+  for (const probe of [true, false]) {
+    const recogniser = googleSpeechToText({ baseUrl: double.baseUrl, apiKey }).make(contextOf(RATE_HZ))
+    recogniser.listen({
+      words: () => undefined,
+      part: () => undefined,
+      final: () => undefined,
+      failed: (_, fault) => failures.push(fault),
+    })
+    const refused = await recogniser.open(new AbortController().signal, probe).catch((error: unknown) => error)
+    if (refused instanceof ServiceFault) failures.push(refused.fault)
+    const sound = new KeptSound(RATE_HZ)
+    sound.push(new Int16Array(RATE_HZ))
+    if (!probe) {
+      recogniser.begin(1, sound)
+      recogniser.audio(new Int16Array(0))
+    }
+    recogniser.close()
+  }
+  const fault = { code: 'auth', fatal: true, message: /stt google: the key has characters that cannot be sent/ }
+  t.match(failures, [fault, fault])
+  t.equal(failures.length, 2)
+  t.notMatch(JSON.stringify(failures), KEY)
+})
 
 t.test('all turns of a call are streams of one connection to Google, and each is closed when it is over', async (t) => {
   const { line, double } = await googleLine(t)

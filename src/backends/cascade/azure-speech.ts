@@ -100,8 +100,6 @@ interface AzureRecogniserOptions extends RecogniserOptions {
   readonly locales?: readonly string[]
 }
 
-/** More languages at once are refused. */
-const LANGUAGES_MAX = 10
 /** The end of the audio is answered by the last phrase and `turn.end`. */
 const FINALIZE_MS = 700
 const ANSWER_MS = 3000
@@ -191,7 +189,7 @@ function recogniserWire(
 
 function candidates(languages: readonly string[]) {
   return {
-    languages: languages.slice(0, LANGUAGES_MAX),
+    languages: languages.slice(0, SERVICES.stt.azure.languagesMax),
     mode: 'DetectContinuous',
     onSuccess: { action: 'Recognize' },
     onUnknown: { action: 'None' },

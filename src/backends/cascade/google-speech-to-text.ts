@@ -33,8 +33,6 @@ export interface GoogleRecognitionConfig {
   readonly speechContexts?: { readonly phrases: string[] }[]
 }
 
-/** Languages beside the first. */
-const ALTERNATIVES_MAX = 3
 /** Longer phrases are refused (https://cloud.google.com/speech-to-text/quotas). */
 const PHRASE_CHARS_MAX = 100
 /** Audio of one message: 25 KB at most, by the same page. */
@@ -116,14 +114,15 @@ function recogniserWire(
   { languages, vocabulary, inputRateHz }: ServiceContext,
 ): RecogniserWire {
   const { baseUrl, model } = service
-  const spoken = (languages.length === 0 ? ['en'] : languages).map((code) => localeOf(code, service.locales))
+  const heard = (languages.length === 0 ? ['en'] : languages).slice(0, SERVICES.stt.google.languagesMax)
+  const spoken = heard.map((code) => localeOf(code, service.locales))
   const [first = '', ...others] = spoken
   const phrases = termsOf(service.terms, vocabulary).filter(({ length }) => length <= PHRASE_CHARS_MAX)
   const config: GoogleRecognitionConfig = {
     encoding: 'LINEAR16',
     sampleRateHertz: inputRateHz,
     languageCode: first,
-    ...(others.length === 0 ? {} : { alternativeLanguageCodes: others.slice(0, ALTERNATIVES_MAX) }),
+    ...(others.length === 0 ? {} : { alternativeLanguageCodes: others }),
     // Without a name the service takes the one that suits the language.
     ...(model === SERVICES.stt.google.own.model ? {} : { model }),
     enableAutomaticPunctuation: true,
@@ -141,6 +140,7 @@ function recogniserWire(
           stream,
           audio: (bytes) => ({ audioContent: bytes }),
           audioBytesMax: AUDIO_BYTES_MAX,
+          audioBytesPerMs: (2 * inputRateHz) / 1000,
           errorIn,
           // Without audio nothing is recognised or charged: "RecognitionAudio not set" is the answer to a good key.
           probe: {

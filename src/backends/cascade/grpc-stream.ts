@@ -3,17 +3,12 @@ import type * as Grpc from '@grpc/grpc-js'
 import type { Client, ClientDuplexStream, Metadata } from '@grpc/grpc-js'
 import type * as Protobuf from 'protobufjs'
 import type { INamespace, Type } from 'protobufjs'
-import {
-  BACKEND_MESSAGE_BYTES_MAX,
-  BACKEND_PING_MS,
-  BACKEND_RATES,
-  UNDERSTOOD_SPEECH_MS_MAX,
-} from '../../core/limits.js'
+import { BACKEND_MESSAGE_BYTES_MAX, BACKEND_RATES, UNDERSTOOD_SPEECH_MS_MAX } from '../../core/limits.js'
 import { StreamBudget } from '../../core/stream-budget.js'
 import { msToSamples } from '../../core/units.js'
 import { overrunFault, speaksOfKey, speaksOfQuota, vendorFault, vendorText } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import { ServiceFault } from './service-fault.js'
+import { faultOf, ServiceFault } from './service-fault.js'
 import { connectWithinMs, serviceRefusal } from './service-socket.js'
 import type {
   ConnectionListener,
@@ -47,6 +42,7 @@ interface GrpcWire {
   /** The message of the stream with this audio, of which one takes `audioBytesMax`. */
   readonly audio: (bytes: Uint8Array) => object
   readonly audioBytesMax: number
+  readonly audioBytesPerMs: number
   /** An error that came as a message; null for any other message. */
   readonly errorIn: (message: ServiceMessage) => Status | null
   /** Asked when the call begins; a refusal of which `answers` is true says that the key is good. */
@@ -59,8 +55,21 @@ interface GrpcWire {
 const STREAMS_MAX = 90
 /** Connections of a thread to one service. */
 const CHANNELS_MAX = 8
-/** Audio of one stream that is not sent yet: the longest turn, at 24 kHz, is sent again at once. */
+/**
+ * How far the audio of a stream may be ahead of one that is spoken since the stream began, and how much faster than that one it may
+ * be sent. A turn that is sent again would go out as fast as the connection takes it, and Google's recogniser was seen to refuse
+ * that: "streamed too fast" (GoogleCloudPlatform/nodejs-docs-samples#420, googleapis/google-cloud-java#1534). Its limit is not
+ * known; these figures are our own.
+ */
+const AHEAD_MS = 4000
+const SPEED = 5
+/** Audio of one stream that is not sent yet: the longest turn, at 24 kHz, may have to be sent again. */
 const UNSENT_BYTES_MAX = 2 * msToSamples(UNDERSTOOD_SPEECH_MS_MAX, 24_000)
+/**
+ * Between two pings of a connection that carries streams. Google's front ends allow one in 30 s, and close a connection with more,
+ * which ends all of its streams (googleapis/java-bigtable#528); the rest is for pings that come late.
+ */
+const PING_MS = 40_000
 /** A connection that was idle may be dead: the first stream on it asks, and this is how long it waits. */
 const PONG_MS = 2500
 /** Between two attempts to connect; a call that finds the service away waits for one of them, and for nothing else. */
@@ -80,7 +89,7 @@ const FAULTS: Readonly<Record<number, VendorFault['code']>> = {
   8: 'rate_limit', // RESOURCE_EXHAUSTED
   9: 'bad_request', // FAILED_PRECONDITION
   10: 'network', // ABORTED
-  11: 'timeout', // OUT_OF_RANGE: the stream is too long, or had no audio
+  11: 'timeout', // OUT_OF_RANGE: the stream is too long or too fast, or had no audio
   12: 'bad_request', // UNIMPLEMENTED
   14: 'network', // UNAVAILABLE
   16: 'auth', // UNAUTHENTICATED
@@ -128,12 +137,20 @@ export class GrpcStream implements ServiceConnection {
   #overrun = false
   readonly #unsent: Buffer[] = []
   #unsentBytes = 0
+  #sentBytes = 0
+  #begunAtMs = 0
+  /** Runs while the next audio is not due. */
+  #pace: NodeJS.Timeout | undefined
   #ended = false
 
   constructor(service: SocketService<SocketServiceOptions>, wire: GrpcWire, listener: ConnectionListener) {
     this.#service = service
     this.#wire = wire
     this.#listener = listener
+  }
+
+  get behindMs(): number {
+    return this.#call === null ? 0 : this.#dueInMs(this.#unsentBytes)
   }
 
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
@@ -199,13 +216,14 @@ export class GrpcStream implements ServiceConnection {
   async #ask(client: Client, untilMs: number, { grpc, protobuf }: Libraries): Promise<void> {
     const { probe, messages } = this.#wire
     const typeOf = typesOf(messages, protobuf)
+    const metadata = this.#metadata(grpc)
     const status = await new Promise<Status>((resolve) => {
       client.makeUnaryRequest(
         probe.path,
         encoder(typeOf(probe.request)),
         () => null,
         probe.message,
-        this.#metadata(grpc),
+        metadata,
         { deadline: untilMs },
         (error) => resolve(error ?? { code: OK, details: '' }),
       )
@@ -222,6 +240,13 @@ export class GrpcStream implements ServiceConnection {
       this.fail(this.#tooMany())
       return null
     }
+    let metadata: Metadata
+    try {
+      metadata = this.#metadata(grpc)
+    } catch (error) {
+      this.fail(faultOf(error))
+      return null
+    }
     this.#channel = channel
     channel.streams++
     const typeOf = typesOf(messages, protobuf)
@@ -234,7 +259,7 @@ export class GrpcStream implements ServiceConnection {
         if (this.#overrun) throw new Error('too much at once')
         return response.toObject(response.decode(bytes), { longs: Number, enums: String })
       },
-      this.#metadata(grpc),
+      metadata,
     )
     call.on('data', (message: ServiceMessage) => {
       if (this.#state !== 'open') return
@@ -250,19 +275,33 @@ export class GrpcStream implements ServiceConnection {
       else ended()
     })
     this.#call = call
+    this.#begunAtMs = performance.now()
     return call
   }
 
-  /** Sends as one what came while a message was being sent. */
+  /** Until audio that is `bytes` longer than what was sent is no longer too fast. */
+  #dueInMs(bytes: number): number {
+    const audioMs = (this.#sentBytes + bytes) / this.#wire.audioBytesPerMs
+    return Math.max(0, this.#begunAtMs + (audioMs - AHEAD_MS) / SPEED - performance.now())
+  }
+
+  /** Sends as one what came while a message was being sent, or was not due. */
   #flush(): void {
     const call = this.#call
     if (call === null || call.writableLength > 0 || call.writableEnded) return
     if (this.#unsentBytes === 0) return this.#ended ? void call.end() : undefined
     const { audio, audioBytesMax } = this.#wire
+    const dueInMs = this.#dueInMs(Math.min(this.#unsentBytes, audioBytesMax))
+    clearTimeout(this.#pace)
+    if (dueInMs > 0) {
+      this.#pace = setTimeout(() => this.#flush(), Math.ceil(dueInMs)).unref()
+      return
+    }
     const all = Buffer.concat(this.#unsent.splice(0))
     const rest = all.subarray(audioBytesMax)
     if (rest.length > 0) this.#unsent.push(rest)
     this.#unsentBytes = rest.length
+    this.#sentBytes += all.length - rest.length
     call.write(audio(all.subarray(0, audioBytesMax)), () => this.#flush())
   }
 
@@ -271,13 +310,23 @@ export class GrpcStream implements ServiceConnection {
     const [call, channel] = [this.#call, this.#channel]
     this.#call = null
     this.#channel = null
+    clearTimeout(this.#pace)
     if (channel !== null) channel.streams--
     call?.cancel()
   }
 
+  /** @throws ServiceFault for a key that cannot be sent */
   #metadata(grpc: Libraries['grpc']): Metadata {
     const metadata = new grpc.Metadata()
-    for (const [name, value] of Object.entries(this.#wire.metadata())) metadata.set(name, value)
+    for (const [name, value] of Object.entries(this.#wire.metadata())) {
+      try {
+        metadata.set(name, value)
+      } catch {
+        // The library's own words quote the key.
+        const words = `${this.#service.what}: the key has characters that cannot be sent; allowed: printable ASCII`
+        throw new ServiceFault(vendorFault('auth', words, true))
+      }
+    }
     return metadata
   }
 
@@ -331,7 +380,7 @@ function channelOf(baseUrl: string, { Client, credentials }: Libraries['grpc']):
     secure ? credentials.createSsl() : credentials.createInsecure(),
     {
       'grpc.primary_user_agent': 'mkondo',
-      'grpc.keepalive_time_ms': BACKEND_PING_MS,
+      'grpc.keepalive_time_ms': PING_MS,
       'grpc.keepalive_timeout_ms': PONG_MS,
       'grpc.initial_reconnect_backoff_ms': BACKOFF_MS.min,
       'grpc.max_reconnect_backoff_ms': BACKOFF_MS.max,

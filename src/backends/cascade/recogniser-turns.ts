@@ -25,7 +25,7 @@ export interface SessionTurn {
   fromMs: number
   /** Message for the service after its audio; null while the caller speaks. */
   ending: { readonly silenceMs: number } | 'abandon' | null
-  /** Time of that message; NaN before it. */
+  /** Time at which that message is sent, which may be to come; NaN: it was not given yet. */
   askedAtMs: number
   /** The service has said all of it, or will not any more. */
   answered: boolean

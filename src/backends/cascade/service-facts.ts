@@ -51,6 +51,8 @@ interface ServiceFacts {
   readonly needs: string
   /** Features that callers will miss with it; absent: none. */
   readonly lacks?: string
+  /** Languages of one call that it is asked for: with more it refuses the call. Absent: any number. */
+  readonly languagesMax?: number
   /** Address and model where neither settings nor agent name them. */
   readonly own?: { readonly baseUrl?: string; readonly model?: string }
 }
@@ -71,7 +73,7 @@ export const SERVICES = {
       own: { baseUrl: VENDOR_URLS.deepgram, model: 'nova-3' },
     },
     // Its address is that of a region; the models have no names there, these are for prices.
-    azure: { needs: 'AZURE_SPEECH_KEY', own: { model: 'azure-speech-to-text' } },
+    azure: { needs: 'AZURE_SPEECH_KEY', languagesMax: 10, own: { model: 'azure-speech-to-text' } },
     realtime: { needs: 'STT_REALTIME_URL', lacks: 'does not tell which language the caller speaks' },
     vosk: {
       needs: 'VOSK_URL',
@@ -92,6 +94,8 @@ export const SERVICES = {
     // The last: its key may be for the voice alone. The model has no name there unless the agent gives one.
     google: {
       needs: GOOGLE_NEEDS,
+      // One, and three `alternativeLanguageCodes`.
+      languagesMax: 4,
       own: { baseUrl: VENDOR_URLS['google stt'], model: 'google-speech-to-text' },
     },
   },
@@ -194,9 +198,19 @@ export function serviceModels(settings: CascadeSettings, own: CascadeOwn): reado
   })
 }
 
-/** Missing abilities of the agent's services, one line each: `stt whisper has no …`. */
-export function serviceLacks(settings: CascadeSettings, own: CascadeOwn): readonly string[] {
-  return servicesOf(settings, own).flatMap(({ part, entry, lacks }) =>
-    lacks === undefined ? [] : [`${part} ${entry.service} ${lacks}`],
-  )
+/**
+ * Missing abilities of the agent's services, one line each: `stt whisper has no …`.
+ * @param languages  those of the agent, where its cascade has none of its own
+ */
+export function serviceLacks(
+  settings: CascadeSettings,
+  own: CascadeOwn,
+  languages: readonly string[],
+): readonly string[] {
+  const spoken = own.languages ?? languages
+  return servicesOf(settings, own).flatMap(({ part, entry, lacks, languagesMax = Infinity }) => {
+    const unheard = spoken.slice(languagesMax).join(', ')
+    const words = [lacks, unheard === '' ? undefined : `takes ${languagesMax} languages, and does not hear ${unheard}`]
+    return words.flatMap((what) => (what === undefined ? [] : [`${part} ${entry.service} ${what}`]))
+  })
 }

@@ -73,6 +73,8 @@ export interface ServiceConnection {
   sendBytes(bytes: Uint8Array): void
   /** Sends JSON around the base64 of `bytes`; `before` and `after` are ASCII. Absent: its messages are no JSON. */
   sendAudio?(before: string, bytes: Uint8Array, after: string): void
+  /** Until all that it was given is sent, ms. Absent: it sends all at once. */
+  readonly behindMs?: number
   /** Ends the connection for this reason. */
   fail(fault: VendorFault): void
   close(): void

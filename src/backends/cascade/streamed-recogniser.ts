@@ -319,6 +319,7 @@ class Session {
       this.#charge()
     } else {
       this.#socket.send(this.wire.finalize(ending?.silenceMs ?? 0))
+      turn.askedAtMs += this.#socket.behindMs ?? 0
       this.#await(turn)
     }
   }
@@ -326,8 +327,9 @@ class Session {
   #await(turn: SessionTurn): void {
     const { finalizeMs, answerMs = finalizeMs } = this.wire
     clearTimeout(turn.timer)
-    const leftMs = answerMs - (this.#context.nowMs() - turn.askedAtMs)
-    const waitMs = turn.best.length === 0 ? leftMs : Math.min(finalizeMs, leftMs)
+    const nowMs = this.#context.nowMs()
+    const leftMs = answerMs - (nowMs - turn.askedAtMs)
+    const waitMs = turn.best.length === 0 ? leftMs : Math.min(Math.max(0, turn.askedAtMs - nowMs) + finalizeMs, leftMs)
     turn.timer = setTimeout(() => this.#late(turn), Math.max(0, waitMs))
   }
 

@@ -1,4 +1,5 @@
 import {
+  constants,
   createServer,
   type Http2Server,
   type IncomingHttpHeaders,
@@ -8,6 +9,7 @@ import {
 import protobuf from 'protobufjs/light.js'
 import { GOOGLE_SPEECH_MESSAGES, GOOGLE_SPEECH_METHODS } from '../../backends/cascade/google-speech-to-text.js'
 import type { GoogleRecognitionConfig } from '../../backends/cascade/google-speech-to-text.js'
+import type { Clock } from '../../core/clock.js'
 import { samplesOf } from '../../media/pcm.js'
 import { HttpDouble } from '../http-double.js'
 import { type Refusal, Script } from './double.js'
@@ -28,6 +30,11 @@ const ALTERNATIVES_MAX = 3
 const RATE_HZ = { min: 8000, max: 48_000 }
 const PHRASE_CHARS_MAX = 100
 const AUDIO_BYTES_MAX = 25 * 1024
+/** A connection with pings closer than this is closed; its streams may be over. */
+const PINGS_APART_MS = 30_000
+/** Audio of a stream may be so far ahead of its time, and come so much faster. The service's own limits are not known. */
+const AHEAD_MS_MAX = 8000
+const SPEED_MAX = 10
 /** Words after which a part of the audio is settled in the middle of a stream. */
 const PART_WORDS = 3
 
@@ -72,6 +79,9 @@ export class GoogleSpeechDouble extends HttpDouble<Http2Server> {
   connections = 0
   readonly streams: GoogleSpeechStream[] = []
   probes = 0
+  pings = 0
+  /** Clock of the pings. */
+  clock: Clock = () => performance.now()
   /** Streams that are not over. */
   open = 0
   refuse: Refusal | 'never' | null = null
@@ -92,6 +102,15 @@ export class GoogleSpeechDouble extends HttpDouble<Http2Server> {
       this.#sessions.add(session)
       session.on('close', () => this.#sessions.delete(session))
       session.on('error', () => undefined)
+      let pingedAtMs = -Infinity
+      session.on('ping', () => {
+        this.pings++
+        const sinceMs = this.clock() - pingedAtMs
+        pingedAtMs = this.clock()
+        if (sinceMs >= PINGS_APART_MS) return
+        session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from('too_many_pings'))
+        setImmediate(() => session.destroy())
+      })
     })
     this.server.on('stream', (stream, headers) => this.#answer(stream, headers))
   }
@@ -212,6 +231,7 @@ class GoogleSpeechStream {
   #interim = false
   /** Words of parts that are settled. */
   #settled = 0
+  #begunAtMs = 0
 
   constructor(double: GoogleSpeechDouble, stream: ServerHttp2Stream, answer: Answer) {
     this.#double = double
@@ -238,6 +258,7 @@ class GoogleSpeechStream {
     if (ear === null) {
       if (streamingConfig === undefined)
         return this.#refuse('Malformed request: the first message must contain a streaming_config.')
+      this.#begunAtMs = performance.now()
       this.config = streamingConfig.config ?? {}
       this.#interim = streamingConfig.interimResults === true
       const why = objection(this.config)
@@ -256,6 +277,11 @@ class GoogleSpeechStream {
     ear.hear(samplesOf(Buffer.from(audioContent)))
     if (ear.heardMs > this.#double.streamMsMax)
       this.#answer.end(11, 'Exceeded maximum allowed stream duration of 305 seconds.')
+    else if (ear.heardMs > AHEAD_MS_MAX + SPEED_MAX * (performance.now() - this.#begunAtMs))
+      this.#answer.end(
+        11,
+        'Audio data is being streamed too fast. Please stream audio data approximately at real time.',
+      )
   }
 
   #end(): void {
