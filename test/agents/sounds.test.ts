@@ -178,6 +178,12 @@ async function hosted(agentsFolder: string): Promise<ReadonlyMap<string, HostedA
   ])
 }
 
+/** What the caller heard of `wav`; the resampler's ripple at its ends is no part of it. */
+function recordedMs(line: TestLine, legRateHz: number): number {
+  const samples = line.frames.flatMap((frame) => [...frame.samples]).filter((sample) => Math.abs(sample - 1000) < 20)
+  return (samples.length * 1000) / legRateHz
+}
+
 t.test('a caller hears the recording, and the transcript has its words', async (t) => {
   const folderOfAgent = await agentsWith('recordedPhrases: { silence.firstPrompt: { en: audio/help.wav } }', {
     'help.wav': wav(400, 8000),
@@ -197,9 +203,7 @@ t.test('a caller hears the recording, and the transcript has its words', async (
     transcript.find(({ text }) => prompt.test(text)),
     { role: 'agent' },
   )
-  // The resampler's ripple at the ends is no part of it.
-  const samples = line.frames.flatMap((frame) => [...frame.samples]).filter((sample) => Math.abs(sample - 1000) < 20)
-  const ms = (samples.length * 1000) / live.legRateHz
+  const ms = recordedMs(line, live.legRateHz)
   t.ok(ms > 380 && ms <= 400, `${ms} ms of it`)
 })
 
@@ -237,6 +241,25 @@ ${keys}
   await writeFile(join(agents, 'order-status.yaml'), text)
   return agents
 }
+
+t.test('a recording in one language is not heard in another one that has the same text', async (t) => {
+  const keys = `languages: [sw, en]
+silence: { firstPrompt: { en: Karibu Mkondo., sw: Karibu Mkondo. } }
+recordedPhrases: { silence.firstPrompt: { en: audio/help.wav } }`
+  const folderOfAgent = await slowAgents(keys, { 'help.wav': wav(400, 8000) })
+  const test = await startHost({ agents: await hosted(folderOfAgent) })
+  t.teardown(() => test.close())
+  const live = test.host.prepare(inbound('HD_recorded0002'))
+  const line = new TestLine(live)
+  line.start()
+  const prompt = /^Karibu/
+  await until(() => live.view().transcript.some(({ text }) => prompt.test(text)), 30_000, 'the first prompt')
+  await pass(1000)
+  line.stop()
+  live.detach(1000)
+  await test.recordOf('HD_recorded0002')
+  t.ok(recordedMs(line, live.legRateHz) < 200, 'a few samples of a voice are as loud')
+})
 
 /** An API whose answer the test decides on. */
 async function slowApi(t: Test) {

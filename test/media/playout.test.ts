@@ -450,6 +450,42 @@ t.test('a pause while nothing but the background plays ends it with a fade', (t)
   t.end()
 })
 
+t.test('a background that is over is in no later fade', (t) => {
+  const fadeAfter = (background: Int16Array | null): readonly number[] => {
+    const b = bench(16000)
+    b.playout.background = background
+    b.run(300)
+    b.playout.background = null
+    b.run(600)
+    b.speech.add(16 * 1000)
+    b.run(300)
+    b.playout.pause(b.nowMs)
+    return [...b.tick()]
+  }
+  t.ok((fadeAfter(null)[0] ?? 0) > 1000)
+  t.same(fadeAfter(new Int16Array(700).fill(-10_000)), fadeAfter(null))
+  t.end()
+})
+
+t.test('a voice that is late in a wait leaves the background on', (t) => {
+  const b = bench(16000)
+  b.playout.background = new Int16Array(700).fill(-10_000)
+  b.run(300)
+  b.playout.speechEnded = false
+  b.speech.add(16 * 400)
+  for (let ticks = 0; ticks < 200 && b.playout.underruns === 0; ticks++) b.tick()
+  const before = b.playout.backgroundSamples
+  b.run(100)
+  t.ok(b.playout.backgroundSamples >= before + 16 * 100, 'at once')
+  b.speech.add(16 * 400)
+  b.run(300)
+  b.playout.speechEnded = true
+  b.run(1000)
+  t.equal(b.playout.underruns, 1)
+  t.equal(b.playout.sentSamples, 16 * 800)
+  t.end()
+})
+
 t.test('a lead above 200 ms is a mistake', (t) => {
   t.throws(() => new Playout({ sampleRateHz: 16000, leadMs: 240 }), /lead of 240 ms/)
   t.equal(new Playout({ sampleRateHz: 8000, leadMs: 200 }).leadMs, 200)

@@ -5,8 +5,9 @@ import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
 import { KILL_AUDIO } from '../../src/sautikit/stream-messages.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
-import { CallSpeech, SPEECH_WAITING_SAMPLES_MAX } from '../../src/workers/worker/call-speech.js'
+import { CallSpeech, RECORDINGS_WAITING_MAX, SPEECH_WAITING_SAMPLES_MAX } from '../../src/workers/worker/call-speech.js'
 import type { MediaSink } from '../../src/workers/main/live-call.js'
+import { CallerIntake } from '../../src/workers/worker/caller-intake.js'
 import { PlayoutClock } from '../../src/workers/main/playout-clock.js'
 import { PLAYOUT_BACKLOG_MS_MAX, PlayoutFeed } from '../../src/workers/worker/playout-feed.js'
 import {
@@ -17,7 +18,7 @@ import {
   Time,
   Word,
 } from '../../src/workers/shared/shared-call.js'
-import { loadResamplers } from '../support/media-modules.js'
+import { loadResamplers, loadVads } from '../support/media-modules.js'
 import type { DatedReaderData } from './dated-reader.js'
 
 const FRAME = new Int16Array(320).fill(1000)
@@ -68,6 +69,40 @@ t.test('what the caller hears of the waiting sound, alone and under speech, is w
   const after = sent.slice(alone + 3200)
   t.same([...shared.waitingSent.subarray(alone, alone + after.length)], after, 'while it comes back too')
   t.end()
+})
+
+t.test('a worker that was held up compares the echo with none of the waiting sound that is overwritten', async (t) => {
+  const shared = new SharedCall(allocateSharedCall())
+  const loop = Int16Array.from({ length: 30_000 }, (_, at) => 1 + at)
+  const playout = new PlayoutClock(shared, 16_000, () => loop)
+  const played: { readonly frame: readonly number[]; readonly atMs: number }[] = []
+  const intake = new CallerIntake({
+    start: { legRateHz: 16_000, track: 'inbound_track' },
+    context: { vads: await loadVads(), resamplers: await loadResamplers() },
+    backend: { capabilities: { inputRateHz: 16_000 } },
+    journal: {
+      played: (frame: Int16Array, atMs: number) => played.push({ frame: [...frame], atMs }),
+      tick: () => undefined,
+    },
+    shared,
+    amd: null,
+  } as never)
+  t.teardown(() => intake.release())
+  const sent: number[] = []
+  const sink: MediaSink = {
+    ...sinkThat(() => undefined),
+    sendAudio: (bytes) => sent.push(...new Int16Array(bytes.slice().buffer)) > 0,
+  }
+  Atomics.store(shared.words, Word.waiting, 1)
+  for (let nowMs = 1000; nowMs < 2500; nowMs += 10) playout.pump(nowMs, sink, null)
+  intake.receive(2500)
+  const zeroMs = shared.times[Time.waitingZeroMs] as number
+  t.ok(played.length > 5 && played.length * 320 <= shared.waitingSent.length / 2, `${played.length} frames`)
+  for (const { frame, atMs } of played) {
+    const from = Math.round((atMs - zeroMs) * 16)
+    t.same(frame, sent.slice(from, from + 320))
+  }
+  t.equal(played.at(-1)?.frame.at(-1), sent.at(-1), 'up to the newest')
 })
 
 t.test(
@@ -337,6 +372,20 @@ t.test('recordings that wait for another item are heard whole, however long they
   out.append('gateway', 'third', constant(2, 1000), 16000, 3)
   out.finish('backend', 'talks')
   t.equal(out.droppedSamples, 0)
+  t.end()
+})
+
+t.test('recordings beyond those that may wait are dropped and counted', (t) => {
+  const { out, heard } = speech()
+  const recording = new Int16Array(new SharedArrayBuffer(2 * 320)).fill(7)
+  out.append('backend', 'talks', constant(1), 16000, 0)
+  for (let i = 0; i < RECORDINGS_WAITING_MAX + 5; i++) {
+    out.append('gateway', `recording ${i}`, recording, 16000, i)
+    out.finish('gateway', `recording ${i}`)
+  }
+  t.equal(out.droppedSamples, 5 * recording.length)
+  out.finish('backend', 'talks')
+  t.equal(heard().length, 320 * (1 + RECORDINGS_WAITING_MAX), 'those that waited are heard')
   t.end()
 })
 

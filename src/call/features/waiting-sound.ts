@@ -3,7 +3,7 @@ import type { CallKernel } from '../call-kernel.js'
 
 /**
  * The sound that callers hear in place of silence while they wait: for a tool that takes long, for an outcome from outside, or for a
- * human who is being rung. It is no speech of the agent's: playout sends it only where it has no speech.
+ * human who is being rung. It is no speech of the agent's: playout sends it where it has no speech, and softly under speech.
  */
 export class WaitingSound implements CallFeature {
   #on = false

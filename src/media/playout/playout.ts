@@ -54,7 +54,7 @@ type PlayoutState = 'idle' | 'playing' | 'dry' | 'tail' | 'pausing' | 'paused' |
  * | state    | what `pump` sends                                      | leaves by                                    |
  * |----------|--------------------------------------------------------|----------------------------------------------|
  * | idle     | nothing, or the background                             | speech in the source -> playing              |
- * | playing  | whole frames up to the lead, the background under them | source dry: speech ended -> tail, or idle with a background, else -> dry |
+ * | playing  | whole frames up to the lead, the background under them | source dry -> idle with a background; without one, speech ended -> tail, else -> dry |
  * | dry      | nothing; the backend is late                           | speech -> playing; 200 ms later -> tail      |
  * | tail     | zeros, so that the carrier's hold-back lets the end out | speech -> playing; tail sent -> idle         |
  * | pausing  | 5 ms of fade at once, then zeros as in tail            | zeros sent -> paused                         |
@@ -267,7 +267,7 @@ export class Playout {
     if (speech > 0) this.lastSentAtMs = nowMs
     const samples = this.#gain > 0 ? this.#fade : speech
     out.fill(0, speech, samples)
-    this.#mix(out, samples, DUCKED_GAIN)
+    if (this.#gain > 0) this.#mix(out, samples, DUCKED_GAIN)
     fadeOut(out, 0, samples)
     this.#gain = 0
     this.#advance(samples)
@@ -327,7 +327,7 @@ export class Playout {
       this.#fadeInDue = true
       this.#waitUntilMs = nowMs + PLAYOUT_DRY_TAIL_MS
       this.#gain = 0
-      this.#state = 'dry'
+      this.#state = this.background === null ? 'dry' : 'idle'
     } else if (this.#state === 'dry' && nowMs >= this.#waitUntilMs) {
       this.#startTail()
     }

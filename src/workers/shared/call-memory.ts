@@ -1,7 +1,7 @@
 import { SHARED_CALL_BYTES, SHARED_CALL_HEAD_BYTES } from './shared-call.js'
 
 /**
- * Calls whose shared memory is one piece: 40 MB of addresses. glibc gives pieces of 32 MB and more as fresh pages
+ * Calls whose shared memory is one piece: 45 MB of addresses. glibc gives pieces of 32 MB and more as fresh pages
  * whatever was freed before (mallopt(3), M_MMAP_THRESHOLD).
  */
 export const CALL_SLAB_CALLS = 128
@@ -17,7 +17,7 @@ const SLOT_BYTES = Math.ceil(SHARED_CALL_BYTES / PAGE_BYTES) * PAGE_BYTES
 
 /**
  * The shared memory of all calls, many in one slab. A slab is so large that the system maps it as pages that cost
- * nothing until they are touched, and a call touches only a few. The 320 KB of a single call would come from malloc's
+ * nothing until they are touched, and a call touches only a few. The 340 KB of a single call would come from malloc's
  * heap, which fills them with zeros, so that all of them cost memory.
  */
 export class CallMemoryPool {

@@ -1,5 +1,6 @@
 import { threadId, type MessagePort } from 'node:worker_threads'
 import type { AgentDefinition } from '../../agents/definition.js'
+import { phrasesOf } from '../../agents/phrases.js'
 import { ownVoiceOf } from '../../backends/cascade/services.js'
 import type { MessagePhrases } from '../../backends/cascade/message-taker.js'
 import type { OwnVoice } from '../../backends/cascade/own-voice.js'
@@ -119,10 +120,15 @@ export class CallOpener {
   }
 }
 
-/** A person's recording of the phrase, in the language of the call where the same text has several; null where there is none. */
-function recordedPhrase({ assets }: CallStart, text: string, language: string): PhraseAudio | null {
+/** A person's recording of the phrase in the language that is spoken, where the same text is in several; null where there is none. */
+function recordedPhrase({ assets, agent }: CallStart, text: string, language: string): PhraseAudio | null {
   const alike = assets.recorded.filter((one) => one.text === text.trim())
-  const found = alike.find((one) => one.language !== null && codeOf(one.language) === codeOf(language)) ?? alike[0]
+  if (alike.length === 0) return null
+  const code = codeOf(language)
+  // A text that no phrase has in the language of the call is that of another one.
+  const own = phrasesOf(agent).some(([, phrase]) => typeof phrase !== 'string' && phrase[code]?.trim() === text.trim())
+  const recordedIn = (spoken: string | null) => alike.find((one) => one.language === spoken)
+  const found = recordedIn(code) ?? recordedIn(null) ?? (own ? undefined : alike[0])
   return found === undefined ? null : { pcm: new Int16Array(found.samples), sampleRateHz: found.sampleRateHz }
 }
 

@@ -9,6 +9,9 @@ import type { SharedCall } from '../shared/shared-call.js'
 /** Samples of one call's speech that may wait for another item to end: 20 s at 24 kHz. */
 export const SPEECH_WAITING_SAMPLES_MAX = 20 * 24_000
 
+/** Recordings of one call that may wait for another item to end: several fillers, prompts and a goodbye. Their samples are shared. */
+export const RECORDINGS_WAITING_MAX = 20
+
 /** Where speech comes from: the backend, or the gateway itself (fillers, prompts, apologies). */
 type SpeechSource = 'backend' | 'gateway'
 
@@ -62,12 +65,15 @@ export class CallSpeech {
     return this.#droppedSamples + this.#feed.droppedSamples
   }
 
-  /** Samples of an item; copied before return, but for those in shared memory, which are a recording and take no room here. */
+  /** Samples of an item; copied before return, but for those in shared memory, which are a recording and take no room here: RECORDINGS_WAITING_MAX. */
   append(source: SpeechSource, itemId: string, pcm: Int16Array, rateHz: SampleRateHz, nowMs: number): void {
     const item = this.#item(source, itemId, nowMs)
     if (item === this.#items[0]) this.#feedSamples(item, pcm, rateHz)
-    else if (isShared(pcm)) item.waiting.push({ pcm, rateHz })
-    else if (this.#waitingSamples + pcm.length > SPEECH_WAITING_SAMPLES_MAX) this.#droppedSamples += pcm.length
+    else if (isShared(pcm)) {
+      const waiting = this.#items.reduce((sum, one) => sum + one.waiting.filter((part) => isShared(part.pcm)).length, 0)
+      if (waiting >= RECORDINGS_WAITING_MAX) this.#droppedSamples += pcm.length
+      else item.waiting.push({ pcm, rateHz })
+    } else if (this.#waitingSamples + pcm.length > SPEECH_WAITING_SAMPLES_MAX) this.#droppedSamples += pcm.length
     else {
       this.#waitingSamples += pcm.length
       item.waiting.push({ pcm: pcm.slice(), rateHz })

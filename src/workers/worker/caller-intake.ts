@@ -239,6 +239,7 @@ export class CallerIntake {
     const waitingSent = Atomics.load(words, Word.waitingSent)
     const sampleZeroMs = times[Time.sampleZeroMs] as number
     const waitingZeroMs = times[Time.waitingZeroMs] as number
+    this.#passOverwritten(waitingSent)
     for (;;) {
       // Signed: after a discard, `dated` is behind until the main thread has sent new speech.
       const speech = (dated - this.#referenced) | 0
@@ -250,6 +251,13 @@ export class CallerIntake {
       if (speech > 0 && (waiting <= 0 || speechMs < waitingMs)) this.#speechReference(speech, speechMs)
       else this.#waitingReference(waitingMs)
     }
+  }
+
+  /** Half of what is kept stays readable, because main goes on writing. A thread that was held up for longer leaves out the rest. */
+  #passOverwritten(waitingSent: number): void {
+    const frame = this.#referenceFrame.length
+    const late = ((waitingSent - this.#waitingReferenced) | 0) - this.#options.shared.waitingSent.length / 2
+    if (late > 0) this.#waitingReferenced = (this.#waitingReferenced + Math.ceil(late / frame) * frame) >>> 0
   }
 
   #speechReference(left: number, playedAtMs: number): void {
