@@ -232,7 +232,7 @@ const yesNo: Kind<boolean> = {
 /** Where the embedded backend and the media engine leave one core to the sockets. */
 const defaultWorkers = Math.max(1, Math.min(8, availableParallelism() - 1))
 
-const apiKey = secret(text('an API key without spaces', /^\S{8,4096}$/))
+const apiKey = secret(text('an API key in ASCII without spaces', /^[\x21-\x7e]{8,4096}$/))
 const token = secret(text('at least 16 characters without spaces', /^\S{16,512}$/))
 const modelName = text('the name of a model without spaces', /^\S{1,200}$/)
 

@@ -56,10 +56,10 @@ function hosted(
   definition: AgentDefinition,
   assets: AgentAssets,
   config: Config,
+  settings: BackendSettings,
   only?: string,
   canary?: FolderVersion,
 ): HostedAgent {
-  const settings = backendSettings(config)
   const { name, backend, backends, offline } = definition
   const factsOf = (agent: AgentDefinition): AgentFacts =>
     agentFacts(agent, { carrier: config.apiKey !== null, wallClock: Date.now })
@@ -74,7 +74,7 @@ function hosted(
       : {
           canary: {
             percent: canary.agent.canary?.percent ?? 0,
-            version: hosted(canary.agent, canary.assets, config, only),
+            version: hosted(canary.agent, canary.assets, config, settings, only),
           },
         }),
     forBusiness: (business, step = null) => {
@@ -88,9 +88,13 @@ function hosted(
     },
     shares: only === undefined ? resolveShares(name, backend, settings, backends, offline !== null) : allCallsOn(only),
   }
-  if (namesIn(agent.shares).includes('cascade') && usesGrpc(settings.cascade, backends.cascade ?? {}))
-    findGrpc(`the recogniser google of the agent ${name}`)
+  if (namesIn(agent.shares).includes('cascade')) findCascade(definition, settings)
   return agent
+}
+
+/** @throws GatewayError where packages of the agent's cascade are not installed */
+function findCascade({ name, backends }: AgentDefinition, settings: BackendSettings): void {
+  if (usesGrpc(settings.cascade, backends.cascade ?? {})) findGrpc(`the recogniser google of the agent ${name}`)
 }
 
 /**
@@ -102,10 +106,12 @@ export type UseVersion = (version: FolderVersion, canary?: FolderVersion) => Hos
 
 /** @param only  the backend of all agents, whatever their files name */
 export function versionsFor(config: Config, numbers: Numbers, only?: string): UseVersion {
+  // Read once: an edit of the folder needs neither the key file nor the prices again.
+  const settings = backendSettings(config)
   return ({ agent, assets }, canary) => {
     const lacking = agent.canary === undefined ? numbers.lacking(agent) : null
     if (lacking !== null) throw new GatewayError('AGENT_INVALID', lacking)
-    const made = hosted(agent, assets, config, only, canary)
+    const made = hosted(agent, assets, config, settings, only, canary)
     findSpeech(eachVersion(new Map([[agent.name, made]])).map(([, version]) => version))
     return made
   }
@@ -138,6 +144,7 @@ function budgetFault(
     return `budget: the agent ${agent.name} takes no messages, which are all that is left beyond it; allowed: an agent with callback in escalation.strategies, and escalation.message`
   try {
     resolveBackend(agent.name, TAKES_MESSAGES, settings, agent.backends)
+    findCascade(agent, settings)
     if (budget.cheaper === undefined) return null
     const cheaper = resolveBackend(agent.name, budget.cheaper.backend, settings, agent.backends)
     return cheaper === 'embedded' && agent.offline === null
@@ -172,6 +179,7 @@ export async function hostedAgents(
 }> {
   // Agents, their files of callers and NUMBERS_FILE have national numbers.
   useCountry(config.country)
+  const settings = backendSettings(config)
   const set = await loadUsableAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
   const faults = [...set.faults]
@@ -181,7 +189,8 @@ export async function hostedAgents(
   let fault: unknown
   for (const [name, definition] of set.agents) {
     try {
-      agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config, only, set.canaries.get(name)))
+      const assets = set.assets.get(name) ?? NO_ASSETS
+      agents.set(name, hosted(definition, assets, config, settings, only, set.canaries.get(name)))
     } catch (thrown) {
       fault ??= thrown
       faultOf(name, messageOf(thrown))
@@ -200,7 +209,6 @@ export async function hostedAgents(
       `DEFAULT_AGENT is '${config.defaultAgent}'; allowed: ${[...agents.keys()].join(', ')}`,
     )
   }
-  const settings = backendSettings(config)
   const numbers = await Numbers.open(
     config.numbersFile,
     env,

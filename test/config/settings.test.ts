@@ -95,6 +95,15 @@ t.test('a wrong secret is named and not shown', (t) => {
   t.end()
 })
 
+t.test('an API key that no header takes is refused and not shown', (t) => {
+  for (const key of ['nyumba-ya-ufunguo-ü', 'nyumba ya ufunguo', 'ufunguo\u0007wetu']) {
+    const said = complaint({ GOOGLE_SPEECH_API_KEY: key })
+    t.match(said, /^GOOGLE_SPEECH_API_KEY .*allowed: an API key in ASCII without spaces/)
+    t.notMatch(said, /ufunguo/)
+  }
+  t.end()
+})
+
 t.test('times have units, lists have commas, URLs lose their last slash', (t) => {
   const config = loadConfig(
     {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import type { Business } from '../../src/agents/business.js'
+import { NO_ASSETS } from '../../src/agents/assets.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { allCallsOn, usesRecogniser } from '../../src/backends/split.js'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -14,6 +15,7 @@ import {
   followAgents,
   hostedAgents,
   uncountedByBudgets,
+  versionsFor,
   withoutReplacement,
 } from '../../src/gateway/hosted-agents.js'
 import { createLog } from '../../src/telemetry/log.js'
@@ -23,6 +25,7 @@ import { toneSpeaker } from '../../src/simulator/vendors/tone-speaker.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { get, newSid, post, ringing } from '../edge/gateway.js'
 import { whole } from '../support/gateway.js'
+import { accountFile, serviceAccount } from '../support/service-account.js'
 import { sid, startHost, TestLine, time } from '../support/host.js'
 import { until } from '../support/until.js'
 
@@ -132,6 +135,18 @@ t.test(
     t.equal(onOne.get('plain')?.canary, undefined)
   },
 )
+
+t.test('an agent is edited while the key file of Google is away', async (t) => {
+  const dir = t.testdir({ agents: { 'plain.yaml': plain.concat('backend: openai\n') } })
+  const key = accountFile(dir, serviceAccount('key-of-the-project'))
+  const config = loadConfig({ AGENTS_DIR: join(dir, 'agents'), GOOGLE_SPEECH_CREDENTIALS: key, ...KEY }, null)
+  const { agents, numbers } = await hostedAgents(config, {})
+  const use = versionsFor(config, numbers)
+  await rm(key)
+  const agent = agents.get('plain')?.definition
+  if (agent === undefined) throw new Error('the agent was not loaded')
+  t.match(use({ agent, assets: NO_ASSETS }), { shares: [{ names: ['openai'] }] })
+})
 
 t.test('a share may be a list, or `auto`; each is resolved by itself', async (t) => {
   await writeFile(

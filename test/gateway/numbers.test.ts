@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import t from 'tap'
 import type { Test } from 'tap'
 import { NO_ASSETS } from '../../src/agents/assets.js'
@@ -29,6 +31,8 @@ import { api, context, json, runner } from '../agents/tool-rig.js'
 import { inbound, sid, startHost, TestLine } from '../support/host.js'
 import { whole } from '../support/gateway.js'
 import { until } from '../support/until.js'
+
+const run = promisify(execFile)
 
 const AGENT = `version: 1
 name: desk
@@ -343,6 +347,27 @@ t.test('a budget that could not be counted, or would leave callers without an an
   await t.rejects(checked(env), { message: /the agent desk has no offline dialogue/ })
   await writeFile(file, fileOf(entryOf(1, BUDGET.replace('1000', '0'))))
   await t.rejects(checked(env), { message: /budget\.perDay/ })
+})
+
+t.test('a budget that leads to a recogniser whose packages are not installed is refused', async (t) => {
+  const { env } = await cascadeFolder(t)
+  const agent = join(env['AGENTS_DIR'] ?? '', 'desk.yaml')
+  await writeFile(agent, `${AGENT}backends: { cascade: { stt: google } }\n`)
+  const asUrl = (code: string): string => `data:text/javascript,${encodeURIComponent(code)}`
+  const hooks = asUrl(`export const resolve = (name, context, next) => {
+    if (name === '@grpc/grpc-js') throw new Error('Cannot find package ' + name)
+    return next(name, context)
+  }`)
+  const hidden = asUrl(`import { register } from 'node:module'
+    register(${JSON.stringify(hooks)})`)
+  const asked =
+    asUrl(`import { hostedAgents } from ${JSON.stringify(new URL('../../src/gateway/hosted-agents.js', import.meta.url))}
+    import { loadConfig } from ${JSON.stringify(new URL('../../src/config/load-config.js', import.meta.url))}
+    console.log((await hostedAgents(loadConfig(process.env, null), {})).numbers.fault)`)
+  const { stdout } = await run(process.execPath, ['--import', hidden, '--import', asked, '-e', ''], {
+    env: { ...env, GOOGLE_SPEECH_API_KEY: 'a-key-of-the-tests' },
+  })
+  t.match(stdout, /budget: the recogniser google of the agent desk: its packages do not load: .*@grpc\/grpc-js/)
 })
 
 t.test('a call keeps the backend that the budget of its number gave it, wherever it goes on', async (t) => {
