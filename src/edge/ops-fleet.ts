@@ -445,30 +445,30 @@ export class FleetApi {
 }
 
 /**
- * Says whether another node has a call, live or as a record. A live owner that is a run of this node that is gone may still be
- * taken over. Of two nodes whose copies of a call never had a stream, each asks the other, and one has the record.
+ * Says whether another node has a call, live or as a record: the first node that says so counts, and no other is waited for.
+ * A live owner that is a run of this node that is gone may still be taken over. Of two nodes to which the stream of a call never
+ * came, each asks the other, and one has the record.
  * @param ours  record of the call here
  */
 export async function recordAt(
   node: FleetNode,
   callSid: CallSid,
-  ours: Pick<CallRecord, 'durationMs'>,
+  ours: Pick<CallRecord, 'endReason'>,
 ): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
-  // Nobody waits for it, and the next look is 5 s away.
-  const entry = await node.store.patient.read(callSid).catch(() => undefined)
-  const answers = await Promise.all(
-    node.others().map(async ({ name, incarnation }) => {
-      const request: OpsRequest = { what: 'call', callSid }
-      const asked = await node.ask({ node: name, incarnation }, 'ops', request, STORE_PATIENCE_MS)
-      // Both ends are authenticated, and run this program.
-      const { status, body } = asked.result === 'answered' ? (asked.answer as PeerReply) : { status: 0, body: {} }
-      const { endReason, outcome, durationMs } = body as Partial<CallRecord>
-      const isEmpty = endReason !== undefined && outcome !== 'refused' && durationMs === 0
-      const counts = !isEmpty || (ours.durationMs === 0 && name < node.name)
-      return { result: asked.result, has: status === 200 && counts }
-    }),
-  )
-  if (answers.some(({ has }) => has)) return 'elsewhere'
+  // No caller waits for it, and the next look is 5 s away.
+  const reading = node.store.patient.read(callSid).catch(() => undefined)
+  const asking = node.others().map(async ({ name, incarnation }) => {
+    const request: OpsRequest = { what: 'call', callSid }
+    const asked = await node.ask({ node: name, incarnation }, 'ops', request, STORE_PATIENCE_MS)
+    // Both ends are authenticated, and run this program.
+    const { status, body } = asked.result === 'answered' ? (asked.answer as PeerReply) : { status: 0, body: {} }
+    const neverCame = (record: Partial<CallRecord>): boolean => record.endReason === 'socket-never-came'
+    const counts = !neverCame(body as Partial<CallRecord>) || (neverCame(ours) && name < node.name)
+    return { result: asked.result, has: status === 200 && counts }
+  })
+  const found = asking.map(async (answer) => (await answer).has || Promise.reject(new Error('not there')))
+  if (await Promise.any(found).catch(() => false)) return 'elsewhere'
+  const [entry, answers] = await Promise.all([reading, Promise.all(asking)])
   // A node that has just been started, and has not seen a heartbeat, does not know of the others.
   const seen = node.clockAheadMs !== null
   const sure = seen && entry !== undefined && (entry === null || entry.phase === 'over')

@@ -175,9 +175,9 @@ export class Recovery<Answer extends object> {
    */
   async recover(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Routed<Answer>> {
     const { node, noted, words, held } = this.#options
+    const news = newsOf(webhook)
+    const asks = this.asks(webhook, callSid, entry)
     try {
-      const news = newsOf(webhook)
-      const asks = news === 'asks' || (isFirst(webhook) && (this.has(callSid) || this.rings(callSid, entry)))
       // A call that this node has taken over itself: it would ask itself, and answer from here, in circles.
       if (news === 'stream-over' && !node.isThisRun(entry.owner)) void this.#streamOver(webhook, callSid, entry.owner)
       if (news === 'left') void this.#left(webhook, callSid, entry)
@@ -185,7 +185,7 @@ export class Recovery<Answer extends object> {
     } catch (thrown) {
       this.counters.failed++
       this.#log(callSid).error({ err: thrown }, 'a call of a lost node could not be recovered')
-      if (newsOf(webhook) !== 'asks') return answered(await noted(webhook))
+      if (!asks) return answered(await noted(webhook))
       return answered((isUnanswered(thrown) ? held(webhook) : null) ?? words(webhook, webhook.agent))
     }
   }
@@ -459,8 +459,16 @@ export class Recovery<Answer extends object> {
     }
   }
 
+  /**
+   * True if the answer to a webhook of a call whose owner is gone is how the call goes on: the carrier asks that, or it sends a
+   * first webhook again that has led to no stream yet.
+   */
+  asks(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): boolean {
+    return newsOf(webhook) === 'asks' || (isFirst(webhook) && (this.has(callSid) || this.#rings(callSid, entry)))
+  }
+
   /** True if no stream of a call was open when its owner last kept its state, as far as that can be read. */
-  rings(callSid: CallSid, entry: StoredCall): boolean {
+  #rings(callSid: CallSid, entry: StoredCall): boolean {
     if (entry.state === null) return true
     const { streamOpenedMs, streamMs } = this.#kept(callSid, { token: entry.owner, entry })?.kept ?? {}
     return streamOpenedMs === null && streamMs === 0

@@ -85,7 +85,7 @@ interface WebhookRoutingOptions<Answer extends object> {
   /** Asks the carrier to come back with its question, after words for the caller; null where they have waited long enough. */
   readonly held: (webhook: ProvenWebhook) => Answer | null
   /** Answers webhooks of calls whose owner is gone, and of those that this node has taken over. */
-  readonly recovery: Pick<Recovery<Answer>, 'has' | 'rings' | 'orphaned' | 'recover' | 'moved'>
+  readonly recovery: Pick<Recovery<Answer>, 'has' | 'asks' | 'orphaned' | 'recover' | 'moved'>
   readonly clock: Clock
   /** 0 to below 1. */
   readonly random: () => number
@@ -133,8 +133,8 @@ export class WebhookRouting<Answer extends object> {
   }
 
   /** Work for a call goes on meanwhile: the next question finds its result. */
-  async #inTime(webhook: ProvenWebhook, answering: Promise<Answer>): Promise<Answer> {
-    const late = sleep(ASK_ANSWER_MS, null, { ref: false })
+  async #inTime(webhook: ProvenWebhook, answering: Promise<Answer>, withinMs = ASK_ANSWER_MS): Promise<Answer> {
+    const late = sleep(withinMs, null, { ref: false })
     return (await Promise.race([answering, late])) ?? this.#held(webhook) ?? answering
   }
 
@@ -263,12 +263,15 @@ export class WebhookRouting<Answer extends object> {
     const isHere = node.isThisRun(owner)
     // With a state it was live at a node that is gone, and this run's claim came late: it is not opened anew.
     const wasLive = entry.state !== null && !calls.known(callSid)
-    if (isHere && (recovery.has(callSid) || wasLive))
-      return this.#again(webhook, recovery.orphaned(webhook, callSid, entry))
+    const first = isFirst(webhook) && recovery.asks(webhook, callSid, entry)
+    const recovered = (): Promise<Answer> => {
+      const answering = this.#again(webhook, recovery.orphaned(webhook, callSid, entry))
+      return first ? this.#inTime(webhook, answering, Math.max(0, untilMs - clock())) : answering
+    }
+    if (isHere && (recovery.has(callSid) || wasLive)) return recovered()
     // Only the node that sent a claim knows whether it still stands: where its answer came late, that node has
     // opened the call itself. So nobody else opens a call that is only claimed.
     const claimed = phase === 'claimed'
-    const first = isFirst(webhook) && recovery.rings(callSid, entry)
     let routed: Routed<Answer> = NOT_HERE
     if (isHere) {
       const call = calls.find(callSid)
@@ -304,7 +307,7 @@ export class WebhookRouting<Answer extends object> {
     this.counters.orphaned++
     // Nothing is kept of it, and its owner has answered neither the carrier nor this node.
     if (first && entry.state === null) return this.#place(webhook, callSid, owner.epoch, untilMs, null)
-    return this.#again(webhook, recovery.orphaned(webhook, callSid, entry))
+    return recovered()
   }
 
   /** For a call that is over: its last owner knows whether a repeated outcome is the one that it took. */

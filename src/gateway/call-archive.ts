@@ -143,15 +143,25 @@ export class CallArchive {
    * The same of a call that has just ended, and that another node may have taken: decided by `isOurs`. A process that dies
    * before leaves its record for the next start, and no second one beside that of whoever has taken the call.
    * @param newest  its record then; undefined when it is in memory no more
+   * @param then  gets the record that is stored, null where it is another node's; not called for a call that was erased, or that
+   *   has ended here once more
    */
-  keepIfOurs(record: CallRecord, isOurs: Promise<boolean>, newest: () => CallRecord | undefined): void {
+  keepIfOurs(
+    record: CallRecord,
+    isOurs: Promise<boolean>,
+    newest: () => CallRecord | undefined,
+    then: (stored: CallRecord | null) => void,
+  ): void {
     const { callSid } = record
     if (!isCallSid(callSid)) return
     this.#archive?.recordEnded(callSid, record)
     const deciding = isOurs.then((ours) => {
-      const isErased = !this.#deciding.delete(callSid)
-      if (!ours) this.#archive?.openRecordGone(callSid)
-      else if (!isErased) this.over(newest() ?? record)
+      if (this.#deciding.get(callSid) !== deciding) return
+      this.#deciding.delete(callSid)
+      const stored = ours ? (newest() ?? record) : null
+      if (stored === null) this.#archive?.openRecordGone(callSid)
+      else this.over(stored)
+      then(stored)
     })
     this.#deciding.set(callSid, deciding)
   }
@@ -222,14 +232,16 @@ export class CallArchive {
   /**
    * No more calls end: waits until it is decided whose the last ones are, and for messages that are on their way. Those of a call
    * whose owner the store does not say by then are kept when it does, or made by the next start.
+   * @param withinMs  for both together
    */
-  async closeMessages(): Promise<void> {
-    await Promise.race([Promise.all(this.#deciding.values()), sleep(MESSAGES_CLOSE_MS, undefined, { ref: false })])
-    await this.#closeOutbox()
+  async closeMessages(withinMs = MESSAGES_CLOSE_MS): Promise<void> {
+    const untilMs = performance.now() + withinMs
+    await Promise.race([Promise.all(this.#deciding.values()), sleep(withinMs, undefined, { ref: false })])
+    await this.#closeOutbox(untilMs)
   }
 
   async close(): Promise<void> {
-    await this.#closeOutbox()
+    await this.#closeOutbox(performance.now() + MESSAGES_CLOSE_MS)
     await closeOpened(this.#opened)
     this.#opened.folder?.release()
   }
@@ -257,9 +269,9 @@ export class CallArchive {
     void adding.then(() => this.#telling.delete(adding))
   }
 
-  async #closeOutbox(): Promise<void> {
+  async #closeOutbox(untilMs: number): Promise<void> {
     await Promise.all(this.#telling)
-    await this.outbox.close(MESSAGES_CLOSE_MS)
+    await this.outbox.close(Math.max(0, untilMs - performance.now()))
   }
 }
 

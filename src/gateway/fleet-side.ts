@@ -252,6 +252,7 @@ function streamsOf(
       seal,
       open,
       node: self,
+      isJoined: () => node.clockAheadMs !== null,
       isGone: (other, run) =>
         !node
           .others()

@@ -11,6 +11,8 @@ import type { OverAnswer } from '../workers/main/main-thread-context.js'
  */
 const LEFT_CALL_LOOK_MS = 5000
 export const LEFT_CALL_LOOKS_MAX = 12
+/** Calls that the store and the others are asked for at once. */
+const ASKED_AT_ONCE_MAX = 8
 
 interface LeftCallsOptions {
   /** SIDs of calls of earlier runs; each is given to `settle` too. */
@@ -21,8 +23,11 @@ interface LeftCallsOptions {
   readonly recordOf: (callSid: CallSid) => CallRecord | undefined
   /** Says whether the call is on another node, live or as a record. */
   readonly recordAt: (callSid: CallSid, ours: CallRecord) => Promise<'elsewhere' | 'nowhere' | 'unknown'>
+  /** True if the next start of this node finds the record of a call that is not decided. */
+  readonly isKept: boolean
   readonly log: Log
-  readonly sleep?: (ms: number) => Promise<void>
+  /** Ends early when the signal is aborted. */
+  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>
 }
 
 /**
@@ -32,7 +37,7 @@ interface LeftCallsOptions {
 export class UnsettledCalls {
   readonly #options: LeftCallsOptions
   readonly #undecided: Set<string>
-  #closed = false
+  readonly #closing = new AbortController()
 
   constructor(options: LeftCallsOptions) {
     this.#options = options
@@ -45,35 +50,34 @@ export class UnsettledCalls {
   }
 
   /**
-   * Decides on each record, as soon as it is known. Does not reject. After `close` no more records are made.
-   * @param isTaken  the store has taken the end of these calls as this node's: nobody goes on with them, and after `close` the
-   *   others are waited for no more
+   * Decides on each record, as soon as it is known. Does not reject. After `close` the others are asked once more: a call that
+   * they do not say anything of is left to the next start, where that finds it.
+   * @param isTaken  the store has taken the end of these calls as this node's: none is left to the next start
    */
   async settle(
     records: readonly CallRecord[],
     decide: (record: CallRecord, callSid: CallSid, isRecord: boolean) => void,
     isTaken = false,
   ): Promise<void> {
-    const { recordAt, log } = this.#options
+    const { recordAt, isKept, log } = this.#options
+    const { signal } = this.#closing
     let left = records
     for (let look = 1; left.length > 0; look++) {
       const undecided: CallRecord[] = []
-      for (const record of left) {
+      const lookAt = async (record: CallRecord): Promise<void> => {
         const callSid = parseCallSid(record.callSid)
         const found = this.#isHere(callSid, record) ? 'here' : await recordAt(callSid, record)
-        // A call that is found here, or on another node, is certain, also while this one stops.
-        if (this.#closed && !isTaken && (found === 'nowhere' || found === 'unknown')) return
-        if (found === 'unknown' && look < LEFT_CALL_LOOKS_MAX && !this.#closed) {
-          undecided.push(record)
-          continue
-        }
+        if (found === 'unknown' && !signal.aborted && look < LEFT_CALL_LOOKS_MAX) return void undecided.push(record)
+        if (found === 'unknown' && signal.aborted && isKept && !isTaken) return
         if (found === 'elsewhere')
           log.call(callSid).info({}, 'a call that ended here was continued by another node, which has its record')
         this.#undecided.delete(callSid)
         decide(record, callSid, found === 'nowhere' || found === 'unknown')
       }
+      for (let i = 0; i < left.length; i += ASKED_AT_ONCE_MAX)
+        await Promise.all(left.slice(i, i + ASKED_AT_ONCE_MAX).map(lookAt))
       left = undecided
-      if (left.length > 0) await (this.#options.sleep ?? pause)(LEFT_CALL_LOOK_MS)
+      if (left.length > 0) await (this.#options.sleep ?? pause)(LEFT_CALL_LOOK_MS, signal)
     }
   }
 
@@ -81,7 +85,7 @@ export class UnsettledCalls {
    * True if the record of a call that has just ended here is the call's. The others are asked where the store says that the
    * call is another node's; where its stream never came, because whoever asked for its document once more may have got that of
    * another node, while this one was slow; and where its stream was lost and the store has not taken its end, because another
-   * node may go on with it. Stays open when this process ends first.
+   * node may go on with it. Stays open where the next start decides.
    */
   isOurs(record: CallRecord, told: OverAnswer): Promise<boolean> {
     const { endReason } = record
@@ -92,8 +96,9 @@ export class UnsettledCalls {
     )
   }
 
+  /** No more calls end: the store and the others still answer, for seconds. */
   close(): void {
-    this.#closed = true
+    this.#closing.abort()
   }
 
   /** True if this process has the call again, or a record of it that is not this one, to which the carrier's may be joined by now. */
@@ -104,6 +109,6 @@ export class UnsettledCalls {
   }
 }
 
-function pause(ms: number): Promise<void> {
-  return sleep(ms, undefined, { ref: false })
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return sleep(ms, undefined, { ref: false, signal }).catch(() => undefined)
 }

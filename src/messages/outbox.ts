@@ -432,6 +432,8 @@ export class Outbox {
   }
 
   async #lookOnce(): Promise<void> {
+    // Its first look claims what its earlier runs had, and says nothing of a store that nobody has asked.
+    if (this.#shared?.isJoined === false) return
     let claims = this.#looks++ % CLAIM_EACH === 0 || this.#missed
     while (this.#looksAgain && !this.#closing.signal.aborted && this.#waiting.size < WAITING_MAX) {
       this.#looksAgain = false

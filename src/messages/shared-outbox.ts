@@ -14,7 +14,10 @@ const SHARED_DEAD_MAX = 10_000
 const TAKEN_MAX = 20
 /** How long the order of a call's messages is remembered. All tries together take a day and a half. */
 const ORDER_TTL_MS = 8 * 86_400_000
-/** A node is gone when it has not been among the live ones for so long: two heartbeats, since one that has just come is not seen yet. */
+/**
+ * A node is gone when it has not been among the live ones for so long: two heartbeats, since the others have not yet seen the
+ * first one of a run that has just begun to take messages.
+ */
 const GONE_AFTER_MS = 2 * HEARTBEAT_MS
 /** A message that another node has just claimed is not claimed again. */
 const CLAIMED_MS = 2000
@@ -75,6 +78,8 @@ export interface SharedOutboxOptions {
   readonly open: (callSid: string, sealed: Uint8Array) => string
   /** This run of this node: two words. */
   readonly node: { readonly name: string; readonly incarnation: string }
+  /** True once this run has joined the fleet: before that it does not know who else is there, nor they of it. */
+  readonly isJoined: () => boolean
   /** True if that run of another node is over, as far as the fleet knows. */
   readonly isGone: (name: string, incarnation: string) => boolean
   /** Calendar time. */
@@ -125,8 +130,14 @@ export class SharedOutbox {
     return this.#add(key, queue, entry, [this.#consumer])
   }
 
+  /** False: nothing is taken or claimed yet. */
+  get isJoined(): boolean {
+    return this.#options.isJoined()
+  }
+
   /** Takes new entries, at most TAKEN_MAX. From here on this node sends them. */
   async take(): Promise<readonly SharedEntry[]> {
+    if (!this.isJoined) return []
     await this.#removeAgain()
     return this.#opened(await this.#run('take', [this.#consumer, TAKEN_MAX]), 'tries')
   }
@@ -136,6 +147,7 @@ export class SharedOutbox {
    * @param held  what this node has in its hands already
    */
   async claim(held: Held): Promise<readonly SharedEntry[]> {
+    if (!this.isJoined) return []
     await this.#removeAgain()
     const { isGone, wallClock, node, goneAfterMs = GONE_AFTER_MS } = this.#options
     const counted = (await this.#run('consumers', [])).map(String)

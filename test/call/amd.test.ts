@@ -447,6 +447,19 @@ t.test('a recording that is heard out while its call moves to another worker or 
   t.equal(inItsPitch(WITH_AMD, 1000).resume.checkpoint.amd, undefined, 'a person who talks is not looked for again')
 })
 
+t.test('a call that was ending before it was known who took it ends at the next worker or node', async (t) => {
+  const before = new Rig(WITH_AMD)
+  before.open()
+  before.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })
+  t.match(before.resume.checkpoint, { state: 'closing', amd: 'undecided' })
+  const rig = new Rig(WITH_AMD, before.resume)
+  rig.open()
+  rig.ready()
+  t.match(rig.only('end-stream'), { reason: 'operator-hangup' })
+  rig.in({ type: 'amd-result', who: 'human', why: 'hello' })
+  t.same(rig.all('backend-text'), [])
+})
+
 t.test('who takes a recording over waits for its beep, or its end', (t) => {
   const limits = { machineSpeechMs: 3000, pauseMs: 600, silenceMs: 4000 }
   for (const tone of [true, false]) {

@@ -392,6 +392,65 @@ t.test(
 )
 
 t.test(
+  'a caller who still rings and whose node stands still is asked to wait where the store answers late',
+  { buffered: true },
+  async (t) => {
+    const kept = (callSid: string) =>
+      keptState(keptCall({ callSid, rootSid: callSid, streamOpenedMs: null, streamMs: 0, session: null }))
+    const two = await fleet(t, 2, {}, { kept })
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const sid = newSid()
+    await post(`${first.url}/voice/order-status`, { form: ringing(sid) })
+    const { owner } = (await two.store.read(sid)) as StoredCall
+    await two.store.save(sid, owner, { state: Buffer.from('as it was kept') })
+    two.freeze(0)
+    let claims = 0
+    two.storeFault = (op) => (op === 'claim' && claims++ === 0 ? { unanswered: true, afterMs: 1500 } : null)
+    const answer = await post(`${second.url}/voice/order-status`, { form: ringing(sid) })
+    t.type(heldAt(answer, second), 'string', 'within the time in which a new caller is answered')
+    t.match((await untilHeldNoMore(answer, second, sid)).text, /<Stream/)
+  },
+)
+
+t.test(
+  'a caller who still rings when node and store are lost is asked to wait, as one who was talking',
+  { buffered: true },
+  async (t) => {
+    const owner = { node: 'gw-2', incarnation: 'run-2', epoch: 1, nonce: 'theirs' }
+    for (const held of [{ said: 'hold' }, null]) {
+      let nowMs = 0
+      const node = {
+        name: 'gw-1',
+        onTakeOver: () => undefined,
+        onRequest: () => undefined,
+        isThisRun: () => false,
+        claimFor: () => owner,
+        store: { patient: { claim: () => Promise.reject(new GatewayError('STORE_DOWN', 'it does not answer')) } },
+      }
+      const options = {
+        node,
+        takes: () => true,
+        held: () => held,
+        words: () => ({ said: 'fallback' }),
+        noted: () => ({ said: 'busy' }),
+        log: createLog({ level: 'silent' }),
+        clock: () => nowMs,
+        sleep: (ms: number) => Promise.resolve(void (nowMs += ms)),
+      }
+      const recovery = new Recovery(options as unknown as RecoveryOptions<object>)
+      const sid = parseCallSid('HD_silence00001')
+      const content = { kind: null, state: 'ringing', direction: 'inbound' }
+      const webhook = { route: 'voice', callSid: sid, content, agent: null } as unknown as ProvenWebhook
+      const entry = { owner, phase: 'owned', state: null, log: [] } as unknown as StoredCall
+      t.same(await recovery.recover(webhook, sid, entry), {
+        is: 'answered',
+        answer: held ?? { said: 'fallback' },
+      })
+    }
+  },
+)
+
+t.test(
   'a stream is over, and its busy owner answers late: nobody takes the call from it',
   { buffered: true },
   async (t) => {

@@ -248,6 +248,7 @@ async function owing(
         seal,
         open,
         node: { name: host, incarnation },
+        isJoined: () => true,
         isGone: (other, run) => dead.has(`${other}/${run}`),
         wallClock: Date.now,
         log,

@@ -16,6 +16,7 @@ import { until } from '../support/until.js'
 import { portOf } from '../support/port-of.js'
 
 const log = createLog({ level: 'silent' })
+const nothing = (): void => undefined
 const SID = 'HD_left0000001'
 
 const handoffOf = (callSid: string) => ({
@@ -98,7 +99,7 @@ t.test('a process that dies between the end of a call and its record: it has one
   const first = await begin()
   let tell = (): void => undefined
   const told = new Promise<boolean>((resolve) => (tell = () => resolve(true)))
-  first.archive.keepIfOurs(record, told, () => record)
+  first.archive.keepIfOurs(record, told, () => record, nothing)
   t.equal(await first.archive.find('record', sid), undefined, 'until the store knows, it is no record')
   // It dies here: the next start finds it, and asks the fleet whether another node has taken the call.
   first.folder?.release()
@@ -116,18 +117,22 @@ t.test('a process that dies between the end of a call and its record: it has one
   const erased = parseCallSid('HD_erased0001')
   let tellLate = (): void => undefined
   const late = new Promise<boolean>((resolve) => (tellLate = () => resolve(true)))
-  first.archive.keepIfOurs(endedCall({ callSid: erased }), late, () => undefined)
+  const stored: unknown[] = []
+  const then = (record: unknown): void => void stored.push(record)
+  first.archive.keepIfOurs(endedCall({ callSid: erased }), late, () => undefined, then)
   await first.archive.forget([erased])
   tellLate()
   await late
   t.equal(await first.archive.find('record', erased), undefined, 'erased meanwhile')
+  t.same(stored, [], 'and it gets no analysis')
   const older = parseCallSid('HD_older00001')
-  first.archive.keepIfOurs(endedCall({ callSid: older }), late, () => undefined)
+  first.archive.keepIfOurs(endedCall({ callSid: older }), late, () => undefined, then)
   await late
+  t.match(stored, [{ callSid: older }], 'which is analysed too')
   t.match(await first.archive.find('record', older), { callSid: older }, 'a thousand other calls have ended since')
   const taken = parseCallSid('HD_taken0001')
   const notOurs = Promise.resolve(false)
-  first.archive.keepIfOurs(endedCall({ callSid: taken }), notOurs, () => endedCall({ callSid: taken }))
+  first.archive.keepIfOurs(endedCall({ callSid: taken }), notOurs, () => endedCall({ callSid: taken }), then)
   await notOurs
   t.equal(await first.archive.find('record', taken), undefined, 'another node has its record')
   await first.archive.close()
@@ -137,6 +142,43 @@ t.test('a process that dies between the end of a call and its record: it has one
     [],
     'and the next start asks nobody',
   )
+})
+
+t.test('a call that ended here, came back and ended here again has the record of its last end', async (t) => {
+  const archive = await openArchive(loadConfig({ DATA_DIR: t.testdir() }, null), null)
+  const sid = parseCallSid('HD_twice000001')
+  const decided: unknown[] = []
+  const ends = (endReason: 'socket-lost' | 'agent-goodbye') => {
+    let tell: (isOurs: boolean) => void = nothing
+    const isOurs = new Promise<boolean>((resolve) => (tell = resolve))
+    const record = endedCall({ callSid: sid, endReason })
+    archive.keepIfOurs(
+      record,
+      isOurs,
+      () => record,
+      (stored) => void decided.push(stored?.endReason),
+    )
+    return (ours: boolean) => {
+      tell(ours)
+      return isOurs
+    }
+  }
+  const [first, second] = [ends('socket-lost'), ends('agent-goodbye')]
+  await first(false)
+  await second(true)
+  t.same(decided, ['agent-goodbye'])
+  await archive.close()
+})
+
+t.test('the end of a gateway waits for undecided calls and for messages together, not for each', async (t) => {
+  const archive = await openArchive(loadConfig({ DATA_DIR: t.testdir(), KEEP_CALLS: 'false' }, null), null)
+  archive.keepIfOurs(endedCall(), new Promise(() => undefined), () => undefined, nothing)
+  const closed = t.capture(archive.outbox, 'close', archive.outbox.close.bind(archive.outbox))
+  const args: number[] = []
+  void archive.closeMessages(50).then(() => args.push(...closed.args().flat()))
+  await until(() => args.length > 0, 10_000, 'the end')
+  t.ok((args[0] ?? 0) < 50, `${args[0]} ms are left for messages`)
+  await archive.close()
 })
 
 t.test(
@@ -156,7 +198,7 @@ t.test(
     const sid = parseCallSid('HD_last0000001')
     const record = endedCall({ callSid: sid })
     let tell = (): void => undefined
-    archive.keepIfOurs(record, new Promise<boolean>((resolve) => (tell = () => resolve(true))), () => record)
+    archive.keepIfOurs(record, new Promise<boolean>((resolve) => (tell = () => resolve(true))), () => record, nothing)
     const closing = archive.closeMessages()
     tell()
     await closing

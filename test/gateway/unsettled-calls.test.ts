@@ -1,12 +1,18 @@
+import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import t from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { recordAt } from '../../src/edge/ops-fleet.js'
 import type { FleetNode } from '../../src/fleet/fleet-node.js'
+import { messagesPart } from '../../src/gateway/parts/archive-parts.js'
+import { newCallsPart } from '../../src/gateway/parts/service-parts.js'
 import { LEFT_CALL_LOOKS_MAX, UnsettledCalls } from '../../src/gateway/unsettled-calls.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { endedCall } from '../support/record.js'
+import { until } from '../support/until.js'
 
+/** A live call has no end. */
+const LIVE = { status: 200, body: {} }
 const records = ['HD_elsewhere001', 'HD_here00000001', 'HD_lost00000001', 'HD_later0000001', 'HD_never0000001'].map(
   (callSid) => endedCall({ callSid, endReason: 'process-died', outcome: 'failed' }),
 )
@@ -15,6 +21,7 @@ t.test('of a call that ended here and went on elsewhere, the record there is the
   let waits = 0
   const left = new UnsettledCalls({
     earlier: [],
+    isKept: true,
     isLive: (callSid) => callSid === 'HD_here00000001',
     recordOf: () => undefined,
     recordAt: (callSid) =>
@@ -49,6 +56,7 @@ t.test('a call ended here while another node had it: one record, whichever of th
   let asked = 0
   const left = new UnsettledCalls({
     earlier: [],
+    isKept: true,
     isLive: () => false,
     // It has its own record, to which the carrier's is joined by now.
     recordOf: (callSid) => endedCall({ callSid, carrier: null }),
@@ -69,6 +77,7 @@ t.test('a call ended here while another node had it: one record, whichever of th
 t.test('a call whose caller another node may have is asked for there before it has a record here', async (t) => {
   const left = new UnsettledCalls({
     earlier: [],
+    isKept: true,
     isLive: () => false,
     recordOf: () => undefined,
     recordAt: (callSid) => Promise.resolve(callSid === 'HD_elsewhere001' ? 'elsewhere' : 'nowhere'),
@@ -94,8 +103,8 @@ t.test('a node that was just started does not know of the others before it has s
     return { store, others: () => [], clockAheadMs } as unknown as FleetNode
   }
   const callSid = parseCallSid('HD_later0000001')
-  t.equal(await recordAt(node(null), callSid, { durationMs: 1 }), 'unknown')
-  t.equal(await recordAt(node(0), callSid, { durationMs: 1 }), 'nowhere')
+  t.equal(await recordAt(node(null), callSid, endedCall()), 'unknown')
+  t.equal(await recordAt(node(0), callSid, endedCall()), 'nowhere')
 })
 
 t.test(
@@ -124,12 +133,110 @@ t.test(
     )
     const refused = endedCall({ callSid, outcome: 'refused', durationMs: 0 })
     t.equal(await at('a', refused, empty), 'elsewhere', 'its caller heard words there')
+    const hungUp = endedCall({ callSid, endReason: 'caller-hung-up', durationMs: 0 })
+    t.same(
+      await Promise.all([at('a', hungUp, empty), at('b', hungUp, empty)]),
+      ['elsewhere', 'elsewhere'],
+      'a node whose caller has hung up asks nobody',
+    )
+    t.equal(await at('b', empty, hungUp), 'nowhere', 'where it lost the call meanwhile, its record stays the one')
+  },
+)
+
+t.test('a call that one node has is elsewhere, whatever store and other nodes take to answer', async (t) => {
+  const node = {
+    ...{ name: 'a', clockAheadMs: 0, store: { patient: { read: () => new Promise(() => undefined) } } },
+    others: () => ['b', 'c'].map((name) => ({ name, incarnation: 'i' })),
+    ask: ({ node: asked }: { readonly node: string }) =>
+      asked === 'b' ? new Promise(() => undefined) : Promise.resolve({ result: 'answered', answer: LIVE }),
+  } as unknown as FleetNode
+  const found: string[] = []
+  void recordAt(node, parseCallSid('HD_silent000001'), endedCall()).then((where) => found.push(where))
+  await turnOfEventLoop()
+  t.same(found, ['elsewhere'])
+})
+
+t.test('calls that ended with their process are asked for several at a time, and a few at most', async (t) => {
+  let [asked, most] = [0, 0]
+  const left = new UnsettledCalls({
+    earlier: [],
+    isKept: true,
+    isLive: () => false,
+    recordOf: () => undefined,
+    recordAt: async () => {
+      most = Math.max(most, ++asked)
+      await turnOfEventLoop()
+      asked--
+      return 'nowhere'
+    },
+    log: createLog({ level: 'silent' }),
+  })
+  const decided: string[] = []
+  const many = Array.from({ length: 20 }, (_, n) => endedCall({ callSid: `HD_many0000000${n}` }))
+  await left.settle(many, (_, callSid) => decided.push(callSid))
+  t.equal(most, 8)
+  t.same(
+    decided,
+    many.map(({ callSid }) => callSid),
+  )
+})
+
+t.test(
+  'a gateway decides on calls while it drains; at its end it asks once more, and keeps the rest for the next start',
+  async (t) => {
+    for (const isKept of [true, false]) {
+      let found: 'elsewhere' | 'nowhere' | 'unknown' = 'unknown'
+      const wake: (() => void)[] = []
+      const left = new UnsettledCalls({
+        earlier: [],
+        isKept,
+        isLive: () => false,
+        recordOf: () => undefined,
+        recordAt: (callSid) => Promise.resolve(callSid === 'HD_silent000001' ? 'unknown' : found),
+        log: createLog({ level: 'silent' }),
+        sleep: (_ms, signal) =>
+          new Promise((resolve) => {
+            wake.push(resolve)
+            signal.addEventListener('abort', () => resolve())
+          }),
+      })
+      const shared = {
+        unsettledCalls: left,
+        inputs: {},
+        fleet: { node: {} },
+        wallet: null,
+        outbound: { close: () => undefined },
+        kept: { closeMessages: () => undefined },
+      } as unknown as Parameters<typeof newCallsPart>[0] & Parameters<typeof messagesPart>[0]
+      const ours = new Map<string, boolean>()
+      const ends = (callSid: string): void => {
+        const record = endedCall({ callSid, endReason: 'socket-lost' })
+        void left.isOurs(record, 'unknown').then((isOurs) => ours.set(callSid, isOurs))
+      }
+      await newCallsPart(shared).stop({ drainTimeoutMs: 0, byCommand: false })
+      ends('HD_drains000001')
+      await until(() => wake.length === 1, 10_000, 'the next look')
+      found = 'nowhere'
+      wake[0]?.()
+      await until(() => ours.size === 1, 10_000, 'the decision while calls are live')
+      found = 'unknown'
+      ends('HD_moved0000001')
+      ends('HD_silent000001')
+      await until(() => wake.length === 3, 10_000, 'the next looks')
+      found = 'elsewhere'
+      await messagesPart(shared).stop({ drainTimeoutMs: 0, byCommand: false })
+      const last = isKept ? {} : { HD_silent000001: true }
+      await until(() => ours.size === (isKept ? 2 : 3), 10_000, 'the decisions at the end')
+      await turnOfEventLoop()
+      t.same(Object.fromEntries(ours), { HD_drains000001: true, HD_moved0000001: false, ...last })
+    }
   },
 )
 
 t.test('a process that ends decides on nothing more: the next start asks again', async (t) => {
   const left: UnsettledCalls = new UnsettledCalls({
     earlier: [],
+    isKept: true,
     isLive: () => false,
     recordOf: () => undefined,
     recordAt: () => Promise.resolve('unknown'),

@@ -2,6 +2,9 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { loadConfig } from '../../src/config/load-config.js'
+import { openFleet } from '../../src/gateway/fleet-side.js'
+import { Metrics } from '../../src/telemetry/metrics.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
 import { SealedCall } from '../../src/fleet/sealed-call.js'
 import { Outbox } from '../../src/messages/outbox.js'
@@ -84,6 +87,7 @@ async function fleet(t: Test, url: string, deadlineMs = 10_000) {
       seal: (callSid, text) => new SealedCall(callSid, SECRETS).seal('message', text),
       open: (callSid, sealed) => new SealedCall(callSid, SECRETS).open('message', sealed),
       node: { name, incarnation: `run-of-${name}` },
+      isJoined: () => true,
       isGone: (other) => dead.has(other),
       wallClock: Date.now,
       log,
@@ -355,4 +359,63 @@ t.test('while Redis is away messages are on the disk, and are sent', async (t) =
   await until(() => ids.length === 1, 5000, 'it is taken')
   t.ok(one.outbox.faults > 0)
   await one.outbox.close(0)
+})
+
+t.test('a node that has not joined the fleet yet takes no messages, and claims none of those who have', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const metrics = new Metrics({ version: 'test', processMetrics: false })
+  const open = async (nodeName: string) => {
+    const config = { ...loadConfig({}, null), redisUrl: server.url, internalPort: null, nodeName }
+    const opened = await openFleet({
+      ...{ config, tokenSecrets: SECRETS, store: null, states: null, version: '0.0.0', log, metrics },
+      clock: () => performance.now(),
+      calls: () => null,
+      liveCosts: () => ({}),
+      onNameTaken: () => undefined,
+    })
+    t.teardown(() => opened.close())
+    return { node: opened.node, outbox: opened.outbox as SharedOutbox }
+  }
+  const { node, outbox } = await open('gw-starts')
+  const nothing = { size: 0, has: () => false }
+  const entry = {
+    ...message(1),
+    version: 1 as const,
+    receiver: 'crm',
+    url: null,
+    order: 1,
+    contentType: 'x',
+    body: 'x',
+  }
+  await outbox.add('HD_message00001.1', 'queue', entry)
+  t.same(await outbox.take(), [])
+  t.same(await outbox.claim(nothing), [])
+  await node.start()
+  await until(async () => (await outbox.take()).length === 1, 10_000, 'the message')
+  t.same(await outbox.claim({ size: 1, has: () => true }), [])
+})
+
+t.test('a node that starts while Redis is away sends its messages from its own disk', async (t) => {
+  const { ids, receivers } = await receiver(t)
+  const shared = new SharedOutbox({
+    stream: 'outbox',
+    run: () => Promise.reject(new Error('Redis is away')),
+    seal: () => new Uint8Array(),
+    open: () => '',
+    node: { name: 'one', incarnation: 'run-of-one' },
+    isJoined: () => false,
+    isGone: () => true,
+    wallClock: Date.now,
+    log,
+  })
+  const outbox = await Outbox.open({
+    ...{ folders: [join(t.testdir(), 'outbox')], receivers, shared, lookMs: 5, aloneAfterMs: 50 },
+    ...{ handoff: { url: null, secret: null }, source: 'urn:mkondo:test', wallClock: Date.now, log },
+  })
+  await outbox.add(message(1))
+  await until(() => ids.length > 0, 10_000, 'the message')
+  t.same(ids, [message(1).id])
+  await outbox.close(1000)
 })

@@ -87,8 +87,9 @@ export class Opening implements CallFeature {
     this.#call.agentQuietFromNow()
     this.#call.digits.streamOpens()
     const asks = this.#call.ringBack.unconfirmed !== null && this.#call.newStream !== null
-    // Whoever had the call before did not know either who took it, or has heard a recording.
-    if (this.#call.options.amd !== null && (resume === null || asks || resume.amd !== undefined)) {
+    // Whoever had the call before did not know either who took it, or has heard a recording, and was not ending it.
+    const screens = resume === null || asks || (resume.amd !== undefined && resume.state !== 'closing')
+    if (this.#call.options.amd !== null && screens) {
       this.amd = true
       this.#call.mark('amd')
       return

@@ -32,7 +32,17 @@ export function archivePart(shared: Shared<'inputs' | 'metrics' | 'folder' | 'fl
   }
 }
 
-/** The end of the messages: while the fleet's store still accepts which of them receivers have taken. */
-export function messagesPart(shared: Shared<'kept'>): Part {
-  return { name: 'messages', start: () => undefined, stop: () => shared.kept.closeMessages() }
+/**
+ * The end of the messages, when no call is live any more: while the fleet's store still accepts which of them receivers have
+ * taken, and says whose the last calls are.
+ */
+export function messagesPart(shared: Shared<'kept' | 'unsettledCalls'>): Part {
+  return {
+    name: 'messages',
+    start: () => undefined,
+    stop: () => {
+      shared.unsettledCalls.close()
+      return shared.kept.closeMessages()
+    },
+  }
 }

@@ -71,6 +71,7 @@ export function callsPart(shared: CallsShared): Part {
         isLive: (callSid) => calls.find(callSid) !== undefined,
         recordOf: (callSid) => calls.record(callSid),
         recordAt: (callSid, ours) => recordAt(fleet.node, callSid, ours),
+        isKept: kept.openRecords !== null,
         log: log.component('workers'),
       })
       const calls = new CallRegistry(registryOptions(shared, await loadMediaAssets()))
@@ -202,12 +203,15 @@ function ended(shared: CallsShared, record: CallRecord, told: Promise<OverAnswer
     kept.over(record)
   } else {
     const isOurs = told.then((answer) => unsettledCalls.isOurs(record, answer))
-    kept.keepIfOurs(record, isOurs, () => calls.record(callSid))
-    void isOurs.then((ours) => {
-      const newest = calls.record(callSid)
-      if (!ours && isCallSid(callSid)) calls.forget(callSid)
-      else if (newest !== undefined) analyses.take(newest)
-    })
+    kept.keepIfOurs(
+      record,
+      isOurs,
+      () => calls.record(callSid),
+      (newest) => {
+        if (newest !== null) analyses.take(newest)
+        else if (isCallSid(callSid)) calls.forget(callSid)
+      },
+    )
   }
   if (isCallSid(callSid)) details?.follow(callSid, record.consent !== 'refused')
   placing?.campaigns.ended(record)

@@ -62,7 +62,6 @@ export function newCallsPart(
     },
     stop: () => {
       shared.fleet.node.state = 'draining'
-      shared.unsettledCalls.close()
       shared.wallet?.close()
       shared.outbound.close()
     },

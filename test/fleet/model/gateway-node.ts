@@ -210,8 +210,13 @@ export class GatewayNode implements Sending {
       isLive: (sid) => calls.find(sid) !== undefined,
       recordOf: (sid) => calls.record(sid),
       recordAt: (sid, ours) => recordAt(node, sid, ours),
+      isKept: true,
       log,
-      sleep: pause,
+      sleep: (ms, signal) =>
+        new Promise((resolve) => {
+          time.after(ms, this, () => resolve())
+          signal.addEventListener('abort', () => resolve(), { once: true })
+        }),
     })
     this.#unsettled = unsettled
     node.onRequest('ops', (request) => {
@@ -384,11 +389,11 @@ export class GatewayNode implements Sending {
     if (fleet === null || calls === null || this.stops) return
     this.stops = true
     fleet.node.state = 'draining'
-    this.#unsettled?.close()
     await calls.drain(DRAIN_MS)
     await this.campaigns?.close(0)
     await new Promise<void>((resolve) => this.world.time.after(LAST_WEBHOOKS_MS, this, resolve))
     await this.#analyses?.close()
+    this.#unsettled?.close()
     await this.outbox?.close(CLOSE_MS)
     await fleet.close()
     await calls.close()
