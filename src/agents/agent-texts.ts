@@ -1,13 +1,16 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { readFileSync, renameSync } from 'node:fs'
-import { chmod, chown, lstat, mkdir, open, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { lstat, mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GatewayError } from '../core/errors.js'
+import { GatewayError, systemCodeOf } from '../core/errors.js'
 import { AGENT_FILE_BYTES_MAX } from '../core/limits.js'
 import { agentFiles, isModule } from './loader.js'
 
 /** Texts that are kept of one file; the one that was used last longest ago goes first. */
 const VERSIONS_KEPT = 20
+/** After this a file that was begun beside another belongs to no publication any more. */
+const NEW_KEPT_MS = 60_000
 /** In the agents folder, so that all who share it have one history. Neither the loader nor the watch looks into it. */
 export const VERSIONS = '.versions'
 
@@ -80,11 +83,13 @@ export class AgentTexts {
         return hash === undefined ? [] : [{ hash, atMs: Number(atMs) }]
       })
       .sort((a, b) => b.atMs - a.atMs)
+      .filter(({ hash }, index, all) => all.findIndex((one) => one.hash === hash) === index)
   }
 
   /**
    * Puts a text in the place of a file, whole or not at all, with the file's owner and mode; keeps both texts.
-   * @param bases  hashes of the texts that it may replace
+   * @param bases  hashes of the texts that it may replace. Those after the first are for a file that missed the first, so
+   *   they do not count where that was kept: somebody has rolled it back
    * @returns false where the file has this text already
    * @throws GatewayError AGENT_UNKNOWN, AGENT_INVALID, AGENT_CHANGED when the file has another text than those,
    *   AGENTS_DIR_UNWRITABLE
@@ -92,59 +97,41 @@ export class AgentTexts {
   async publish(file: string, text: string, bases: readonly string[]): Promise<boolean> {
     await this.#check(file)
     const path = join(this.#dir, file)
+    const folder = this.#folder(file)
+    const bytes = Buffer.from(text)
     const before = await this.#bytes(file)
-    const hash = hashOf(Buffer.from(text))
-    const replaces = hashOf(before)
+    const [hash, replaces] = [hashOf(bytes), hashOf(before)]
     if (replaces === hash) return false
-    if (!bases.includes(replaces)) throw changed(replaces)
-    const { mode, uid, gid } = await lstat(path)
-    const beside = join(this.#folder(file), `${randomUUID()}.new`)
-    const nowMs = this.#wallClock()
-    let kept: string | null = null
+    const missed = (await this.versions(file)).every((kept) => kept.hash !== bases[0])
+    if (!bases.slice(0, missed ? undefined : 1).includes(replaces)) throw changed(replaces)
+    const atMs = this.#wallClock()
+    /** Removed where this fails. */
+    const made: string[] = []
     try {
-      await mkdir(this.#folder(file), { recursive: true })
-      const handle = await open(beside, 'wx', mode & 0o777)
-      try {
-        await handle.writeFile(text)
-        await handle.sync()
-      } finally {
-        await handle.close()
+      const owner = await lstat(path)
+      const write = async (content: Uint8Array): Promise<string> => {
+        const beside = join(folder, `${atMs}-${randomUUID()}.new`)
+        made.push(beside)
+        await writeWhole(beside, content, owner)
+        return beside
       }
-      await chmod(beside, mode & 0o7777)
-      await chown(beside, uid, gid)
-      await this.#keep(file, before, mode, nowMs)
-      kept = await this.#keep(file, Buffer.from(text), mode, nowMs + 1)
+      await mkdir(folder, { recursive: true })
+      await rename(await write(before), join(folder, nameOf({ hash: replaces, atMs })))
+      const kept = join(folder, nameOf({ hash, atMs: atMs + 1 }))
+      made.push(kept)
+      await rename(await write(bytes), kept)
+      const next = await write(bytes)
       // No other work of this process comes between the look and the change.
       const now = hashOf(readFileSync(path))
       if (now !== replaces) throw changed(now)
-      renameSync(beside, path)
+      renameSync(next, path)
     } catch (thrown) {
-      await rm(beside, { force: true }).catch(() => undefined)
-      if (kept !== null) await rm(kept, { force: true }).catch(() => undefined)
+      for (const one of made) await rm(one, { force: true }).catch(() => undefined)
       if (thrown instanceof GatewayError) throw thrown
       throw unwritable(file, thrown)
     }
-    await this.#prune(file)
+    await this.#prune(file, atMs)
     return true
-  }
-
-  /** Keeps a text, or notes that a kept one is used now. @returns the file of one that was not kept before */
-  async #keep(file: string, bytes: Uint8Array, mode: number, atMs: number): Promise<string | null> {
-    const hash = hashOf(bytes)
-    const folder = this.#folder(file)
-    const to = join(folder, nameOf({ hash, atMs }))
-    const earlier = (await this.versions(file)).find((one) => one.hash === hash)
-    if (earlier !== undefined) {
-      await rename(join(folder, nameOf(earlier)), to)
-      return null
-    }
-    try {
-      await writeFile(to, bytes, { mode: mode & 0o777 })
-    } catch (thrown) {
-      await rm(to, { force: true }).catch(() => undefined)
-      throw thrown
-    }
-    return to
   }
 
   async #kept(file: string, version: string): Promise<Buffer> {
@@ -154,9 +141,14 @@ export class AgentTexts {
     throw new GatewayError('AGENT_UNKNOWN', 'this text of the file is not kept')
   }
 
-  async #prune(file: string): Promise<void> {
-    for (const old of (await this.versions(file)).slice(VERSIONS_KEPT))
-      await rm(join(this.#folder(file), nameOf(old)), { force: true }).catch(() => undefined) // the next one does it
+  /** Removes all but the newest texts, and what a publication left that was cut off. */
+  async #prune(file: string, nowMs: number): Promise<void> {
+    const kept = new Set((await this.versions(file)).slice(0, VERSIONS_KEPT).map(nameOf))
+    for (const name of await readdir(this.#folder(file)).catch(() => [])) {
+      const isLeft = name.endsWith('.new') && nowMs - Number.parseInt(name) > NEW_KEPT_MS
+      if (isLeft || (name.endsWith('.yaml') && !kept.has(name)))
+        await rm(join(this.#folder(file), name), { force: true }).catch(() => undefined) // the next one does it
+    }
   }
 
   #folder(file: string): string {
@@ -181,8 +173,21 @@ export class AgentTexts {
       return await readFile(path)
     } catch (thrown) {
       if (thrown instanceof GatewayError) throw thrown
-      throw refused(`cannot be read: ${codeOf(thrown)}`)
+      throw refused(`cannot be read: ${systemCodeOf(thrown)}`)
     }
+  }
+}
+
+/** Writes a new file for somebody; it is on disk when this resolves. */
+async function writeWhole(path: string, content: Uint8Array, { mode, uid, gid }: Stats): Promise<void> {
+  const handle = await open(path, 'wx', mode & 0o777)
+  try {
+    await handle.writeFile(content)
+    await handle.chmod(mode & 0o7777)
+    await handle.chown(uid, gid)
+    await handle.sync()
+  } finally {
+    await handle.close()
   }
 }
 
@@ -207,11 +212,7 @@ export function changed(hash: string): GatewayError {
 function unwritable(file: string, thrown: unknown): GatewayError {
   return new GatewayError(
     'AGENTS_DIR_UNWRITABLE',
-    `${file} cannot be replaced (${codeOf(thrown)}): the agents folder must be writable for this process, with room, and the file its own`,
+    `${file} cannot be replaced (${systemCodeOf(thrown)}): the agents folder must be writable for this process, with room, and the file its own`,
     { cause: thrown },
   )
-}
-
-function codeOf(thrown: unknown): string {
-  return (thrown as NodeJS.ErrnoException).code ?? 'unknown'
 }

@@ -179,7 +179,7 @@ export function mayChange(agent: AgentDefinition, assets: AgentAssets, name: str
 
 const HIDDEN = '…'
 /** Texts of these keys, and everything below: what an author wrote out there may be a key or a person's data. */
-const REQUEST_PARTS: readonly string[] = [
+export const REQUEST_PARTS: readonly PropertyKey[] = [
   'headers',
   'query',
   'body',
@@ -191,13 +191,18 @@ const REQUEST_PARTS: readonly string[] = [
 ]
 /** Addresses whose path may be a key. */
 const HOOKS: readonly string[] = ['webhook', 'statusCallback']
-/** Names of values that are secrets. */
-export const SECRET_NAME = /key|token|secret|passw|auth|signature|cookie|credential/i
+/** Ends of words: `keyword` and `author` name no secrets. */
+const SECRET_NAME = /(?:(?:key|secret|cookie|credential|signature)s?|token|auth)(?![a-z])|passw|authenti|authori[sz]/i
+
+/** True for the name of a value that is a secret: `apiKey`, `access_token`, `X-Auth`. */
+export function isSecretName(name: string): boolean {
+  return SECRET_NAME.test(name.replaceAll(/([a-z\d])([A-Z])/g, '$1-$2'))
+}
 
 function redacted(value: unknown, name: string, hides = false): unknown {
   if (typeof value === 'string') {
     if (hides) return placeholdersOf(value)
-    if (SECRET_NAME.test(name)) return HIDDEN
+    if (isSecretName(name)) return HIDDEN
     return HOOKS.includes(name) && URL.canParse(value) ? `${new URL(value).origin}/${HIDDEN}` : masked(value)
   }
   if (Array.isArray(value)) return value.map((entry) => redacted(entry, name, hides))

@@ -1,21 +1,22 @@
 import { isAgentName } from '../core/ids.js'
-import { keyShapeIn } from '../telemetry/redact.js'
-import { SECRET_NAME } from './agent-view.js'
+import { keyShapeIn, namedSecretIn } from '../telemetry/redact.js'
+import { isSecretName, REQUEST_PARTS } from './agent-view.js'
 import { pathText } from './faults.js'
 import { parseYaml } from './yaml-source.js'
 import type { SourcePosition, YamlSource } from './yaml-source.js'
 
-/** Keys below which a text may be one of `{{env.NAME}}` and `${NAME}`: values of requests, and of a server's environment. */
-const REQUEST_PARTS: readonly PropertyKey[] = ['headers', 'query', 'body', 'env']
 /** Headers whose values are no secrets. */
-const PLAIN_HEADER = /^(accept|content)(-|$)|^(user-agent|cache-control|prefer)$|version/i
+const PLAIN_HEADER = /^(accept|content)(-|$)|^(user-agent|cache-control|prefer)$|(^|-)version$/i
+/** A parameter of a query that has a value. */
+const PARAMETER = /[?&]([\w.-]+)=(?=[^&])/g
+/** The last word of an option of a command whose value is the next argument: `--token-file` names a file. */
+const OPTION = /^--?(?:[\w-]*-)?(\w+)$/
 const PLACEHOLDER = /\{\{[^{}]*\}\}|\$\{\w+\}/g
 /** The schemes that stand before a credential. */
 const SCHEME = /^\s*(bearer|basic|token|apikey)\b/i
 
 /**
- * Values of an agent file that look like secrets and that a variable could hold. A text with one is not shown to whoever
- * edits it, and not published.
+ * Values of an agent file that look like secrets. A text with one is not shown to whoever edits it, and not published.
  * @returns where they are, never what they are
  */
 export function literalSecrets(
@@ -23,11 +24,12 @@ export function literalSecrets(
   source: YamlSource,
 ): readonly (SourcePosition & { readonly what: string })[] {
   const found = new Map<number, SourcePosition & { readonly what: string }>()
-  const visit = (value: unknown, path: readonly PropertyKey[]): void => {
-    if (typeof value === 'object' && value !== null) {
-      for (const [key, entry] of Array.isArray(value) ? value.entries() : Object.entries(value))
-        visit(entry, [...path, key])
-    } else if (isSecret(value, path)) {
+  const visit = (value: unknown, path: readonly PropertyKey[], before?: unknown): void => {
+    if (Array.isArray(value))
+      for (const [index, entry] of value.entries()) visit(entry, [...path, index], value[index - 1])
+    else if (typeof value === 'object' && value !== null)
+      for (const [key, entry] of Object.entries(value)) visit(entry, [...path, key])
+    else if (isSecret(value, path, before)) {
       const place = source.locate(path)
       found.set(place.line, { ...place, what: `${pathText(path)} holds a literal value: ${REMEDY}` })
     }
@@ -44,18 +46,36 @@ export function literalSecrets(
   return [...found.values()].sort((a, b) => a.line - b.line)
 }
 
-const REMEDY = 'move it to a variable, {{env.NAME}}'
+const REMEDY = 'move it to a variable, {{env.NAME}}, or edit the file on disk'
 
-function isSecret(value: unknown, path: readonly PropertyKey[]): boolean {
+/** @param before  the entry before it, in a list */
+function isSecret(value: unknown, path: readonly PropertyKey[], before: unknown): boolean {
   if (typeof value !== 'string' && typeof value !== 'number') return false
-  const part = path.findLastIndex((step) => REQUEST_PARTS.includes(step))
-  if (part < 0 || part === path.length - 1) return false
-  const names = path.slice(part + 1).filter((step) => typeof step === 'string')
-  const isNamed =
-    path[part] === 'headers'
-      ? names.some((name) => !PLAIN_HEADER.test(name))
-      : names.some((name) => SECRET_NAME.test(name))
-  return isNamed && String(value).replaceAll(PLACEHOLDER, '').replace(SCHEME, '').trim() !== ''
+  const text = String(value)
+  if (path.at(-1) === 'url' && hasSecretParameter(text)) return true
+  const at = path.findIndex((step) => REQUEST_PARTS.includes(step))
+  const part = path[at]
+  // A schema describes values and has none. An identity is that of the sample, or the paths of its fields.
+  if (part === undefined || part === 'identity' || path.slice(0, at).includes('parameters')) return false
+  const names = path.slice(at + 1).filter((step) => typeof step === 'string')
+  if (names.length > 0) return names.some((name) => isNamedSecret(part, name, value)) && isWrittenOut(text)
+  const [, option] = typeof before === 'string' ? (OPTION.exec(before) ?? []) : []
+  return namedSecretIn(text) || (part === 'command' && isSecretName(option ?? '') && isWrittenOut(text))
+}
+
+function isNamedSecret(part: PropertyKey, name: string, value: string | number): boolean {
+  if (part === 'headers') return !PLAIN_HEADER.test(name)
+  // Other numbers are limits and counts.
+  return isSecretName(name) && (typeof value === 'string' || /passw/i.test(name))
+}
+
+function hasSecretParameter(url: string): boolean {
+  return [...url.replaceAll(PLACEHOLDER, '').matchAll(PARAMETER)].some(([, name = '']) => isSecretName(name))
+}
+
+/** True if a value has more than placeholders and the name of a scheme. */
+function isWrittenOut(text: string): boolean {
+  return text.replaceAll(PLACEHOLDER, '').replace(SCHEME, '').trim() !== ''
 }
 
 /**

@@ -291,16 +291,11 @@ const SAME_IN_CANARIES: readonly (keyof AgentDefinition)[] = [
   ...(['analysis', 'callbacks', 'recovery', 'retention'] as const),
 ]
 
-/** Keys in which two versions of an agent differ, and that hold for all of its calls. */
-export function differInAllCalls(agent: AgentDefinition, of: AgentDefinition): readonly string[] {
-  return SAME_IN_CANARIES.filter((key) => !isDeepStrictEqual(agent[key], of[key]))
-}
-
 /** The reason why this cannot be a canary of `of`; null: it can. @param of  undefined: none can be used */
 export function canaryFault(agent: AgentDefinition, of: AgentDefinition | undefined): string | null {
   if (of === undefined)
     return `canary: this folder has no agent ${agent.name} that can be used, of which this is a second version`
-  const other = differInAllCalls(agent, of)
+  const other = SAME_IN_CANARIES.filter((key) => !isDeepStrictEqual(agent[key], of[key]))
   if (other.length > 0)
     return `canary: ${other.join(', ')} must be as in the agent itself: they hold for all of its calls`
   const known = factsReadBy(of)

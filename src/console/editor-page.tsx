@@ -41,7 +41,8 @@ interface Published {
 interface Listed {
   readonly nodes: readonly {
     readonly name: string | null
-    readonly answered: boolean
+    /** The reason why it has no list; null: it has one. */
+    readonly why: string | null
     readonly files: readonly { readonly file: string; readonly hash: string | null; readonly refusal: string | null }[]
     readonly agents: readonly { readonly name: string; readonly version: string; readonly canary: string | null }[]
   }[]
@@ -85,19 +86,15 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
     setOutcome(null)
     setChanges(null)
   }
-  const open = (version: string | null): Promise<void> =>
-    post('/api/editor/open', { file, version }).then(
-      (answer) => {
-        const got = answer as Opened
-        unsaved.delete(file)
-        forget()
-        setOpened(got)
-        setText(got.text ?? '')
-      },
-      (thrown: unknown) => setFault(messageOf(thrown)),
-    )
+  const load = async (version: string | null): Promise<void> => {
+    const got = (await post('/api/editor/open', { file, version })) as Opened
+    unsaved.delete(file)
+    forget()
+    setOpened(got)
+    setText(got.text ?? '')
+  }
   useEffect(() => {
-    if (opened === null) void open(null)
+    if (opened === null) open(null)
   }, [file])
   useEffect(() => {
     if (opened !== null && isChanged) unsaved.set(file, { text, opened })
@@ -109,6 +106,7 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
     return () => removeEventListener('beforeunload', ask)
   }, [text, opened])
 
+  /** The text stays as it is until the task is done. */
   const work = (what: string, task: () => Promise<void>): void => {
     forget()
     setBusy(what)
@@ -119,6 +117,7 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
       })
       .finally(() => setBusy(null))
   }
+  const open = (version: string | null): void => work(T.editor.opening, () => load(version))
   const check = (): void =>
     work(T.editor.checking, async () => {
       const found = (await post('/api/editor/check', { file, text })) as Checked
@@ -139,12 +138,12 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
       setFaults(done.faults)
       if (!done.published) return
       onTry(null)
-      await open(null)
+      await load(null)
       setOutcome(done)
       list.again()
     })
   const isEarlier = opened !== null && opened.hash !== opened.current
-  const lacking = (list.value?.nodes ?? []).some((node) => node.answered && hashAt(node, file) !== opened?.current)
+  const lacking = (list.value?.nodes ?? []).some((node) => node.why === null && hashAt(node, file) !== opened?.current)
   return (
     <section aria-labelledby="editor-title">
       <div class="bar">
@@ -156,7 +155,7 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
       {opened !== null && (
         <>
           <div class="bar">
-            <Versions opened={opened} disabled={isChanged || busy !== null} onOpen={(version) => void open(version)} />
+            <Versions opened={opened} disabled={isChanged || busy !== null} onOpen={open} />
             {isChanged && <Chip kind="waiting">{T.editor.changed}</Chip>}
             {isChanged && <SureButton label={T.editor.discard} onSure={() => setText(opened.text ?? '')} />}
           </div>
@@ -170,6 +169,7 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
             area={area}
             text={text}
             faults={faults}
+            readOnly={busy !== null}
             onText={(next) => {
               setText(next)
               setGood(null)
@@ -207,7 +207,7 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
             {tried !== null && <Notice>{T.editor.trying(tried.agent, tried.version)}</Notice>}
           </div>
           {fault !== null && <Notice kind="fault">{fault}</Notice>}
-          {changes !== null && <Changed what={changes} onOpen={() => void open(null)} />}
+          {changes !== null && <Changed what={changes} onOpen={() => open(null)} />}
           {faults.length > 0 && <Faults faults={faults} onGo={(one) => goTo(area.current, text, one)} />}
         </>
       )}
@@ -219,17 +219,17 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
 function Changed({ what, onOpen }: { readonly what: string; readonly onOpen: () => void }): JSX.Element {
   return (
     <Notice kind="fault">
-      {what}{' '}
-      <button type="button" class="small" onClick={onOpen}>
-        {T.editor.open}
-      </button>
+      {what} <SureButton label={T.editor.open} class="small" onSure={onOpen} />
     </Notice>
   )
 }
 
 /** Where the file differs by now from the text that was opened. */
 async function differenceOf(file: string, opened: Opened | null): Promise<string> {
-  const { text: now } = (await post('/api/editor/open', { file, version: null })) as Opened
+  const now = await post('/api/editor/open', { file, version: null }).then(
+    (answer) => (answer as Opened).text,
+    () => null, // that it has changed is known all the same
+  )
   // An earlier text differs by what was edited since.
   if (opened?.text == null || now === null || opened.hash !== opened.current) return T.editor.isNow
   const [from, to] = changedLines(opened.text, now)
@@ -305,9 +305,10 @@ function TextArea(props: {
   readonly area: { current: HTMLTextAreaElement | null }
   readonly text: string
   readonly faults: readonly Fault[]
+  readonly readOnly: boolean
   readonly onText: (text: string) => void
 }): JSX.Element {
-  const { area, text, faults, onText } = props
+  const { area, text, faults, readOnly, onText } = props
   const numbers = useRef<HTMLDivElement>(null)
   const marked = new Set(faults.map(({ line }) => line))
   const lines = text.split('\n').length
@@ -323,6 +324,7 @@ function TextArea(props: {
       <textarea
         ref={area}
         value={text}
+        readOnly={readOnly}
         wrap="off"
         spellcheck={false}
         autocomplete="off"
@@ -378,8 +380,8 @@ function Nodes(props: { readonly list: Listed; readonly file: string; readonly o
               <tr key={node.name}>
                 <td>{node.name ?? T.editor.here}</td>
                 <td>
-                  {!node.answered ? (
-                    <Chip kind="bad">{T.editor.silent}</Chip>
+                  {node.why !== null ? (
+                    <Chip kind="bad">{node.why}</Chip>
                   ) : (
                     <>
                       <span class="mono">{hash ?? T.editor.none}</span>{' '}

@@ -447,6 +447,7 @@ export const T = {
     rollBack: 'Roll back to this text',
     again: 'Send to the nodes that lack it',
     discard: 'Drop my changes',
+    opening: 'Opening…',
     checking: 'Checking…',
     publishing: 'Publishing…',
     good: (agent: string, version: string): string => `No faults. ${agent} would be version ${version}.`,
@@ -467,9 +468,7 @@ export const T = {
     inUse: 'Version of new calls',
     canary: (version: string): string => `, canary ${version}`,
     here: 'this node',
-    same: 'the same',
     other: 'another text',
-    silent: 'no answer',
     none: 'not there',
   },
   fleet: {

@@ -33,6 +33,11 @@ export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)
 }
 
+/** The code of a failed system call: `ENOENT`. */
+export function systemCodeOf(thrown: unknown): string {
+  return (thrown as NodeJS.ErrnoException).code ?? 'an unknown fault'
+}
+
 /** Why a request failed: `fetch` itself says no more than that it did. */
 export function networkCauseOf(thrown: unknown): string {
   return messageOf(thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown)

@@ -63,8 +63,8 @@ export class EditorApi {
     const others = await this.#askAll({ what: 'edited' })
     const nodes = [[this.#node, own] as const, ...others].map(([name, reply]) =>
       reply?.status === 200
-        ? { name, answered: true, ...(jsonOf(reply) as EditedHere) }
-        : { name, answered: false, files: [], agents: [] },
+        ? { name, answered: true, why: null, ...(jsonOf(reply) as EditedHere) }
+        : { name, answered: reply !== null, why: refusalOf(reply), files: [], agents: [] },
     )
     return jsonReply({ nodes })
   }
@@ -103,7 +103,7 @@ export class EditorApi {
 
   /**
    * `POST /api/editor/publish`: this node first, then all others. Another node's file may also have a text that was
-   * published here before: it was away then.
+   * published here before, if that node never had the one that was opened: it was away then.
    */
   async publish(body: Uint8Array, operator: Operator): Promise<Reply> {
     if (this.#editor === undefined) return NO_EDITOR
@@ -156,14 +156,20 @@ export class EditorApi {
 }
 
 function outcomeOf([name, reply]: readonly [string, Reply | null]): NodeOutcome {
-  if (reply === null) return { name, outcome: 'unknown', inUse: false, why: 'it did not answer' }
-  const body = jsonOf(reply) as Partial<PublishedHere> & { readonly error?: { readonly message?: string } }
-  if (reply.status !== 200)
-    return { name, outcome: 'refused', inUse: false, why: body.error?.message ?? `it answered ${reply.status}` }
+  if (reply?.status !== 200)
+    return { name, outcome: reply === null ? 'unknown' : 'refused', inUse: false, why: refusalOf(reply) }
+  const body = jsonOf(reply) as Partial<PublishedHere>
   const [fault] = body.faults ?? []
   return fault === undefined
     ? { name, outcome: 'published', inUse: body.inUse === true, why: null }
     : { name, outcome: 'refused', inUse: false, why: `${fault.line}:${fault.col} ${fault.what}` }
+}
+
+/** The reason why another node's answer is not what it was asked for. */
+function refusalOf(reply: Reply | null): string {
+  if (reply === null) return 'it did not answer'
+  const { error } = jsonOf(reply) as { readonly error?: { readonly message?: string } }
+  return error?.message ?? `it answered ${reply.status}`
 }
 
 const NO_EDITOR: Reply = errorReply(404, 'NOT_FOUND', 'agents are not edited at this process: AGENTS_EDIT is not set')

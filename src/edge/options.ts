@@ -115,7 +115,7 @@ export interface CheckedText {
 export interface PublishOrder {
   readonly file: string
   readonly text: string
-  /** Hashes of the texts that it may replace. */
+  /** Hashes of the texts that it may replace: the one that was opened, then those before it, where that was never kept. */
   readonly bases: readonly string[]
 }
 

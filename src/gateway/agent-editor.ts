@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache'
 import type { AgentTexts } from '../agents/agent-texts.js'
 import { changed, hashOf } from '../agents/agent-texts.js'
 import type { shownText } from '../agents/literal-secrets.js'
-import { differInAllCalls } from '../agents/loader.js'
+import { canaryFault } from '../agents/loader.js'
 import type { AgentDraft } from '../agents/loader.js'
 import type { Environment } from '../agents/template.js'
 import { GatewayError, messageOf } from '../core/errors.js'
@@ -15,7 +15,7 @@ import { inThread } from './agent-inspector.js'
 import type { ExaminedDraft } from './agents-thread.js'
 import type { UseVersion } from './hosted-agents.js'
 
-/** Drafts that may be tried at once, and how long one is kept that is not called; a definition has at most 256 KB. */
+/** Drafts that may be tried at once, and how long one is kept that is not called. */
 const DRAFTS_MAX = 8
 const DRAFT_IDLE_MS = 15 * 60_000
 /** Texts that are checked or wait for it; more are refused. */
@@ -54,11 +54,12 @@ export class Drafts {
     return id
   }
 
-  /** A call is placed that tries a draft. @returns false where the draft is gone */
-  begin(id: string, callSid: string): boolean {
+  /** A call is placed that tries a draft. @returns false where there is no such draft of that agent */
+  begin(id: string, name: string, callSid: string): boolean {
     const agent = this.#held.get(id)
-    if (agent !== undefined) this.#calls.set(callSid, agent)
-    return agent !== undefined
+    if (agent?.definition.name !== name) return false
+    this.#calls.set(callSid, agent)
+    return true
   }
 
   /** The call is over. */
@@ -75,6 +76,7 @@ export class Drafts {
 /** Edits the agents of this process for an operator: the texts of its folder, drafts to try, and their publication. */
 export class AgentEditor implements AgentEditing {
   readonly #options: AgentEditorOptions
+  #listing: Promise<EditedHere> | null = null
   #turn: Promise<unknown> = Promise.resolve()
   #waiting = 0
 
@@ -82,7 +84,15 @@ export class AgentEditor implements AgentEditing {
     this.#options = options
   }
 
-  async here(): Promise<EditedHere> {
+  /** All files are read for it, so all who ask meanwhile get the same answer. */
+  here(): Promise<EditedHere> {
+    const listing: Promise<EditedHere> = (this.#listing ??= this.#list().finally(() => {
+      if (this.#listing === listing) this.#listing = null
+    }))
+    return listing
+  }
+
+  async #list(): Promise<EditedHere> {
     const { agents, texts } = this.#options
     return {
       files: await texts.list(),
@@ -96,17 +106,14 @@ export class AgentEditor implements AgentEditing {
 
   async open(file: string, version: string | null) {
     const { texts, env, workerEnv } = this.#options
-    const [{ text, hash }, current, versions] = await Promise.all([
-      texts.read(file, version),
-      texts.hashOf(file),
-      texts.versions(file),
-    ])
+    const [{ text, hash }, versions] = await Promise.all([texts.read(file, version), texts.versions(file)])
+    const current = version === null ? hash : await texts.hashOf(file)
     const shown = await this.#inTurn(() => inThread<ShownText>({ what: 'open', text, env }, workerEnv))
     return { file, text: shown.refusal === null ? text : null, ...shown, hash, current, versions }
   }
 
   async check(draft: AgentDraft): Promise<CheckedText> {
-    const { faults, hosted } = await this.#examined(draft)
+    const { faults, hosted } = await this.#inTurn(() => this.#examined(draft))
     return { faults, hash: hashOf(Buffer.from(draft.text)), ...factsOf(hosted) }
   }
 
@@ -117,25 +124,28 @@ export class AgentEditor implements AgentEditing {
     // Before the work of a check.
     if (before !== hash && !bases.includes(before)) throw changed(before)
     const earlier = (await texts.versions(file)).map((kept) => kept.hash)
-    const { faults, hosted } = await this.#examined({ file, text })
+    // The next text is checked together with this one.
+    const { faults, hosted } = await this.#inTurn(async () => {
+      const examined = await this.#examined({ file, text })
+      if (examined.hosted !== null) await texts.publish(file, text, bases)
+      return examined
+    })
     if (hosted === null) return { faults, before, hash, inUse: false, earlier }
-    await texts.publish(file, text, bases)
-    return { faults, before, hash, inUse: await this.#inUse(hosted), earlier }
+    const inUse = await this.#inUse(hosted)
+    this.#listing = null // it may have begun before
+    return { faults, before, hash, inUse, earlier }
   }
 
   async draft(draft: AgentDraft) {
     const { agents, drafts } = this.#options
-    const { faults, hosted } = await this.#examined(draft)
+    const { faults, hosted } = await this.#inTurn(() => this.#examined(draft))
     const { agent, version } = factsOf(hosted)
     if (hosted === null || agent === null) return { faults, id: null, agent, version }
-    const live = agents.get(agent)
-    const differ = live === undefined ? [] : differInAllCalls(hosted.definition, live.definition)
-    if (live === undefined || differ.length > 0)
+    const fault = canaryFault(hosted.definition, agents.get(agent)?.definition)
+    if (fault !== null)
       throw new GatewayError(
         'AGENT_INVALID',
-        live === undefined
-          ? `${agent} has no version in use, so no call leads to its draft: publish it first`
-          : `${differ.join(', ')}: all calls of the agent have these from the version in use, so a draft with others cannot be tried`,
+        `it can be published, and not tried: a draft is tried as a canary; ${fault}`,
       )
     return { faults, id: drafts.hold(hosted), agent, version }
   }
@@ -144,7 +154,7 @@ export class AgentEditor implements AgentEditing {
     return this.#options.drafts.of(callSid) !== undefined
   }
 
-  /** A check takes most of a second of CPU, in a thread: one at a time. */
+  /** A check takes most of a second of CPU, in a thread: one at a time, with the publication that it allows. */
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     if (this.#waiting >= WAITING_MAX) throw new GatewayError('CAPACITY', 'too many texts are being checked; try again')
     this.#waiting++
@@ -164,7 +174,7 @@ export class AgentEditor implements AgentEditing {
     const { dir, env, texts, workerEnv, speech, use } = this.#options
     await texts.hashOf(draft.file) // it is a file that is edited here
     const task = { what: 'draft', dir, draft, env, speech } as const
-    const { faults, version } = await this.#inTurn(() => inThread<ExaminedDraft>(task, workerEnv))
+    const { faults, version } = await inThread<ExaminedDraft>(task, workerEnv)
     if (version === null) return { faults, hosted: null }
     try {
       return { faults, hosted: use(version) }

@@ -41,8 +41,8 @@ export class BrowserPhone implements Softphone {
   place: Softphone['place'] = (order, events) => {
     const callSid = `HD_${randomBytes(6).toString('hex')}`
     const { drafts } = this.#options
-    if (order.draft !== null && !drafts.begin(order.draft, callSid))
-      throw new GatewayError('AGENT_UNKNOWN', 'this draft is not kept any more; press Try it again')
+    if (order.draft !== null && !drafts.begin(order.draft, order.agent, callSid))
+      throw new GatewayError('AGENT_UNKNOWN', 'this draft of the agent is not kept any more; press Try it again')
     // Sound and commands may come before what carries the call is loaded: those are lost, as on a line that still rings.
     let caller: BrowserCaller | null = null
     let hungUp = false

@@ -42,9 +42,27 @@ const KEY_SHAPES: readonly RegExp[] = [
 /** A user with a password in a URL, and a bearer token. */
 const CREDENTIALS = /\b[a-z][a-z0-9+.-]{1,12}:\/\/[^\s/@"'{}]+:[^\s/@"'{}]+@|\bbearer\s+[\w.~+/=-]{16,}/i
 
-/** True if a text holds a key, a token or a password that shows itself to be one. */
-export function keyShapeIn(text: string): boolean {
-  return CREDENTIALS.test(text) || KEY_SHAPES.some((shape) => text.search(shape) >= 0)
+/** Names that say what their value is, before `=` or `:`. */
+const SECRET_NAMED = String.raw`(?:api[_-]?key|token|secret|password|signature|authorization)["']?\s*`
+/** Begins a value that is written out: it is no placeholder, and the name is not compared. */
+const WRITTEN_OUT = String.raw`\s*["']?(?!\{|\$\{|<)[^\s"'&,;=]`
+const ASSIGNED = new RegExp(`(?<![a-z])${SECRET_NAMED}=${WRITTEN_OUT}`, 'i')
+const NAMED = new RegExp(`(?<![a-z])${SECRET_NAMED}[=:]${WRITTEN_OUT}`, 'i')
+/** One word after the name, to the end of a comment: more of them are a sentence. */
+const COMMENTED = new RegExp(`(?<![a-z])${SECRET_NAMED}:${WRITTEN_OUT}[^\\s"']{0,200}["']?$`, 'i')
+
+/** True if a line holds a key, a token or a password that shows itself to be one. */
+export function keyShapeIn(line: string): boolean {
+  const comment = /(?:^|\s)#/.exec(line)
+  return (
+    [CREDENTIALS, ASSIGNED, ...KEY_SHAPES].some((shape) => line.search(shape) >= 0) ||
+    (comment !== null && COMMENTED.test(line.slice(comment.index).trimEnd()))
+  )
+}
+
+/** True if a text has a value under the name of a secret: `password=x`, `"token": "x"`. */
+export function namedSecretIn(text: string): boolean {
+  return NAMED.test(text)
 }
 
 /** Shapes of secrets in running text, in the order in which they are taken out. */
@@ -58,10 +76,7 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/[\w.+-]{1,64}@(?!\d+\.\d+\.\d+(?![\w.]))[\w-]+(?:\.[\w-]+)+/g, '[email]'],
   ...KEY_SHAPES.map((shape) => [shape, REDACTED] as const),
   // name=value and "name":"value" where the name says what it is
-  [
-    /\b((?:api[_-]?key|token|secret|password|signature|authorization)["']?\s*[=:]\s*["']?)[^\s"'&,;]+/gi,
-    `$1${REDACTED}`,
-  ],
+  [new RegExp(String.raw`\b(${SECRET_NAMED}[=:]\s*["']?)[^\s"'&,;]+`, 'gi'), `$1${REDACTED}`],
   // A phone number: with a plus from 7 digits on, without one from 9. Not the digits of an id (HD_012345678901, the
   // end of a UUID) and not a fraction (1751000000.123).
   [/\+\d(?:[ ().-]{0,2}\d){6,}/g, '[number]'],

@@ -1,4 +1,4 @@
-import { chmodSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -14,13 +14,27 @@ const hash = (text: string): string => hashOf(Buffer.from(text))
 const ONE = yaml('One.')
 const TWO = yaml('Two.')
 
+const START_MS = 1_750_000_000_000
+
 function folder(t: Test, files: Readonly<Record<string, string>> = { 'a.yaml': ONE }) {
   const dir = t.testdir(files)
-  let nowMs = 1_750_000_000_000
+  let nowMs = START_MS
+  /** Runs in the next publication, after it has looked at the file for the first time. */
+  let meanwhile = (): void => undefined
+  const texts = new AgentTexts(dir, () => {
+    meanwhile()
+    return (nowMs += 1000)
+  })
   return {
     dir,
-    texts: new AgentTexts(dir, () => (nowMs += 1000)),
+    texts,
     now: () => readFileSync(join(dir, 'a.yaml'), 'utf8'),
+    meanwhile: (work: () => void) => {
+      meanwhile = work
+    },
+    /** Names below `.versions` of the file. */
+    beside: () => readdirSync(join(dir, '.versions', 'a.yaml')).sort(),
+    hashes: async () => (await texts.versions('a.yaml')).map((one) => one.hash),
   }
 }
 
@@ -70,16 +84,84 @@ t.test(
 )
 
 t.test('where a text cannot be written nothing is changed, and the reason is said', async (t) => {
-  const { dir, texts, now } = folder(t)
+  const { dir, texts, now, meanwhile, beside, hashes } = folder(t)
   // As a read-only folder and a full disk do, also for root: the texts before cannot be kept.
   writeFileSync(join(dir, '.versions'), '')
-  await t.rejects(texts.publish('a.yaml', TWO, [hash(ONE)]), {
-    code: 'AGENTS_DIR_UNWRITABLE',
-    message: /a\.yaml cannot be replaced \(E[A-Z]+\)/,
-  })
+  const refused = { code: 'AGENTS_DIR_UNWRITABLE', message: /a\.yaml cannot be replaced \(E[A-Z]+\)/ }
+  await t.rejects(texts.publish('a.yaml', TWO, [hash(ONE)]), refused)
   t.equal(now(), ONE)
   t.same(readdirSync(dir).sort(), ['.versions', 'a.yaml'])
+
+  // All is written, and the file cannot be replaced at the end.
+  rmSync(join(dir, '.versions'))
+  meanwhile(() => {
+    rmSync(join(dir, 'a.yaml'))
+    mkdirSync(join(dir, 'a.yaml'))
+  })
+  await t.rejects(texts.publish('a.yaml', TWO, [hash(ONE)]), { ...refused, message: /EISDIR/ })
+  t.same(await hashes(), [hash(ONE)], 'a text that was not published is not kept')
+  t.equal(beside().length, 1, 'nothing else is left')
+
+  rmSync(join(dir, 'a.yaml'), { recursive: true })
+  writeFileSync(join(dir, 'a.yaml'), ONE)
+  meanwhile(() => rmSync(join(dir, 'a.yaml')))
+  await t.rejects(texts.publish('a.yaml', TWO, [hash(ONE)]), { ...refused, message: /ENOENT/ }, 'a file that is gone')
 })
+
+t.test('of texts that are published at the same time one is, and the other leaves nothing', async (t) => {
+  const { dir, texts, now, meanwhile, beside, hashes } = folder(t)
+  const both = await Promise.allSettled([
+    texts.publish('a.yaml', TWO, [hash(ONE)]),
+    texts.publish('a.yaml', yaml('Three.'), [hash(ONE)]),
+  ])
+  t.match(both.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
+  t.match(
+    both.find(({ status }) => status === 'rejected'),
+    { reason: { code: 'AGENT_CHANGED', message: new RegExp(hash(now())) } },
+  )
+  t.same((await hashes()).sort(), [hash(now()), hash(ONE)].sort())
+
+  const opened = hash(now())
+  meanwhile(() => writeFileSync(join(dir, 'a.yaml'), yaml('By hand.')))
+  await t.rejects(texts.publish('a.yaml', yaml('Four.'), [opened]), { code: 'AGENT_CHANGED' })
+  t.equal(now(), yaml('By hand.'), 'nor is what was written on disk meanwhile replaced')
+  t.notOk((await hashes()).includes(hash(yaml('Four.'))))
+  t.notOk(beside().some((name) => name.endsWith('.new')))
+})
+
+t.test('a torn text is kept anew, and what a crash left beside it goes with a later publication', async (t) => {
+  const { dir, texts, beside, hashes } = folder(t)
+  await texts.publish('a.yaml', TWO, [hash(ONE)])
+  const at = (name: string): string => join(dir, '.versions', 'a.yaml', name)
+  writeFileSync(at(`${START_MS - 1}-${hash(yaml('Three.'))}.yaml`), 'version')
+  writeFileSync(at(`${START_MS - 60_000}-left.new`), 'version')
+  writeFileSync(at(`${START_MS}-other.new`), 'version')
+  await texts.publish('a.yaml', yaml('Three.'), [hash(TWO)])
+  await texts.publish('a.yaml', TWO, [hash(yaml('Three.'))])
+  t.match(await texts.read('a.yaml', hash(yaml('Three.'))), { text: yaml('Three.') })
+  t.same(await hashes(), [hash(TWO), hash(yaml('Three.')), hash(ONE)])
+  t.same(
+    beside().filter((name) => name.endsWith('.new')),
+    [`${START_MS}-other.new`],
+    'that of another publication stays',
+  )
+})
+
+t.test(
+  'an earlier text is replaced where the file missed the one that was opened, and not where it was rolled back',
+  async (t) => {
+    const publication = [yaml('Three.'), [hash(TWO), hash(ONE)]] as const
+    const away = folder(t)
+    t.ok(await away.texts.publish('a.yaml', ...publication))
+    t.equal(away.now(), yaml('Three.'))
+
+    const { texts, now } = folder(t)
+    await texts.publish('a.yaml', TWO, [hash(ONE)])
+    await texts.publish('a.yaml', ONE, [hash(TWO)])
+    await t.rejects(texts.publish('a.yaml', ...publication), { code: 'AGENT_CHANGED' })
+    t.equal(now(), ONE)
+  },
+)
 
 t.test('no name leads anywhere but to a file of the folder, letter for letter', async (t) => {
   const outside = t.testdir({
@@ -149,7 +231,19 @@ t.test('a text with a literal secret is not shown, and the refusal names its pla
   for (const [text, place] of [
     [TOOL(`{ Authorization: 'Bearer ${secret}' }`), /tools\[0\]\.http\.headers\.Authorization holds a literal value/],
     [TOOL(`{ X-Shop: '${secret}' }`), /tools\[0\]\.http\.headers\.X-Shop holds/],
+    [TOOL(`{ X-Conversion-Key: '${secret}' }`), /http\.headers\.X-Conversion-Key holds/],
+    [TOOL(`{ query: '${secret}' }`), /http\.headers\.query holds/],
     [TOOL('{}', `, query: { api_key: '${secret}' }`), /tools\[0\]\.http\.query\.api_key holds/],
+    [TOOL('{}', `, query: { accessToken: '${secret}' }`), /http\.query\.accessToken holds/],
+    [TOOL('{}').replace('/orders', `/orders?sig=a&access_token=${secret}`), /tools\[0\]\.http\.url holds/],
+    [TOOL('{}', `, method: POST, body: '{"password": "${secret}"}'`), /tools\[0\]\.http\.body holds/],
+    [TOOL('{}', ', method: POST, body: { password: 40771234 }'), /http\.body\.password holds/],
+    [yaml('Hi.', `mcp: [{ name: crm, command: [crm, '--token=${secret}'] }]\n`), /mcp\[0\]\.command\[1\] holds/],
+    [yaml('Hi.', `mcp: [{ name: crm, command: [crm, --api-key, ${secret}] }]\n`), /mcp\[0\]\.command\[2\] holds/],
+    [yaml('Hi.', `stream: { headerMetadata: { shop-token: ${secret} } }\n`), /headerMetadata\.shop-token holds/],
+    [yaml('Hi.', `stream: { openMetadata: '{"token":"${secret}"}' }\n`), /stream\.openMetadata holds/],
+    [`${ONE}# password: ${secret}\n`, /line 5 holds what looks like a key/],
+    [`${ONE}# SHOP_TOKEN=${secret}\n`, /line 5 holds what looks like a key/],
     [TOOL('{}', `, method: POST, body: { login: { password: '${secret}' } }`), /http\.body\.login\.password holds/],
     [`${ONE}# the key is sk-${secret}\n`, /line 5 holds what looks like a key/],
     [`version: 1\nname: [a\n# ${secret}\n`, /the file is not YAML/],
@@ -160,9 +254,17 @@ t.test('a text with a literal secret is not shown, and the refusal names its pla
   }
   const fine = TOOL(
     `{ Authorization: 'Bearer {{env.SHOP_KEY}}', X-Key: '\${SHOP_KEY}', Accept: application/json }`,
-    `, query: { phone: '{{call.from}}', limit: '3' }`,
+    `, query: { phone: '{{call.from}}', limit: '3', keyword: shoes }, method: POST, body: { author: Amina, max_tokens: 256, key: 7 }`,
   )
-  t.same(shownText(fine), { agent: 'a', refusal: null })
+  for (const text of [
+    fine,
+    fine.replace('/orders', '/orders?key={{ env.SHOP_KEY }}&token=${TOKEN}&author=Amina'),
+    TOOL('{}').replace('{ order: { type: string } }', '{ body: { properties: { token: { type: string } } } }'),
+    yaml('Hi.', 'verification: { identity: { token: session.token } }\n'),
+    yaml('Hi.', 'mcp: [{ name: crm, command: [crm, --keyword, shoes, --token-file, /run/token] }]\n'),
+    `${ONE}# The password: nobody asks for it.\n# token: {{env.SHOP_KEY}}\n`,
+  ])
+    t.same(shownText(text), { agent: 'a', refusal: null })
   t.end()
 })
 

@@ -173,18 +173,36 @@ t.test(
 
     // Somebody else edits the file meanwhile.
     await writeFile(join(dir, FILE), greeted('By hand.'))
-    const publish = async (name: string): Promise<void> => {
+    const sure = async (name: string): Promise<void> => {
       await page.getByRole('button', { name, exact: true }).click()
       await page.getByRole('button', { name: `${name}: Sure?` }).click()
     }
-    await publish('Publish')
+    await sure('Publish')
     await page.getByText(`Line ${line} is another one now.`).waitFor()
     t.equal(await text.inputValue(), greeted('Hello from the draft.'), 'what was written is still there')
     await page.getByRole('button', { name: 'Open the file as it is now' }).click()
+    await page.getByRole('button', { name: 'Open the file as it is now: Sure?' }).waitFor()
+    t.equal(await text.inputValue(), greeted('Hello from the draft.'), 'one press drops nothing')
+    await page.getByRole('button', { name: 'Open the file as it is now: Sure?' }).blur()
+    await sure('Open the file as it is now')
     await until(async () => (await text.inputValue()) === greeted('By hand.'), WORK_MS, 'the text of now')
     await text.fill(greeted('Hello again.'))
-    await publish('Publish')
+    // What would be typed while it is published, or opened, would be lost.
+    const held: (() => void)[] = []
+    for (const path of ['publish', 'open'])
+      await page.route(`**/api/editor/${path}`, async (route) => {
+        await new Promise<void>((resolve) => held.push(resolve))
+        await route.continue()
+      })
+    await sure('Publish')
+    for (const at of [0, 1]) {
+      await until(() => held.length > at, WORK_MS, 'the request')
+      await until(async () => !(await text.isEditable()), WORK_MS, 'a text that cannot be edited')
+      held[at]?.()
+    }
     await page.getByText(/^Published as/).waitFor()
+    t.ok(await text.isEditable())
+    await page.unrouteAll()
     t.equal(await readFile(join(dir, FILE), 'utf8'), greeted('Hello again.'))
     await page.getByRole('combobox', { name: 'Text', exact: true }).selectOption({ index: 1 })
     await page.getByText(/This is an earlier text/).waitFor()

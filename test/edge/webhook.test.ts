@@ -1,5 +1,6 @@
 import t from 'tap'
 import { GatewayError } from '../../src/core/errors.js'
+import { editorDouble } from '../support/editor-double.js'
 import { endedCall } from '../support/record.js'
 import {
   attribute,
@@ -13,6 +14,7 @@ import {
   SECRET,
   startGateway,
 } from './gateway.js'
+import type { Gateway } from './gateway.js'
 import { ORDER_STATUS } from './scripted-calls.js'
 
 const EMPTY = '<Response></Response>'
@@ -248,6 +250,29 @@ t.test('events of all shapes reach their call, once each', async (t) => {
   await post(url, { form: { sessionId: sid, callSessionState: 'StreamStopped' } })
   t.same(gateway.calls.get(sid).states, ['answered', 'completed', 'stream-stopped'])
   t.equal((await post(url, { json: { kind: 'wallet.low', event_id: 'evt_3', data: {} } })).status, 204)
+})
+
+t.test('a call that is to try a draft is refused where the draft is not: no other version answers it', async (t) => {
+  const [tries, other, without] = [newSid(), newSid(), newSid()]
+  const { editor } = editorDouble({ tries: (sid) => sid === tries })
+  const holds = await startGateway(t, { editor })
+  const off = await startGateway(t)
+  const answerTo = async (gateway: Gateway, sid: string): Promise<string> =>
+    (await post(`${gateway.url}/voice/order-status?draft=1`, { form: ringing(sid) })).text
+  t.match(await answerTo(holds, tries), /<Stream /)
+  for (const [gateway, sid] of [
+    [holds, other],
+    [off, without],
+  ] as const) {
+    const document = await answerTo(gateway, sid)
+    t.match(document, /<Say>[^<]+<\/Say>/)
+    t.notMatch(document, /<Stream /)
+    t.match(gateway.calls.refusedCalls, [
+      { callSid: sid, reason: 'agent-unknown', why: /draft .* is not at this node/ },
+    ])
+  }
+  t.match(holds.calls.started, [{ callSid: tries }])
+  t.same(off.calls.started, [])
 })
 
 t.test('unsigned, forged and old webhooks are refused and counted', async (t) => {

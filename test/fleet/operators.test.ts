@@ -8,7 +8,7 @@ import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
 import { CallFinder } from '../../src/telemetry/archive/call-finder.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { GatewayError } from '../../src/core/errors.js'
-import type { PublishOrder } from '../../src/edge/options.js'
+import type { AgentEditing, PublishOrder } from '../../src/edge/options.js'
 import { get, newSid, post, ring, ringing } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { ORDER_STATUS } from '../edge/scripted-calls.js'
@@ -182,29 +182,26 @@ t.test(
     const hash = { old: '00000000000000aa', base: '00000000000000bb', next: '00000000000000cc' }
     const orders: (PublishOrder & { readonly at: number })[] = []
     const has = [hash.base, hash.base, hash.old, '00000000000000dd', hash.base]
-    const it = await fleet(t, 5, (index) => ({
-      opsToken: 'token-of-the-operators',
-      editor: {
-        here: () =>
-          Promise.resolve({
-            files: [{ file: 'a.yaml', hash: has[index] ?? null, refusal: null }],
-            agents: [{ name: 'a', version: has[index] ?? '', canary: null }],
-          }),
-        publish: (order) => {
-          orders.push({ ...order, at: index })
-          if (!order.bases.includes(has[index] ?? ''))
-            return Promise.reject(
-              new GatewayError('AGENT_CHANGED', 'the file has another text by now, 00000000000000dd'),
-            )
-          const faults = index === 1 ? [{ line: 3, col: 1, what: 'needs the environment variable SHOP' }] : []
-          if (faults.length === 0) has[index] = hash.next
-          return Promise.resolve({ faults, hash: hash.next, before: hash.base, inUse: true, earlier: [hash.old] })
-        },
-        ...{ open: never, check: never, draft: never, tries: () => false },
+    const opsToken = 'token-of-the-operators'
+    const editorOf = (index: number): AgentEditing => ({
+      here: () =>
+        Promise.resolve({
+          files: [{ file: 'a.yaml', hash: has[index] ?? null, refusal: null }],
+          agents: [{ name: 'a', version: has[index] ?? '', canary: null }],
+        }),
+      publish: (order) => {
+        orders.push({ ...order, at: index })
+        if (!order.bases.includes(has[index] ?? ''))
+          return Promise.reject(new GatewayError('AGENT_CHANGED', 'the file has another text by now, 00000000000000dd'))
+        const faults = index === 1 ? [{ line: 3, col: 1, what: 'needs the environment variable SHOP' }] : []
+        if (faults.length === 0) has[index] = hash.next
+        return Promise.resolve({ faults, hash: hash.next, before: hash.base, inUse: true, earlier: [hash.old] })
       },
-    }))
+      ...{ open: never, check: never, draft: never, tries: () => false },
+    })
+    const it = await fleet(t, 6, (index) => (index === 5 ? { opsToken } : { opsToken, editor: editorOf(index) }))
     await it.look()
-    const headers = { authorization: 'Bearer token-of-the-operators' }
+    const headers = { authorization: `Bearer ${opsToken}` }
     await it.kill(4)
     const { status, text } = await post(`${at(it, 0).opsUrl}/api/editor/publish`, {
       json: { file: 'a.yaml', text: 'name: a', base: hash.base },
@@ -219,6 +216,7 @@ t.test(
         { name: 'gw-2', outcome: 'published' },
         { name: 'gw-3', outcome: 'refused', why: /another text by now/ },
         { name: 'gw-4', outcome: 'unknown', why: 'it did not answer' },
+        { name: 'gw-5', outcome: 'refused', why: /AGENTS_EDIT is not set/ },
       ],
     })
     t.same(orders[0]?.bases, [hash.base], 'where it is published first it replaces what was opened')
@@ -227,10 +225,11 @@ t.test(
     t.match(line, { command: 'publish-agent', file: 'a.yaml', via: 'gw-0', token_kind: 'OPS_TOKEN', after: hash.next })
     t.match(json((await get(`${at(it, 2).opsUrl}/api/editor`, { headers })).text)['nodes'], [
       { name: 'gw-2', files: [{ hash: hash.next }], agents: [{ name: 'a', version: hash.next }] },
-      { name: 'gw-0', files: [{ hash: hash.next }] },
+      { name: 'gw-0', answered: true, why: null, files: [{ hash: hash.next }] },
       { name: 'gw-1', files: [{ hash: hash.base }] },
       { name: 'gw-3', files: [{ hash: '00000000000000dd' }] },
-      { name: 'gw-4', answered: false, files: [] },
+      { name: 'gw-4', answered: false, why: 'it did not answer', files: [] },
+      { name: 'gw-5', answered: true, why: /AGENTS_EDIT is not set/, files: [] },
     ])
     t.notMatch(JSON.stringify(it.gateways.map((one) => audited(one))), /name: a/)
   },

@@ -14,7 +14,7 @@ import {
 import { connect, createServer } from 'node:net'
 import type { Server } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
-import { GatewayError } from '../../core/errors.js'
+import { GatewayError, systemCodeOf } from '../../core/errors.js'
 
 /**
  * Attempts to take DATA_DIR when several gateways start at once: each failed one means that another process got
@@ -82,7 +82,7 @@ export async function holdDataFolder(path: string): Promise<DataFolder> {
   } catch (thrown) {
     server?.close()
     if (thrown instanceof GatewayError) throw thrown
-    if (!WITHOUT_SOCKETS.has(codeOf(thrown))) throw unusable(path, thrown)
+    if (!WITHOUT_SOCKETS.has(systemCodeOf(thrown))) throw unusable(path, thrown)
     attempt(path, () => probe(folder))
     return {
       locked: false,
@@ -158,7 +158,7 @@ async function take(path: string, folder: string, own: string): Promise<void> {
       linkSync(join(folder, own), join(folder, lockName(newest + 1)))
     } catch (thrown) {
       // Another process was faster, or owns the folder and has deleted our name.
-      if (['EEXIST', 'ENOENT'].includes(codeOf(thrown))) continue
+      if (['EEXIST', 'ENOENT'].includes(systemCodeOf(thrown))) continue
       throw thrown
     }
     if (newestLock(folder) !== newest + 1) continue // the name was free because a newer one exists
@@ -193,7 +193,7 @@ function makeFolder(path: string, made: string[]): void {
     if (statSync(path).isDirectory()) return
     throw Object.assign(new Error(`${path} is not a folder`), { code: 'ENOTDIR' })
   } catch (thrown) {
-    if (codeOf(thrown) !== 'ENOENT' || dirname(path) === path) throw thrown
+    if (systemCodeOf(thrown) !== 'ENOENT' || dirname(path) === path) throw thrown
   }
   makeFolder(dirname(path), made)
   try {
@@ -201,7 +201,7 @@ function makeFolder(path: string, made: string[]): void {
     made.push(path)
   } catch (thrown) {
     // Another process of this gateway creates the same parent at the same time.
-    if (codeOf(thrown) !== 'EEXIST') throw thrown
+    if (systemCodeOf(thrown) !== 'EEXIST') throw thrown
   }
 }
 
@@ -244,7 +244,7 @@ async function listensAt(folder: string, name: string): Promise<boolean> {
           socket.destroy()
           answer(true)
         })
-        socket.once('error', (error) => answer(!['ECONNREFUSED', 'ENOENT'].includes(codeOf(error))))
+        socket.once('error', (error) => answer(!['ECONNREFUSED', 'ENOENT'].includes(systemCodeOf(error))))
       }),
   )
 }
@@ -275,12 +275,8 @@ function attempt(path: string, work: () => void): void {
 function unusable(path: string, thrown: unknown): GatewayError {
   return new GatewayError(
     'CONFIG_INVALID',
-    `DATA_DIR is '${path}', which cannot be made or written (${codeOf(thrown)}); ` +
+    `DATA_DIR is '${path}', which cannot be made or written (${systemCodeOf(thrown)}); ` +
       'allowed: a folder that this user may make and write, or none, with KEEP_CALLS=false',
     { cause: thrown },
   )
-}
-
-function codeOf(thrown: unknown): string {
-  return (thrown as NodeJS.ErrnoException).code ?? 'an unknown fault'
 }

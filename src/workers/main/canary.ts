@@ -16,8 +16,8 @@ export interface VersionKey {
 }
 
 /**
- * The version of an agent that serves a call. It follows from the SID alone, so that all nodes choose the same; a call
- * that goes on stays with its own, whatever the share is by then.
+ * The version of an agent that serves a call. Without a draft it follows from the SID alone, so that all nodes choose the
+ * same; a call that goes on stays with its own, whatever the share is by then.
  */
 export function versionFor(agent: HostedAgent, { rootSid, had, draft }: VersionKey): HostedAgent {
   const { canary } = agent

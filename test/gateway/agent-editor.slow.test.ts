@@ -1,0 +1,122 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { AgentTexts, hashOf } from '../../src/agents/agent-texts.js'
+import { readAgents } from '../../src/agents/loader.js'
+import { allCallsOn } from '../../src/backends/split.js'
+import { AgentEditor, Drafts } from '../../src/gateway/agent-editor.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import type { UseVersion } from '../../src/gateway/hosted-agents.js'
+import type { HostedAgent } from '../../src/workers/main/main-thread-context.js'
+
+/** Agents of one process that an operator edits: what is published together, tried, and listed. */
+
+const yaml = (words: string, more = ''): string =>
+  `version: 1\nname: a\ninstructions: Help.\ngreeting: ${words}\n${more}`
+const hash = (text: string): string => hashOf(Buffer.from(text))
+const ONE = yaml('Welcome to {{business.name}}.')
+const CANARY = yaml('Welcome.', 'canary: { percent: 10 }\n')
+
+/** An editor whose new calls get at once what is published. @param Texts  those of the folder */
+async function editorOf(t: Test, files: Readonly<Record<string, string>>, Texts = AgentTexts) {
+  const dir = t.testdir(files)
+  const agents = new Map<string, HostedAgent>()
+  const drafts = new Drafts()
+  const use: UseVersion = ({ agent, assets }) => ({
+    ...{ definition: agent, assets, facts: agentFacts(agent), shares: allCallsOn('embedded') },
+  })
+  const follow = async (): Promise<void> => {
+    const versions = (await readAgents(dir, {})).flatMap((one) => (one.ok ? [one] : []))
+    for (const { agent, assets } of versions)
+      if (agent.canary === undefined) agents.set(agent.name, use({ agent, assets }))
+    for (const { agent, assets } of versions) {
+      const live = agents.get(agent.name)
+      if (agent.canary === undefined || live === undefined) continue
+      agents.set(agent.name, { ...live, canary: { percent: 10, version: use({ agent, assets }) } })
+    }
+  }
+  class Followed extends Texts {
+    override async publish(...order: Parameters<AgentTexts['publish']>) {
+      const isNew = await super.publish(...order)
+      await follow()
+      return isNew
+    }
+  }
+  await follow()
+  const texts = new Followed(dir, Date.now)
+  const editor = new AgentEditor({ agents, dir, texts, use, drafts, env: {}, workerEnv: {}, speech: false })
+  return { dir, editor, drafts }
+}
+
+t.test('of two texts that are valid only apart one is published', async (t) => {
+  const { dir, editor } = await editorOf(t, { 'a.yaml': ONE, 'a.next.yaml': CANARY })
+  // The canary begins to read a fact of the business, and the agent itself, whose numbers are checked for it, stops.
+  const orders = [
+    { file: 'a.next.yaml', text: CANARY.replace('Welcome.', 'Karibu, {{business.name}}.'), bases: [hash(CANARY)] },
+    { file: 'a.yaml', text: yaml('Welcome.'), bases: [hash(ONE)] },
+  ] as const
+  const [first, second] = await Promise.all(orders.map((order) => editor.publish(order)))
+  t.match(first, { faults: [], inUse: true })
+  t.match(second, { faults: [{ what: /a\.next\.yaml.*business\.name/ }], inUse: false })
+  t.equal(readFileSync(join(dir, 'a.next.yaml'), 'utf8'), orders[0].text)
+  t.equal(readFileSync(join(dir, 'a.yaml'), 'utf8'), ONE)
+})
+
+t.test('a draft is tried by calls to its agent only, and where it could be a canary', async (t) => {
+  const { editor, drafts } = await editorOf(t, { 'a.yaml': yaml('Welcome.') })
+  const { id } = await editor.draft({ file: 'a.yaml', text: yaml('Karibu.') })
+  t.notOk(drafts.begin(id ?? '', 'b', 'HD_tries0000001'))
+  t.notOk(editor.tries('HD_tries0000001'))
+  t.ok(drafts.begin(id ?? '', 'a', 'HD_tries0000001'))
+  t.ok(editor.tries('HD_tries0000001'))
+  await t.rejects(editor.draft({ file: 'a.yaml', text: ONE }), {
+    code: 'AGENT_INVALID',
+    message: /reads \{\{business\.name\}\}/,
+  })
+})
+
+t.test('an opened text and its hash are of one moment', async (t) => {
+  let isRead = (): void => undefined
+  const read = new Promise<void>((resolve) => (isRead = resolve))
+  let edit = (): void => undefined
+  class Edited extends AgentTexts {
+    override async read(...args: Parameters<AgentTexts['read']>) {
+      const found = await super.read(...args)
+      edit()
+      isRead()
+      return found
+    }
+    override async hashOf(file: string) {
+      await read
+      return super.hashOf(file)
+    }
+  }
+  const { dir, editor } = await editorOf(t, { 'a.yaml': ONE }, Edited)
+  edit = () => writeFileSync(join(dir, 'a.yaml'), yaml('By hand.'))
+  t.match(await editor.open('a.yaml', null), { text: ONE, hash: hash(ONE), current: hash(ONE) })
+})
+
+t.test('who asks for the list while it is made gets the same one, and after a publication a new one', async (t) => {
+  let lists = 0
+  let end = (): void => undefined
+  const first = new Promise<void>((resolve) => (end = resolve))
+  class Slow extends AgentTexts {
+    override async list() {
+      const isFirst = ++lists === 1
+      const found = await super.list()
+      if (isFirst) await first
+      return found
+    }
+  }
+  const before = yaml('Welcome.')
+  const { editor } = await editorOf(t, { 'a.yaml': before }, Slow)
+  const early = [editor.here(), editor.here()]
+  t.equal(lists, 1)
+  await editor.publish({ file: 'a.yaml', text: yaml('Karibu.'), bases: [hash(before)] })
+  t.match(await editor.here(), { files: [{ file: 'a.yaml', hash: hash(yaml('Karibu.')) }] })
+  t.equal(lists, 2)
+  end()
+  const [one, other] = await Promise.all(early)
+  t.equal(one, other)
+})
