@@ -6,6 +6,7 @@ import { AgentTexts, hashOf } from '../../src/agents/agent-texts.js'
 import { readAgents } from '../../src/agents/loader.js'
 import { allCallsOn } from '../../src/backends/split.js'
 import { AgentEditor, Drafts } from '../../src/gateway/agent-editor.js'
+import { inThread } from '../../src/gateway/agent-inspector.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import type { UseVersion } from '../../src/gateway/hosted-agents.js'
 import type { HostedAgent } from '../../src/workers/main/main-thread-context.js'
@@ -50,17 +51,27 @@ async function editorOf(t: Test, files: Readonly<Record<string, string>>, Texts 
 }
 
 t.test('of two texts that are valid only apart one is published', async (t) => {
-  const { dir, editor } = await editorOf(t, { 'a.yaml': ONE, 'a.next.yaml': CANARY })
+  class Slow extends AgentTexts {
+    override async publish(...order: Parameters<AgentTexts['publish']>) {
+      // As long as the check of the other text would take, and more.
+      const task = { what: 'draft', dir, draft: { file: 'a.yaml', text: ONE }, env: {}, speech: false } as const
+      for (let check = 0; check < 3; check++) await inThread(task, {})
+      return super.publish(...order)
+    }
+  }
+  const { dir, editor } = await editorOf(t, { 'a.yaml': ONE, 'a.next.yaml': CANARY }, Slow)
   // The canary begins to read a fact of the business, and the agent itself, whose numbers are checked for it, stops.
   const orders = [
     { file: 'a.next.yaml', text: CANARY.replace('Welcome.', 'Karibu, {{business.name}}.'), bases: [hash(CANARY)] },
     { file: 'a.yaml', text: yaml('Welcome.'), bases: [hash(ONE)] },
   ] as const
-  const [first, second] = await Promise.all(orders.map((order) => editor.publish(order)))
-  t.match(first, { faults: [], inUse: true })
-  t.match(second, { faults: [{ what: /a\.next\.yaml.*business\.name/ }], inUse: false })
-  t.equal(readFileSync(join(dir, 'a.next.yaml'), 'utf8'), orders[0].text)
-  t.equal(readFileSync(join(dir, 'a.yaml'), 'utf8'), ONE)
+  const results = await Promise.all(orders.map((order) => editor.publish(order)))
+  t.equal(results.filter(({ inUse, faults }) => inUse && faults.length === 0).length, 1)
+  t.match(
+    results.find(({ inUse }) => !inUse),
+    { faults: [{ what: /business\.name/ }] },
+  )
+  t.equal(orders.filter(({ file, text }) => readFileSync(join(dir, file), 'utf8') === text).length, 1)
 })
 
 t.test('a draft is tried by calls to its agent only, and where it could be a canary', async (t) => {
