@@ -26,6 +26,8 @@ const LOOK_MS = 2000
 const SWEEP_MS = 10 * 60_000
 /** How often another node is asked whether a call whose record it makes is over. */
 const OUTCOME_LOOK_MS = 2000
+/** How often a node tries to keep an outcome for another, OUTCOME_LOOK_MS apart: a minute. */
+const PUBLISH_TRIES_MAX = 30
 /** After this, nobody will say any more how a call went. Longer than any call. */
 const OUTCOME_MS_MAX = 3 * 3_600_000
 /** How long after a try the carrier is asked for the same call again: it keeps an order's key for a day. */
@@ -338,13 +340,18 @@ export class Campaigns {
     else this.#publish(label, outcome)
   }
 
-  #publish(label: string, outcome: Outcome): void {
+  /** A store that is away, as while a replica takes its master's place, is asked again: nobody else knows the outcome. */
+  #publish(label: string, outcome: Outcome, tries = 1): void {
     const { claims, log } = this.#options
     const value = JSON.stringify(outcome)
     claims
       .once(keyOf(label), value, CLAIM_MS)
       .then(() => claims.settle(keyOf(label), value, CLAIM_MS))
-      .catch((thrown: unknown) => log.warn({ err: thrown }, 'the outcome of a call could not be kept for another node'))
+      .catch((thrown: unknown) => {
+        if (tries < PUBLISH_TRIES_MAX && !this.#closed)
+          return this.#later(OUTCOME_LOOK_MS, () => this.#publish(label, outcome, tries + 1))
+        log.warn({ err: thrown }, 'the outcome of a call could not be kept for another node')
+      })
   }
 
   /** Resolves when a record is made, here or at another node. */

@@ -1010,3 +1010,25 @@ t.test('Redis comes back empty: campaigns are lost in sight of everybody, and be
   t.match(await again.office.list(), [{ id: 'more-visits', stands: 'lost' }], 'a node that was restarted knows it too')
   t.same(again.lost.length, 1)
 })
+
+t.test(
+  'another node’s call ends here while the store is away: its outcome is kept as soon as that is back',
+  async (t) => {
+    const store = new MemoryStore(() => FRIDAY_10)
+    const once = store.once.bind(store)
+    let asked = 0
+    const kept: string[] = []
+    store.once = async (key, value, ttlMs) => {
+      if (++asked <= 3) throw new Error('the store is away')
+      kept.push(value)
+      return once(key, value, ttlMs)
+    }
+    const { pass, over } = await desk(t, { store })
+    over({ agent: 'reminders', to: '+254712345678', clientRequestId: 'row-reminders-1-r0-1' }, 'busy')
+    await pass(10_000)
+    t.match(
+      kept.map((value) => JSON.parse(value) as unknown),
+      [{ result: 'busy' }],
+    )
+  },
+)
