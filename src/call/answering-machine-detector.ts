@@ -16,7 +16,7 @@ export const ANSWERED_BY = ['human', 'silence', 'recording', 'machine'] as const
 export interface AnswerVerdict {
   readonly who: (typeof ANSWERED_BY)[number]
   readonly why: string
-  /** A machine's own beep was heard: no person has spoken. Absent: not. */
+  /** A recording's own beep was heard: no person has spoken. Absent: not, or there was no long speech before it. */
   readonly beep?: true
 }
 
@@ -101,8 +101,7 @@ export class AnsweringMachineDetector {
       levelDbfs > this.#voiceDbfs - PAUSE_DROP_DB
     )
       this.#talking(this.#voiceFromMs)
-    if (this.#beepEndedMs !== null && this.#atMs - this.#beepEndedMs >= AFTER_BEEP_MS)
-      return { ...this.#machineNow(this.#machine ?? 'a beep'), beep: true }
+    if (this.#beepEndedMs !== null && this.#atMs - this.#beepEndedMs >= AFTER_BEEP_MS) return this.#beeped()
     if (this.#machine !== null) return this.#recording(this.#machine)
     return this.#verdictAtMs === null ? this.#person() : this.#correction(this.#verdictAtMs)
   }
@@ -176,6 +175,11 @@ export class AnsweringMachineDetector {
   #machineNow(why: string): AnswerVerdict {
     this.#over = true
     return { who: 'machine', why }
+  }
+
+  /** After short words a beep sounds like the first burst of the busy tone of a person who has hung up. */
+  #beeped(): AnswerVerdict {
+    return this.#machine === null ? this.#machineNow('a beep') : { ...this.#machineNow(this.#machine), beep: true }
   }
 
   #recording(why: string): AnswerVerdict | null {

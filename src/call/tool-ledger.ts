@@ -346,7 +346,7 @@ interface ToolAnswer {
 }
 
 /** Nobody knows whether the call took effect, and the same call must not be tried again. */
-function isOpenEnd({ end, record }: LoggedToolCall): boolean {
+export function isOpenEnd({ end, record }: LoggedToolCall): boolean {
   return end === 'lost' || end === 'expired' || end === 'abandoned' || record.error === 'TOOL_UNCERTAIN'
 }
 

@@ -27,7 +27,7 @@ type Synced = z.output<typeof syncedSchema>['synced']
 /** Who wants no calls from us. An erasure leaves it as it is: it is how their wish is kept. */
 export interface DoNotCall {
   has(number: string): Promise<boolean>
-  /** Resolves when it is kept. */
+  /** Resolves when it is kept. An operator's entry takes the place of a caller's, which may be taken back. */
   add(number: string, by: DoNotCallEntry['by'], wallMs: number): Promise<void>
   /** @returns false where it was not there */
   remove(number: string, wallMs: number): Promise<boolean>
@@ -112,9 +112,10 @@ export class FileDoNotCall implements DoNotCall {
 
   async add(number: string, by: DoNotCallEntry['by'], wallMs: number): Promise<void> {
     const key = partyKey(number)
-    if (key === '' || this.#isOn(key)) return
+    if (key === '' || this.stays(number, by)) return
     const before = this.#entries.get(key)
-    if (this.#entries.size >= DO_NOT_CALL_MAX) throw new RangeError(`the list has ${DO_NOT_CALL_MAX} numbers already`)
+    if (before === undefined && this.#entries.size >= DO_NOT_CALL_MAX)
+      throw new RangeError(`the list has ${DO_NOT_CALL_MAX} numbers already`)
     const entry: KeptEntry = { number: key, at: new Date(wallMs).toISOString(), by, removed: false }
     this.#entries.set(key, entry)
     try {
@@ -125,6 +126,12 @@ export class FileDoNotCall implements DoNotCall {
       else this.#entries.set(key, before)
       throw thrown
     }
+  }
+
+  /** True if an entry stands that such another one does not replace. */
+  stays(number: string, by: DoNotCallEntry['by']): boolean {
+    const entry = this.#entries.get(partyKey(number))
+    return entry?.removed === false && (by === 'caller' || entry.by === 'operator')
   }
 
   async remove(number: string, wallMs: number): Promise<boolean> {
@@ -175,7 +182,7 @@ export function shownOf(entries: readonly KeptEntry[]): readonly DoNotCallEntry[
 }
 
 function same(one: KeptEntry, other: KeptEntry | undefined): boolean {
-  return one.at === other?.at && one.removed === other.removed
+  return one.at === other?.at && one.by === other.by && one.removed === other.removed
 }
 
 /** As a fleet keeps one entry: by a keyed hash of the number, encrypted. */

@@ -381,11 +381,17 @@ local function stands(name)
   local value = redis.call('HGET', KEYS[1], name)
   return value and string.sub(value, 1, 1) ~= '${OFF}' and value or false
 end`
-/** ARGV: DO_NOT_CALL_MAX, entry, names. */
+/** ARGV: DO_NOT_CALL_MAX, whether it replaces one that stands, name and entry of each. */
 const ADD = `${WRITE}
-for i = 3, #ARGV do if stands(ARGV[i]) then return 'known' end end
-if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[1]) + 2 then return 'full' end
-write(ARGV[3], ARGV[2])
+local at = 3
+for i = 3, #ARGV, 2 do
+  if stands(ARGV[i]) then
+    if ARGV[2] == 'false' then return 'known' end
+    at = i
+  end
+end
+if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[1]) + 2 and not stands(ARGV[at]) then return 'full' end
+write(ARGV[at], ARGV[at + 1])
 return 'added'`
 /** ARGV: until when, in ms, name and entry of each. */
 const REMOVE = `${WRITE}
@@ -454,11 +460,12 @@ export class RedisDoNotCall implements DoNotCall {
 
   async add(number: string, by: DoNotCallEntry['by'], wallMs: number): Promise<void> {
     const names = this.#names(number)
-    const [name] = names
-    if (partyKey(number) === '' || name === undefined) return
+    if (partyKey(number) === '' || names.length === 0) return
     await this.look()
     const entry = { number: partyKey(number), at: new Date(wallMs).toISOString(), by, removed: false }
-    if ((await this.#run(ADD, DO_NOT_CALL_MAX, this.#sealed(entry, name), ...names)) === 'full')
+    const replaces = String(by === 'operator' && !this.#copy.stays(number, by))
+    const entries = names.flatMap((name) => [name, this.#sealed(entry, name)])
+    if ((await this.#run(ADD, DO_NOT_CALL_MAX, replaces, ...entries)) === 'full')
       throw new RangeError(`the list has ${DO_NOT_CALL_MAX} numbers already`)
     await this.look()
   }

@@ -16,7 +16,9 @@ const ERASED_MS = 36_500 * 86_400_000
 /** Lines of one caller that are remembered: what one business knows of them, another does not. The oldest goes. */
 const LINES_OF_CALLER_MAX = 10
 
-const linesSchema = z.record(z.string(), z.object({ untilMs: z.number(), call: earlierCallSchema }))
+const lineSchema = z.object({ untilMs: z.number(), call: earlierCallSchema })
+type KeptLine = z.output<typeof lineSchema>
+const linesSchema = z.record(z.string(), lineSchema)
 
 interface CallerMemoryOptions {
   readonly store: Pick<CallStore, 'once' | 'settle' | 'standing'>
@@ -51,12 +53,7 @@ export class CallerMemory {
 
   /** Memory of a caller, line by line. @throws GatewayError STORE_DOWN */
   async ofCaller(caller: string): Promise<readonly { readonly line: string; readonly call: EarlierCall }[]> {
-    const nowMs = this.#options.wallClock()
-    const kept = Object.entries(await this.#lines(caller)).filter(([, { untilMs }]) => untilMs > nowMs)
-    const known = await Promise.all(
-      kept.map(async ([line, { call }]) => ((await this.#isErased(call)) ? [] : [{ line, call }])),
-    )
-    return known.flat()
+    return (await this.#standing(caller)).map(([line, { call }]) => ({ line, call }))
   }
 
   /** Does not reject. */
@@ -65,10 +62,11 @@ export class CallerMemory {
     if (key === undefined || partyKey(caller) === '') return
     await this.#attempt(async () => {
       const nowMs = this.#options.wallClock()
-      const { [line]: _, ...others } = await this.#lines(caller)
-      const standing = Object.entries(others).filter(([, { untilMs }]) => untilMs > nowMs)
-      const lines = [...standing.slice(1 - LINES_OF_CALLER_MAX), [line, { untilMs: nowMs + keptMs, call }] as const]
-      const longestMs = Math.max(...lines.map(([, { untilMs }]) => untilMs)) - nowMs
+      // The erasure of a call may come before its end.
+      const own = (await this.#isErased(call)) ? [] : [[line, { untilMs: nowMs + keptMs, call }] as const]
+      const others = (await this.#standing(caller)).filter(([other]) => own.length === 0 || other !== line)
+      const lines = [...others.slice(own.length - LINES_OF_CALLER_MAX), ...own]
+      const longestMs = Math.max(keptMs, ...lines.map(([, { untilMs }]) => untilMs - nowMs))
       const name = nameOf(key, caller)
       const sealed = sealedWith(key, name, JSON.stringify(Object.fromEntries(lines))).toString('base64')
       const { store } = this.#options
@@ -81,9 +79,20 @@ export class CallerMemory {
     for (const key of this.#keys) await this.#options.store.settle(nameOf(key, number), '', GONE_MS)
   }
 
-  /** This call is erased, and nobody says whose it was. @throws GatewayError STORE_DOWN */
+  /**
+   * This call is erased, and nobody says whose it was: its facts are hidden at once, and removed at the next call of that number that
+   * is remembered, or when the time of all its lines is over. @throws GatewayError STORE_DOWN
+   */
   async forgetCall(callSid: string): Promise<void> {
     await this.#options.store.once(erasedName(callSid), '', ERASED_MS)
+  }
+
+  /** By line, those whose time is not over and that are not erased. */
+  async #standing(caller: string): Promise<readonly (readonly [string, KeptLine])[]> {
+    const nowMs = this.#options.wallClock()
+    const kept = Object.entries(await this.#lines(caller)).filter(([, { untilMs }]) => untilMs > nowMs)
+    const erased = await Promise.all(kept.map(([, { call }]) => this.#isErased(call)))
+    return kept.filter((_, i) => erased[i] === false)
   }
 
   async #isErased({ callSid }: EarlierCall): Promise<boolean> {

@@ -244,7 +244,7 @@ export class Metrics {
   )({})
   readonly callersForgotten = this.defineCounter(
     'callers_forgotten',
-    'Callers whose looked-up data was forgotten early, because too many are known',
+    'Answers of look-ups of callers that were forgotten early, because too many are known',
     [],
   )({})
   readonly callerLookups = this.defineCounter('caller_lookups', 'Look-ups of a caller before the greeting', [

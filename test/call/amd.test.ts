@@ -271,7 +271,7 @@ t.test('a first verdict is corrected by what follows: sentences that are short, 
     verdictsOn([...short, ['tone', 400], ['quiet', 1000]]).map(({ verdict }) => verdict),
     [
       { who: 'human', why: '900 ms of speech, then a pause' },
-      { who: 'machine', why: 'a beep', beep: true },
+      { who: 'machine', why: 'a beep' },
     ],
   )
   t.same(
@@ -279,6 +279,15 @@ t.test('a first verdict is corrected by what follows: sentences that are short, 
     ['human'],
     'later it is a key, or the line',
   )
+})
+
+t.test('a busy tone after a person has hung up is no mailbox that has spoken: their wish stays', async (t) => {
+  const bursts = Array.from({ length: 6 }, () => [['tone', 500] as const, ['quiet', 500] as const]).flat()
+  const beeps = (line: Parameters<typeof verdictsOn>[0]): boolean =>
+    verdictsOn(line).some(({ verdict }) => verdict.beep === true)
+  t.notOk(beeps([...NAME, ['voice', 1400], ['quiet', 400], ...bursts]), "hello? -- don't call me again")
+  t.notOk(beeps([['voice', 400], ...bursts]))
+  t.ok(beeps([...NAME, ['voice', 6000], ['quiet', 300], ['tone', 500], ['quiet', 1000]]), 'a whole greeting')
 })
 
 t.test('a first verdict is corrected by what follows: a mailbox that is slow to speak was no silence', async (t) => {
@@ -364,6 +373,34 @@ t.test(
     }
   },
 )
+
+t.test('a person who says at length that they want no recording, and is taken for one, has none', async (t) => {
+  const consentText = 'This call is recorded.'
+  const asked = (): Rig => {
+    const rig = new Rig({ ...WITH_AMD, consentText, refusal: { waitMs: 3000, text: 'Nothing is kept.' } })
+    rig.open()
+    rig.ready()
+    rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
+    rig.run(2500)
+    rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
+    rig.heardWords("No, I don't want this recorded, and I have said so before.")
+    return rig
+  }
+  const alone = asked()
+  t.equal(alone.all('recording-refused').length, 1)
+  alone.heardWords('No, no.')
+  alone.run(3000)
+  t.equal(alone.all('recording-refused').length, 1, 'once')
+  t.same(alone.texts(), [consentText], 'nothing is said into what may be a recording')
+
+  const rig = asked()
+  rig.in({ type: 'amd-result', who: 'human', why: 'a DTMF digit' })
+  t.same(rig.texts(), [consentText, 'Nothing is kept.'], 'a person hears that, and is not asked again')
+  rig.run(3000)
+  t.same(rig.all('recording-announced'), [])
+  const told = rig.all('backend-text').filter(({ role }) => role === 'system')
+  t.match(told, [{ text: /do not want to be recorded/, respond: false }, { text: 'greet' }])
+})
 
 t.test('a mailbox that goes on while digits are asked for is asked for none', async (t) => {
   const order = {

@@ -722,8 +722,16 @@ t.test('only what a caller has put on the do-not-call list at that time is taken
   await list.add('+254700000003', 'caller', 2000)
   t.equal(await list.takeBack('0700000003', 2000, 3000), true)
   t.equal(await list.takeBack('0700000003', 2000, 3000), false)
+  await list.add('+254700000004', 'caller', 2000)
+  await list.add('+254700000004', 'operator', 2000)
+  t.equal(await list.takeBack('+254700000004', 2000, 3000), false, 'an operator has put it there meanwhile')
   const again = await FileDoNotCall.open(path)
-  t.same(await Promise.all(['1', '2', '3'].map((last) => again.has(`070000000${last}`))), [true, true, false])
+  t.same(await Promise.all(['1', '2', '3', '4'].map((last) => again.has(`070000000${last}`))), [
+    true,
+    true,
+    false,
+    true,
+  ])
 })
 
 t.test('a number that somebody wrote into the do-not-call file in another form is on the list', async (t) => {
@@ -905,6 +913,9 @@ t.test(
     await one.list.add(NOBODY, 'caller', 3000)
     t.notOk(await two.list.takeBack(NOBODY, 2000, 4000), 'a wish of another time')
     t.ok(await two.list.takeBack(NOBODY, 3000, 4000), 'at any node')
+    await two.list.add(ASKED, 'operator', 1000)
+    await two.list.add(ASKED, 'caller', 1000)
+    t.notOk(await one.list.takeBack(ASKED, 1000, 4000), 'an operator has put it there meanwhile')
     await Promise.all([one.list.look(), two.list.look()])
     await server.command('FLUSHALL')
     t.ok(await two.list.has(ASKED), 'a node that did not write it has it')

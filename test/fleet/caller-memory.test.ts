@@ -66,6 +66,20 @@ t.test('a call that is erased by its SID is remembered no more, and those of oth
   t.match(await memory.recall(CALLER, LINE), { callSid: 'HD_three' })
 })
 
+t.test('what an erased call left is removed at the next call of its number, and not written anew', async (t) => {
+  const { memory, store } = open()
+  await memory.remember(CALLER, LINE, { ...LAST, callSid: 'HD_one' }, DAY_MS)
+  await memory.forgetCall('HD_one')
+  await memory.remember(CALLER, 'another', { ...LAST, callSid: 'HD_two' }, DAY_MS)
+  await memory.forgetCall('HD_three')
+  await memory.remember(CALLER, 'a third', { ...LAST, callSid: 'HD_three' }, DAY_MS)
+  // Whatever is still there comes to light where nothing says that it is erased.
+  const standing = store.standing.bind(store)
+  store.standing = (key) => (key.startsWith('erased:') ? Promise.resolve(null) : standing(key))
+  t.match(await memory.ofCaller(CALLER), [{ line: 'another' }])
+  t.equal((await memory.ofCaller(CALLER)).length, 1)
+})
+
 t.test('the store has neither number nor words, and a secret that is replaced still opens them', async (t) => {
   const { store, memory } = open(['the old secret of more than 32 characters'])
   const written: string[] = []

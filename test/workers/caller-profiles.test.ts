@@ -73,12 +73,19 @@ t.test('what a look-up found is remembered for an hour, by number and agent, and
   t.same(callers.foundOf('254700000001', 'support 1'), { plan: 'Home 20' })
   t.equal(callers.foundOf('254700000001', 'orders 2'), null, 'the agent was edited')
   t.equal(callers.foundOf('', 'orders 1'), null, 'withheld numbers have nothing in common')
+  nowMs += 3_000_000
+  callers.found('254700000001', 'support 1', { plan: 'Home 40' })
+  nowMs += 600_001
+  t.equal(callers.foundOf('254700000001', 'orders 1'), null, 'also where another look-up was made meanwhile')
+  t.same(callers.foundOf('254700000001', 'support 1'), { plan: 'Home 40' })
   nowMs += 3_600_001
-  t.equal(callers.foundOf('254700000001', 'orders 1'), null)
-  for (let i = 0; i <= 2000; i++) callers.found(String(i), 'orders 1', {})
-  t.match(await metrics.render(), /mkondo_callers_forgotten_total 1\n/)
-  callers.forget('2000')
-  t.equal(callers.foundOf('2000', 'orders 1'), null, 'its owner was erased')
+  t.equal(callers.foundOf('254700000001', 'support 1'), null)
+  for (let i = 0; i < 2000; i++) callers.found('254700000001', `orders ${i}`, {})
+  callers.found('2547000000012', 'orders 1', {})
+  t.match(await metrics.render(), /mkondo_callers_forgotten_total 1\n/, 'one caller has no more than all')
+  callers.forget('254700000001')
+  t.equal(callers.foundOf('254700000001', 'orders 1999'), null, 'its owner was erased')
+  t.same(callers.foundOf('2547000000012', 'orders 1'), {})
 })
 
 t.test(

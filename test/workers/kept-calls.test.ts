@@ -962,27 +962,123 @@ t.test(
   },
 )
 
-t.test('the state of a promised call back has no words where their caller wants none kept', async (t) => {
-  const definition = await orderStatusAgent()
-  const said = { atMs: 1000, summary: 'They asked for order 4127.' }
-  const { log } = keptState(keptCall(), {
-    transcript: [{ role: 'caller', text: 'Order 4127, please.', startMs: 0, endMs: 900 }],
+/** A call of which every text of the caller, or of a model about them, says "4127". */
+const worded = (refused: boolean): KeptState => {
+  const words = 'They asked for order 4127.'
+  const [said, args] = [{ atMs: 1000, summary: words }, { order: '4127' }]
+  const toolCall = { name: 'charge', args, startMs: 1, ms: 1, ok: true }
+  const running = { callId: 't9', name: 'charge', args, startMs: 1 }
+  const packet = {
+    ...{ version: 1 as const, callSid: 'HD_kept00000001', agent: 'order-status', reason: words, summary: words },
+    ...{ identity: { order: '4127' }, facts: { order: '4127' }, stages: [{ stage: 'order', summary: words }] },
+    at: '2026-11-20T12:00:00.000Z',
+  }
+  const callback = { asked: 'words' as const, number: '+254700000001', note: 'The bill.', at: packet.at }
+  const kept = keptCall({
+    recording: { announced: true, refused, file: null },
+    session: {
+      ...session,
+      ...{ openTranscript: [{ role: 'caller', text: words, startMs: 0, endMs: 1 }], toolsRunning: [running] },
+      ...{ identity: { order: '4127' }, escalation: { reason: words, summary: words } },
+      ...{ ending: { reason: 'agent-goodbye', detail: words }, waits: [{ ...running, untilMs: 1, state: 'waiting' }] },
+      openClaims: [{ atMs: 1, tools: [], result: {}, language: 'en', phrase: words, fact: words }],
+    },
+    backendState: { words },
+    escalation: {
+      packet,
+      newsSent: { settled: 1, callbacks: 1 },
+      machine: { ...machine, lastDetail: words },
+      history: { reason: words, strategy: 'callback', outcome: 'answered', attempts: [], callback },
+    },
+    waits: [{ args, result: words } as unknown as KeptWait],
+    result: { ...RESULT, endDetail: words },
+  })
+  const { log } = keptState(kept, {
+    transcript: [{ role: 'caller', text: words, startMs: 0, endMs: 900 }],
+    toolCalls: [{ callId: 't1', end: 'answered', record: toolCall, args, result: words }],
+    claims: [{ atMs: 1, tool: null, language: 'und', phrase: words, verdict: 'no-source' }],
     stages: [{ ...said, from: 'begin', stage: 'order', why: 'model' }],
+    facts: [{ atMs: 1, name: 'order', value: '4127', from: 'charge' }],
     handovers: [{ ...said, from: 'first', to: 'next' }],
   })
-  const continuity = new CallContinuity(
-    {
-      call: inbound('HD_promised0001'),
-      hosted: hosted(definition),
-      before: null,
-      log: createLog({ level: 'silent' }),
-      now: () => keptCall(),
-      logNow: () => ({ log, marks: [] }),
-      mark: () => undefined,
-      over: () => undefined,
-    },
-    { clock: () => 0, wallClock: () => 0, keeper: null } as unknown as ConstructorParameters<typeof CallContinuity>[1],
+  return { kept, log, marks: [{ name: 'whisper', atMs: 1, detail: words }] }
+}
+
+t.test('the state of a promised call back has no words where their caller wants none kept', async (t) => {
+  const definition = await orderStatusAgent()
+  const promised = (state: KeptState): KeptState =>
+    new CallContinuity(
+      {
+        call: inbound('HD_promised0001'),
+        hosted: hosted(definition),
+        before: null,
+        log: createLog({ level: 'silent' }),
+        now: () => state.kept,
+        logNow: () => state,
+        mark: () => undefined,
+        over: () => undefined,
+      },
+      { clock: () => 0, wallClock: () => 0, keeper: null } as unknown as ConstructorParameters<
+        typeof CallContinuity
+      >[1],
+    ).promised()
+  t.match(JSON.stringify(promised(worded(false))), /They asked for order 4127/)
+  const state = promised(worded(true))
+  t.notMatch(JSON.stringify(state), /4127/)
+  t.match(state, { kept: { escalation: { history: { callback: { note: 'The bill.' } } } } }, 'but that they asked for')
+  t.equal(state.log.dropped.toolCalls, 1, 'and no effect gets the key of an earlier one')
+  const { kept, log } = worded(true)
+  const lost = log.toolCalls.map((call) => ({ ...call, end: 'lost' as const }))
+  t.match(
+    promised({ kept, log: { ...log, toolCalls: lost }, marks: [] }).log.toolCalls,
+    [{ args: { order: '4127' }, result: null }],
+    'what may have been paid is not paid again',
   )
-  t.match(JSON.stringify(continuity.promised(false)), /They asked for order 4127/)
-  t.notMatch(JSON.stringify(continuity.promised(true)), /4127/)
+})
+
+t.test('nor has the state of one whose node was lost, nor what is kept of the call back itself', async (t) => {
+  const promises: KeptState[] = []
+  const remembered: unknown[] = []
+  const test = await startHost(
+    {
+      onPromise: (state) => promises.push(state),
+      callerMemory: {
+        recall: () => Promise.resolve(null),
+        remember: (...call) => Promise.resolve(void remembered.push(call)),
+      },
+    },
+    (agent) => ({ ...agent, caller: { key: 'phone', withinMs: 800, personal: [], memory: true } }),
+  )
+  t.teardown(() => test.close())
+  const { kept, log, marks } = worded(true)
+  test.host.addLostCall({ kept: { ...kept, result: null }, log, marks })
+  t.equal(promises.length, 1)
+  t.notMatch(JSON.stringify(promises), /4127/)
+
+  // Words of before, as a caller is rung back at once whose call was cut off.
+  for (const refused of [false, true]) {
+    const state = worded(refused)
+    const before = { ...state, log: { ...state.log, stages: [], handovers: [] } }
+    const [from, to] = ['+254709000000', '+254700000001']
+    const callSid = sid(`HD_backagain00${Number(refused)}`)
+    const placed = { clientRequestId: 'r1', orderedAtMs: time.nowMs(), ringMs: 0, variables: {}, externalId: null }
+    const call: NewCall = {
+      ...{ callSid, agent: 'order-status', direction: 'outbound', from, to },
+      placed: {
+        ...{ ...placed, agent: 'order-status', from, to },
+        ...{ leaveMessage: true, promised: false, joins: null },
+      },
+    }
+    const line = new TestLine(test.host.prepare(call, calledBack(before, call)))
+    line.start()
+    await until(() => line.frames.length > 3, 20_000, 'the first words')
+    line.stop()
+    line.call.detach(1000)
+    const record = await test.recordOf(callSid)
+    t.equal(record.consent, refused ? 'refused' : null)
+    t.equal(record.outbound?.result, 'person')
+    if (refused) t.notMatch(JSON.stringify(record), /4127/)
+    else t.match(record.facts, [{ name: 'order', value: '4127' }])
+    t.equal(remembered.length, 1, 'only what may be kept')
+  }
 })

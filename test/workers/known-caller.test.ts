@@ -1,11 +1,13 @@
 import { createServer } from 'node:http'
 import t from 'tap'
 import { agentSchema, amdSchema } from '../../src/agents/definition.js'
+import type { EarlierCall } from '../../src/call/caller-data.js'
 import { CallerMemory } from '../../src/fleet/caller-memory.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
 import { callerNews } from '../../src/workers/worker/call-setup.js'
+import { keptCall, keptState } from '../support/kept-call.js'
 import { portOf } from '../support/port-of.js'
 import { TestLine, inbound, sid, startHost, time, until } from '../support/host.js'
 
@@ -138,6 +140,38 @@ t.test(
     t.match((await call('HD_earlier0005', keeps)).caller, { state: 'unknown' }, 'its owner was erased')
   },
 )
+
+for (const { transcript, left } of [
+  { transcript: 'full', left: { order: 'order 4127', paid: true } },
+  { transcript: 'masked', left: { order: 'order ####', paid: true } },
+  { transcript: 'none', left: {} },
+] as const)
+  t.test(`no more is remembered of a caller than a record keeps of the call: ${transcript}`, async (t) => {
+    const kept: EarlierCall[] = []
+    const callerMemory = {
+      recall: () => Promise.resolve(null),
+      remember: (_caller: string, _line: string, call: EarlierCall) => Promise.resolve(void kept.push(call)),
+    }
+    const test = await startHost(
+      { callerMemory, recordsKeepMs: () => 86_400_000, privacy: { maskNumbers: true, transcript } },
+      (order) => ({ ...order, caller: { key: 'phone', withinMs: 800, personal: [], memory: true } }),
+    )
+    t.teardown(() => test.close())
+    const facts = [
+      { atMs: 1, name: 'order', value: 'order 4127', from: 'track_order' },
+      { atMs: 1, name: 'paid', value: true, from: 'track_order' },
+    ]
+    const call = inbound('HD_factskept01')
+    const live = test.host.prepare(call, keptState(keptCall({ callSid: call.callSid, from: call.from }), { facts }))
+    const line = new TestLine(live)
+    line.start()
+    await until(() => line.frames.length > 3, 20_000, 'the words')
+    line.stop()
+    live.detach(1000)
+    await test.recordOf(call.callSid)
+    t.match(kept, [{ callSid: call.callSid, outcome: /./ }])
+    t.same(kept[0]?.facts, left)
+  })
 
 t.test('the model of an agent that rings back learns nothing of earlier calls before the person is known', (t) => {
   const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'Be brief.' })

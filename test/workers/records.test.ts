@@ -284,10 +284,22 @@ t.test('no text of a record has words of the call where they are not to be kept,
     readFileSync(join(packageRoot(), 'schema', 'call-record.schema.json'), 'utf8'),
   ) as JsonSchema
   // What it cost, its services and the carrier's part have no words of the call; the analysis is made of the redacted record.
-  const { cost, wholeCost, usage, backends, resumed, carrier, outbound, analysis, ...record } = filled(
+  const { cost, wholeCost, usage, backends, resumed, carrier, outbound, analysis, ...whole } = filled(
     schema,
     words,
   ) as CallRecord
+  const quoted = [
+    ...['goodbye', 'ended', 'hang-up'].map((name) => ({ name, detail: `agent-goodbye: ${words}` })),
+    { name: 'ended', detail: `escalated: ${words}; 412700 ms of stream, 1 of 1 turns answered` },
+    { name: 'claim-unsupported', detail: `fact: no-source; ${words}` },
+    { name: 'whisper', detail: words },
+  ]
+  const record: typeof whole = {
+    ...whole,
+    endReason: 'agent-goodbye',
+    timeline: quoted.map((mark) => ({ ...mark, atMs: 1 })),
+    stops: quoted.map(({ name, detail }) => ({ kind: 'hang-up', atMs: 1, mark: name, why: detail })),
+  }
   t.ok(cost ?? wholeCost ?? usage ?? backends ?? resumed ?? carrier ?? outbound ?? analysis)
   const names = [
     ...['agent', 'agentVersion', 'backend', 'bargeIns.why', 'caller.fields', 'caller.source', 'callSid'],
@@ -301,16 +313,7 @@ t.test('no text of a record has words of the call where they are not to be kept,
       'handovers.to',
       'language',
     ],
-    ...[
-      'number',
-      'recording',
-      'recoveredFrom',
-      'rootSid',
-      'stages.from',
-      'stages.stage',
-      'stops.mark',
-      'timeline.name',
-    ],
+    ...['number', 'recording', 'recoveredFrom', 'rootSid', 'stages.from', 'stages.stage'],
     ...['to', 'toolCalls.error', 'toolCalls.name', 'waits.tool'],
   ]
   const left = (policy: 'masked' | 'none'): string[] =>
@@ -327,6 +330,7 @@ t.test(
   async (t) => {
     const reason = 'lost order 4127, call 0712 345 678'
     const phrase = '4,127 shillings'
+    const figures = '1200 ms of stream, 2 of 3 turns answered'
     const record = endedCall({
       toolCalls: [{ name: 'end_call', args: { reason }, startMs: 0, ms: 1, ok: true }],
       claims: [{ atMs: 1, tool: null, language: 'und', phrase, verdict: 'no-source' }],
@@ -334,17 +338,41 @@ t.test(
       timeline: [
         { name: 'claim-unsupported', atMs: 1, detail: `fact: no-source; ${phrase}` },
         { name: 'whisper', atMs: 2, detail: 'Her order is 4127.' },
-        { name: 'ended', atMs: 3, detail: `agent-goodbye: ${maskNumbersIn(reason)}; 1200 ms` },
+        { name: 'ended', atMs: 3, detail: `agent-goodbye: ${maskNumbersIn(reason)}; ${figures}` },
       ],
-      stops: [{ kind: 'hang-up', atMs: 3, mark: 'ended', why: `agent-goodbye: ${maskNumbersIn(reason)}; 1200 ms` }],
+      stops: [{ kind: 'hang-up', atMs: 3, mark: 'ended', why: `agent-goodbye: ${maskNumbersIn(reason)}; ${figures}` }],
     })
     const masked = redactRecord(record, 'masked')
     t.notMatch(JSON.stringify(masked), /4127|4,127/)
     t.match(masked.endDetail, /^lost order ####, call #/)
-    t.match(masked.timeline.at(-1)?.detail, /; 1200 ms$/, 'figures stay')
+    t.match(masked.timeline.at(-1)?.detail, new RegExp(`; ${figures}$`), 'figures stay')
     t.notMatch(JSON.stringify(redactRecord(record, 'none')), /4127|4,127|lost|shillings|Her order/)
+    // Numbers in arguments are masked before.
+    const elsewhere = redactRecord({ ...record, toolCalls: [] }, 'none')
+    t.notMatch(JSON.stringify(elsewhere), /lost/, 'also where no tool has the same words')
   },
 )
+
+t.test('what a tool was given as a reason changes no figures of the record', async (t) => {
+  const why = 'no sound in 1200 ms, 2 of 3 frames'
+  const record = endedCall({
+    endReason: 'caller-hung-up',
+    endDetail: 'in live',
+    toolCalls: [
+      { name: 'reschedule_order', args: { reason: '2' }, startMs: 0, ms: 1, ok: true },
+      { name: 'end_call', args: { reason: 'in' }, startMs: 0, ms: 1, ok: true },
+    ],
+    timeline: [
+      { name: 'underrun', atMs: 1, detail: why },
+      { name: 'ended', atMs: 2, detail: 'caller-hung-up: in live; 1200 ms of stream, 2 of 3 turns answered' },
+    ],
+    stops: [{ kind: 'drop', atMs: 1, mark: 'underrun', why }],
+  })
+  for (const policy of ['masked', 'none'] as const) {
+    const { endDetail, timeline, stops } = redactRecord(record, policy)
+    t.same({ endDetail, timeline, stops }, { endDetail: 'in live', timeline: record.timeline, stops: record.stops })
+  }
+})
 
 // --- the thread ---------------------------------------------------------------------------------------------
 

@@ -26,10 +26,12 @@ const REFUSED_TEXT =
  *     saying --heard, and a no is waited for--> answer; otherwise--> said; not heard: nothing of the recording is kept
  *     saying, answer --a no--> said: nothing is kept
  *     answer --other words; nothing for `refusal.waitMs`--> said
+ *     saying, answer --a recording was taken for a person--> withdrawn --somebody takes the call--> saying
+ *     withdrawn --a no: it is a person who talks for long--> refused: nothing is kept --somebody takes the call--> said
  */
 export class Consent implements CallFeature {
   /** Progress of the announcement that the call is recorded, where one is set. */
-  #progress: 'due' | 'saying' | 'answer' | 'said'
+  #progress: 'due' | 'saying' | 'answer' | 'withdrawn' | 'refused' | 'said'
   /** The backend does not know yet that the caller does not want to be recorded. */
   #refusalUntold = false
   #itemId: string | null = null
@@ -52,7 +54,8 @@ export class Consent implements CallFeature {
   }
 
   checkpoint(): Pick<CallCheckpoint, 'untold'> {
-    return this.#progress === 'said' || this.#call.text(this.#call.options.consentText) === '' ? {} : { untold: true }
+    const over = this.#progress === 'said' || this.#progress === 'refused'
+    return over || this.#call.text(this.#call.options.consentText) === '' ? {} : { untold: true }
   }
 
   input(input: CallInput): boolean {
@@ -63,9 +66,13 @@ export class Consent implements CallFeature {
     if (itemId === this.#itemId) this.#textOver(over === 'heard')
   }
 
-  /** Says the text. @returns false when it was said before */
+  /** Says the text. @returns false when it was said before, or need not be said any more */
   ask(text: string): boolean {
-    if (this.#progress !== 'due') return false
+    if (this.#progress === 'refused') {
+      this.#progress = 'said'
+      this.#sayRefused()
+    }
+    if (this.#progress !== 'due' && this.#progress !== 'withdrawn') return false
     this.#progress = 'saying'
     this.#itemId = this.#call.announce(text, 'prompt')
     this.#call.in('consent', this.#call.wordsMs(text))
@@ -76,7 +83,7 @@ export class Consent implements CallFeature {
   withdraw(): void {
     if (!this.waiting) return
     this.#call.clear('consent')
-    this.#progress = 'due'
+    this.#progress = 'withdrawn'
     this.#itemId = null
   }
 
@@ -126,9 +133,13 @@ export class Consent implements CallFeature {
     this.#answered(false)
   }
 
-  /** A no counts while the text is said, anything else after it. */
+  /** A no counts while the text is said, and where it comes after `withdraw`; anything else only after the text. */
   words(text: string): void {
     const refused = saysNo(text)
+    if (refused && this.#progress === 'withdrawn' && this.#call.options.refusal !== null) {
+      this.#progress = 'refused'
+      return this.#refused()
+    }
     if (!this.waiting || (!refused && this.#progress !== 'answer')) return
     // One that ends turns of itself was interrupted: it is asked to greet, unless there is more to answer than a greeting.
     const asks = !refused && !isYesNo(text) && !isSmallTalk(text)
@@ -153,13 +164,21 @@ export class Consent implements CallFeature {
       if (this.#call.state === 'connecting') this.#call.agentSpeech.open()
     }
     if (refused) {
-      this.#call.mark('recording', 'the caller said no')
-      this.#call.out({ type: 'recording-refused' })
-      this.#refusalUntold = true
-      this.#call.announce(this.#call.text(refusal.text), 'prompt')
+      this.#refused()
+      this.#sayRefused()
     }
     this.#settled(!refused)
     return true
+  }
+
+  #refused(): void {
+    this.#call.mark('recording', 'the caller said no')
+    this.#call.out({ type: 'recording-refused' })
+    this.#refusalUntold = true
+  }
+
+  #sayRefused(): void {
+    this.#call.announce(this.#call.text(this.#call.options.refusal?.text ?? ''), 'prompt')
   }
 
   #settled(announced: boolean): void {

@@ -96,7 +96,7 @@ export const en: Language = {
       'that_is_right that_is_correct it_is i_do i_did i_am i_have go_ahead',
   ),
   no: words("no nope nah not_yet not_really i_don't i_didn't it_isn't it's_not wrong never"),
-  noObjection: words('no_problem no_worries'),
+  noObjection: words('no_problem no_worries no_one'),
   besideYesNo: words("please thanks thank_you sir madam oh ah it is that that's"),
   human: words(
     'human a_human a_person person agent an_agent operator representative colleague a_colleague someone somebody manager ' +

@@ -118,7 +118,7 @@ export interface Language {
    */
   readonly yes: readonly string[]
   readonly no: readonly string[]
-  /** Begins like a no, and agrees. */
+  /** Begins like a no, and is none. */
   readonly noObjection: readonly string[]
   /** Words that may accompany a yes or a no. */
   readonly besideYesNo: readonly string[]

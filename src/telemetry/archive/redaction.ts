@@ -1,6 +1,5 @@
 import { DIGIT_WORDS } from '../../call/spoken-numbers.js'
 import type { CallRecord } from '../../call/documents/record.js'
-import { maskNumbersIn } from '../../sautikit/phone.js'
 
 /** How much of what was said a record may hold. */
 export type TranscriptPolicy = 'full' | 'masked' | 'none'
@@ -19,13 +18,13 @@ export function redactRecord(record: CallRecord, policy: TranscriptPolicy): Call
   if (policy === 'full') return record
   const { escalation } = record
   const text = (words: string): string => (policy === 'none' ? '' : maskDigits(words))
-  // Times and figures stand beside them in the same text.
-  const quoted = [...new Set(quotedIn(record).flatMap((words) => [words, maskNumbersIn(words)]))]
-  const without = (words: string): string =>
-    quoted.reduce((left, quote) => left.replaceAll(quote, () => text(quote)), words)
+  const without = (mark: string, words: string): string => {
+    const [, before = '', quote = '', after = ''] = WORDED_MARKS.get(mark)?.exec(words) ?? ['', words]
+    return before + text(quote) + after
+  }
   return {
     ...record,
-    endDetail: without(record.endDetail),
+    endDetail: WORDED_BY_A_MODEL.has(record.endReason) ? text(record.endDetail) : record.endDetail,
     transcript: policy === 'none' ? [] : record.transcript.map((entry) => ({ ...entry, text: text(entry.text) })),
     toolCalls: record.toolCalls.map((call) => ({ ...call, args: masked(call.args, policy) as typeof call.args })),
     claims: record.claims.map((claim) => (isQuoted(claim) ? { ...claim, phrase: text(claim.phrase) } : claim)),
@@ -44,31 +43,26 @@ export function redactRecord(record: CallRecord, policy: TranscriptPolicy): Call
               escalation.callback === null ? null : { ...escalation.callback, note: text(escalation.callback.note) },
           },
     timeline: record.timeline.map((mark) =>
-      mark.detail === undefined
-        ? mark
-        : { ...mark, detail: mark.name === SUPERVISOR ? text(mark.detail) : without(mark.detail) },
+      mark.detail === undefined ? mark : { ...mark, detail: without(mark.name, mark.detail) },
     ),
-    stops: record.stops.map((stop) => ({ ...stop, why: without(stop.why) })),
+    stops: record.stops.map((stop) => ({ ...stop, why: without(stop.mark, stop.why) })),
   }
 }
 
-/** Mark of what a supervisor said to the model. */
-const SUPERVISOR = 'whisper'
+/** End reasons whose detail is a model's words: it may quote the caller. */
+export const WORDED_BY_A_MODEL: ReadonlySet<CallRecord['endReason']> = new Set(['agent-goodbye', 'escalated'])
 
-/** Words of the call that other texts of its record repeat, the longest first: why it ended, and what had no source. */
-function quotedIn({ escalation, toolCalls, claims }: CallRecord): readonly string[] {
-  const reasons = [
-    escalation?.reason,
-    ...toolCalls.map(({ args }) => Object(args) as { reason?: unknown }).map(reasonOf),
-  ]
-  return [...reasons, ...claims.filter(isQuoted).map(({ phrase }) => phrase)]
-    .flatMap((words) => (words === undefined || words === '' ? [] : [words]))
-    .sort((a, b) => b.length - a.length)
-}
-
-function reasonOf({ reason }: { readonly reason?: unknown }): string | undefined {
-  return typeof reason === 'string' ? reason : undefined
-}
+/** After the reason, and before the figures of the call. */
+const WORDED_END = new RegExp(`^((?:${[...WORDED_BY_A_MODEL].join('|')}): )(.*?)((?:; \\S+ ms of stream.*)?)$`, 's')
+/** Details that have words of the call: what is before them, the words, and what is after them. */
+const WORDED_MARKS: ReadonlyMap<string, RegExp> = new Map([
+  ['goodbye', WORDED_END],
+  ['hang-up', WORDED_END],
+  ['ended', WORDED_END],
+  ['claim-unsupported', /^(.*?: no-source; )(.*)()$/s],
+  // A supervisor's, to the model.
+  ['whisper', /^()(.*)()$/s],
+])
 
 /** The phrase of any other claim is one of the agent's file. */
 function isQuoted({ verdict }: CallRecord['claims'][number]): boolean {

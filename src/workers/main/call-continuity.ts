@@ -9,7 +9,7 @@ import type { TimelineMark } from '../../call/documents/record.js'
 import type { CarrierState } from '../../sautikit/carrier-state.js'
 import type { Log } from '../../telemetry/log.js'
 import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
-import { continuationOf, mayGoOn, partsOf } from './kept-call.js'
+import { continuationOf, mayGoOn, partsOf, promisedCall } from './kept-call.js'
 import type { NewCall } from './live-call.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
 
@@ -104,16 +104,10 @@ export class CallContinuity {
     return this.#cut?.state ?? this.#options.logNow()
   }
 
-  /** The state that a call back goes on from. @param refused  the caller does not want the words to be kept */
-  promised(refused: boolean): KeptState {
+  /** The state that a promised call back goes on from. */
+  promised(): KeptState {
     const { log, marks } = this.logKept()
-    const kept = this.kept()
-    if (!refused) return { kept, log, marks: [...marks] }
-    // It may wait for days.
-    const session = kept.session === null ? null : { ...kept.session, openTranscript: [] }
-    const stages = log.stages.map(({ summary: _, ...stage }) => stage)
-    const handovers = log.handovers.map((handover) => ({ ...handover, summary: '' }))
-    return { kept: { ...kept, session }, log: { ...log, transcript: [], stages, handovers }, marks: [...marks] }
+    return promisedCall({ kept: this.kept(), log, marks: [...marks] })
   }
 
   /** Log entries from the end of a session whose stream was lost are not kept: the call goes on from before them. */

@@ -2,6 +2,7 @@ import type { CallLogEntry } from '../../call/documents/log-entry.js'
 import type { CallRecord } from '../../call/documents/record.js'
 import type { CallerValues } from '../../call/caller-data.js'
 import { partyKey, sameNumber } from '../../sautikit/phone.js'
+import { redactRecord } from '../../telemetry/archive/redaction.js'
 import { callerOf, lineOf, lookUpOf } from './call-start.js'
 import type { NewCall } from './live-call.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
@@ -51,10 +52,16 @@ export class CallParty {
     return (await this.#context.callerMemory?.recall(this.number, this.#line)) ?? null
   }
 
-  /** Their next call knows the facts and the outcome of this one, where its agent asks for that. A mailbox is nobody's call. */
-  remember({ callSid, outcome, outbound, facts }: CallRecord): void {
+  /**
+   * Their next call knows the outcome of this one, and of its facts what a record keeps, where its agent asks for that. A mailbox is
+   * nobody's call.
+   */
+  remember(record: CallRecord): void {
+    const { callSid, outcome, outbound } = record
+    const { transcript } = this.#context
     const { definition } = this.#hosted()
     if (definition.caller?.memory !== true || (outbound !== null && outbound.result !== 'person')) return
+    const facts = transcript === 'none' ? [] : redactRecord(record, transcript).facts
     const known = Object.fromEntries(facts.map((fact) => [fact.name, fact.value]))
     const call = { callSid, endedWallMs: this.#context.wallClock(), outcome, facts: known }
     const keptMs = this.#context.recordsKeptMs(definition.name)

@@ -23,6 +23,7 @@ import type {
 import { assertNever } from '../../core/assert.js'
 import type { ErrorCode } from '../../core/errors.js'
 import { maskNumber, maskNumbersIn } from '../../sautikit/phone.js'
+import { WORDED_BY_A_MODEL } from '../../telemetry/archive/redaction.js'
 import { MODULE_PREFIX } from '../../backends/registry.js'
 import { parseCallSid } from '../../core/ids.js'
 import type { CallSid } from '../../core/ids.js'
@@ -669,9 +670,6 @@ export function recordWithoutStream(
 }
 
 // --- the log line of an ended call ---------------------------------------------------------------------------
-
-/** End reasons whose detail is a model's words: it may quote the caller, so it is not logged. */
-const WORDED_BY_A_MODEL: ReadonlySet<CallRecord['endReason']> = new Set(['agent-goodbye', 'escalated'])
 
 /** The log line of an ended call, the only one at `info`: its outcome, its latencies, and what went wrong. */
 export function callSummary(record: CallRecord): LogFields {

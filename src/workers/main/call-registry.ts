@@ -34,7 +34,7 @@ import type { BackendView } from './backend-status.js'
 import { CallMemoryPool } from '../shared/call-memory.js'
 import { Effects } from '../shared/effects.js'
 import type { EffectGate } from '../shared/effects.js'
-import { continuationOf, mayGoOn, partsOf } from './kept-call.js'
+import { continuationOf, mayGoOn, partsOf, promisedCall } from './kept-call.js'
 import { Waits } from './call-waits.js'
 import type { WaitAnswer, WaitStatus, WaitUnheard } from './wait-status.js'
 import { CallerProfiles } from './caller-profiles.js'
@@ -255,6 +255,7 @@ export class CallRegistry implements CallDirectory {
               gone: (callSid) => openRecords.gone(callSid),
             },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
+      transcript: this.#transcriptPolicy,
       recordsKeptMs: (agent) => this.#options.recordsKeepMs?.(agent) ?? 0,
       agent: (name, business, step, rootSid) => {
         const key = { rootSid, had: null, draft: this.#options.draftOf?.(rootSid) }
@@ -470,7 +471,7 @@ export class CallRegistry implements CallDirectory {
     const { callSid } = state.kept
     if (!this.#calls.has(callSid) && !this.#ended.has(callSid))
       this.enter({ ...this.#kept(recordOfLost(state, this.#context)), ...this.#numberOf(state.kept) })
-    if (state.kept.escalation?.history?.callback != null) this.#options.onPromise?.(state)
+    if (state.kept.escalation?.history?.callback != null) this.#options.onPromise?.(promisedCall(state))
   }
 
   /** Enters the record of a call that was live when an earlier process died; it is stored already. */
@@ -667,8 +668,11 @@ export class CallRegistry implements CallDirectory {
   }
 
   #kept(record: CallRecord): CallRecord {
-    const policy = record.consent === 'refused' ? 'none' : (this.#options.privacy?.transcript ?? 'full')
-    return this.#withCost(redactRecord(record, policy))
+    return this.#withCost(redactRecord(record, record.consent === 'refused' ? 'none' : this.#transcriptPolicy))
+  }
+
+  get #transcriptPolicy(): TranscriptPolicy {
+    return this.#options.privacy?.transcript ?? 'full'
   }
 
   #withCost(record: CallRecord): CallRecord {

@@ -11,7 +11,7 @@ const LINES_MAX = 20_000
 /** After this a line is heard at 16 kHz again: its owner may have another telephone by now. */
 const KNOWN_FOR_MS = 7 * 24 * 3_600_000
 
-/** Callers of whom a look-up's answer is remembered, at most 12 KB each, and for how long. */
+/** Answers of look-ups that are remembered, at most 12 KB each, and for how long. */
 const FOUND_MAX = 2000
 const FOUND_FOR_MS = 3_600_000
 
@@ -30,8 +30,8 @@ export function widestRateHz(wanted: WantedRate): LegRateHz {
 export class CallerProfiles {
   readonly #narrow: LRUCache<string, boolean>
   readonly #languages: LRUCache<string, string>
-  /** By caller, then by agent with its version. */
-  readonly #found: LRUCache<string, ReadonlyMap<string, CallerValues>>
+  /** By caller and look-up (`foundKey`). */
+  readonly #found: LRUCache<string, CallerValues>
   readonly #legs: CounterOf<'rate'>
 
   constructor(
@@ -55,9 +55,7 @@ export class CallerProfiles {
     const ofLines = bounds(LINES_MAX, KNOWN_FOR_MS, metrics.linesForgotten)
     this.#narrow = new LRUCache<string, boolean>(ofLines)
     this.#languages = new LRUCache<string, string>(ofLines)
-    this.#found = new LRUCache<string, ReadonlyMap<string, CallerValues>>(
-      bounds(FOUND_MAX, FOUND_FOR_MS, metrics.callersForgotten),
-    )
+    this.#found = new LRUCache<string, CallerValues>(bounds(FOUND_MAX, FOUND_FOR_MS, metrics.callersForgotten))
   }
 
   /**
@@ -94,20 +92,26 @@ export class CallerProfiles {
     return this.#languages.get(key)
   }
 
-  /** An agent's look-up has found this of the caller. @param agent  with its version */
-  found(key: string, agent: string, values: CallerValues): void {
-    if (key !== '') this.#found.set(key, new Map([...(this.#found.get(key) ?? []), [agent, values]]))
+  /** A look-up has found this of the caller. @param lookUp  our number, the agent and its version (`lookUpOf`) */
+  found(key: string, lookUp: string, values: CallerValues): void {
+    if (key !== '') this.#found.set(foundKey(key, lookUp), values)
   }
 
-  /** Result of the agent's look-up within the hour; null: none. */
-  foundOf(key: string, agent: string): CallerValues | null {
-    return this.#found.get(key)?.get(agent) ?? null
+  /** Result of that look-up within the hour; null: none. */
+  foundOf(key: string, lookUp: string): CallerValues | null {
+    return this.#found.get(foundKey(key, lookUp)) ?? null
   }
 
   /** The owner of this number wants to be forgotten. */
   forget(key: string): void {
     this.#narrow.delete(key)
     this.#languages.delete(key)
-    this.#found.delete(key)
+    const itsOwn = foundKey(key, '')
+    for (const found of this.#found.keys()) if (found.startsWith(itsOwn)) this.#found.delete(found)
   }
+}
+
+/** No `partyKey` has a line break. */
+function foundKey(key: string, lookUp: string): string {
+  return `${key}\n${lookUp}`
 }

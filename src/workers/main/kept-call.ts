@@ -1,5 +1,6 @@
 import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
-import type { CallResult, KeptCall, KeptState } from '../../call/documents/kept-call.js'
+import type { CallResult, KeptCall, KeptEscalation, KeptState } from '../../call/documents/kept-call.js'
+import { isOpenEnd } from '../../call/tool-ledger.js'
 import { noUsage } from '../../call/usage.js'
 import type { ResumedRecord } from '../../call/documents/record.js'
 import { parseCallSid } from '../../core/ids.js'
@@ -109,8 +110,53 @@ export function callOf({ callSid, rootSid, agent, from, to, direction, placed }:
 }
 
 /**
+ * A call as it waits, for days perhaps, until its caller is rung back: without words where they want none kept. The note
+ * of the call back stays, because they have asked for it.
+ */
+export function promisedCall(state: KeptState): KeptState {
+  const { kept, log, marks } = state
+  if (!kept.recording.refused) return state
+  const { session, escalation } = kept
+  // The arguments are the key by which what may have taken effect is not done again. Without them all calls count.
+  const toolCalls = log.toolCalls.some(isOpenEnd) ? log.toolCalls.map((call) => ({ ...call, result: null })) : []
+  const dropped = { ...log.dropped, toolCalls: log.dropped.toolCalls + log.toolCalls.length - toolCalls.length }
+  return {
+    ...state,
+    kept: {
+      ...kept,
+      session: session === null ? null : withoutWords(session),
+      backendState: null,
+      escalation:
+        escalation === null ? null : { ...escalation, packet: null, machine: null, history: onlyCallback(escalation) },
+      waits: [],
+      result: null,
+    },
+    log: {
+      ...log,
+      transcript: [],
+      toolCalls,
+      claims: log.claims.map((claim) => ({ ...claim, phrase: '' })),
+      stages: log.stages.map(({ summary: _, ...stage }) => stage),
+      facts: [],
+      handovers: log.handovers.map((handover) => ({ ...handover, summary: '' })),
+      dropped,
+    },
+    marks: marks.map(({ name, atMs }) => ({ name, atMs })),
+  }
+}
+
+function withoutWords({ openClaims: _, waits: __, ...session }: CallCheckpoint): CallCheckpoint {
+  return { ...session, identity: null, openTranscript: [], toolsRunning: [], ending: null, escalation: null }
+}
+
+function onlyCallback({ history }: KeptEscalation): KeptEscalation['history'] {
+  return history === null ? null : { ...history, reason: '', attempts: [] }
+}
+
+/**
  * A call as the agent that rings its caller back gets it: the log goes on, but it is not known who will answer. So the
- * new call knows no identity and no state of the backend, and asks before it says anything of the other.
+ * new call knows no identity and no state of the backend, and asks before it says anything of the other. Where the caller
+ * wants no words kept, none are kept of the new call either: it has those from before.
  * @param call  the new call
  */
 export function calledBack({ kept, log, marks }: KeptState, call: NewCall): KeptState {
@@ -130,7 +176,7 @@ export function calledBack({ kept, log, marks }: KeptState, call: NewCall): Kept
       streamOpenedMs: null,
       afterStreamUrl: null,
       humanUrl: null,
-      recording: { ...kept.recording, announced: false, refused: false },
+      recording: { ...kept.recording, announced: false },
       session: kept.session === null ? null : sessionCalledBack(kept.session, callSid),
       backendState: null,
       escalation: null,

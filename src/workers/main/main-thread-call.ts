@@ -232,7 +232,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         log: this.#log,
         toSession: (step) => this.#port.send({ type: 'escalation', step }),
         settled: () => this.#endWhenDone(),
-        promised: () => context.onPromise?.(this.#continuity.promised(this.#hearers.refused)),
+        promised: () => context.onPromise?.(this.#continuity.promised()),
         changed: () => context.keeper?.changed(call.callSid),
         mark: (name, detail) => this.#mark(name, detail),
       },
@@ -747,8 +747,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#context.onTakenOver(this.callSid, this.#record.part(this.#ending()))
       return this.#context.memory.give(this.#memory)
     }
-    if (this.#escalation.history?.callback != null)
-      this.#context.onPromise?.(this.#continuity.promised(this.#hearers.refused))
+    if (this.#escalation.history?.callback != null) this.#context.onPromise?.(this.#continuity.promised())
     const record = this.#record.close(this.#ending())
     if (!this.#hearers.refused && this.#stream.openedMs !== null) this.#party.remember(record)
     this.#waits.release()

@@ -16,6 +16,7 @@ import type { CallSeries } from '../../telemetry/call-series.js'
 import type { ToolCallLog } from '../../telemetry/call-spans.js'
 import type { Log } from '../../telemetry/log.js'
 import type { Metrics } from '../../telemetry/metrics.js'
+import type { TranscriptPolicy } from '../../telemetry/archive/redaction.js'
 import type { TraceExport } from '../../telemetry/trace-export.js'
 import type { BackendStatus } from './backend-status.js'
 import type { AfterStreamBehaviour } from './after-stream-behaviour.js'
@@ -182,6 +183,8 @@ export interface MainThreadContext extends MainThreadServices {
   readonly lines: CallerProfiles
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
+  /** Which words of a call are kept beyond it. */
+  readonly transcript: TranscriptPolicy
   /** The agent of that name, for the business of a call that is handed over to it; null where there is none any more. */
   agent(name: string, business: Business | null, step: BudgetStep | null, rootSid: string): HostedAgent | null
   /** An ordinal for a new call, unique in this process; never 0. */

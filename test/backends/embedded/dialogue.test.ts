@@ -1058,6 +1058,21 @@ t.test(
   },
 )
 
+t.test('who is asked for free words or a choice is asked again: a choice is heard', async (t) => {
+  const dialogue = structuredClone(appointments)
+  const steps = dialogue.states['who-chosen']?.steps ?? []
+  for (const step of steps) if ('listen' in step) step.listen.on['no'] = 'goodbye'
+  const { input, said } = drive({
+    dialogue,
+    tool: () => ({ ok: true, value: { first: '09:00', second: '11:00' } }),
+  })
+  input('on tuesday')
+  input('the second one')
+  t.equal(said.at(-1), 'Who is it for?')
+  t.match(input('').join(' '), /^Sorry, I did not catch that/)
+  t.match(input('no').join(' '), /Goodbye/)
+})
+
 t.test('a choice with another day beside it is of that day', async (t) => {
   const { input, calls } = drive({
     dialogue: appointments,

@@ -671,10 +671,13 @@ export class DialogueEngine {
     if (goal !== undefined) this.#enter(goal)
   }
 
-  /** It wants nothing but free words, and goes on without them: asked again, they would not be heard either. */
-  #wantsFreeWords({ slots, missed }: OfflineListen): boolean {
+  /**
+   * It asks for nothing but free words, and goes on without them: asked again, they would not be heard either. What the
+   * dialogue takes everywhere, as a goodbye, is not asked for.
+   */
+  #wantsFreeWords({ slots, on, missed }: OfflineListen): boolean {
     const isFree = (name: string): boolean => this.#dialogue.slots[name]?.type === 'text'
-    return missed !== undefined && slots.length > 0 && slots.every(isFree)
+    return missed !== undefined && slots.length > 0 && [...slots, ...Object.keys(on)].every(isFree)
   }
 
   #retryText(listen: OfflineListen): string {
