@@ -1,4 +1,4 @@
-import { FormData } from 'undici'
+import { FormData, Response } from 'undici'
 import { omitNullish } from '../../core/omit-nullish.js'
 import { jsonOrNull, objectsIn } from '../../core/json.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
@@ -121,7 +121,12 @@ class WhisperRequests extends HttpService<WhisperOptions> implements SpeechToTex
 
   async #post(form: FormData): Promise<string> {
     const send = async (): Promise<string> => {
-      const body = await this.request('/audio/transcriptions', { method: 'POST', body: form }, this.#abort.signal)
+      // Encoded here: from Node 24 on `undici.request` sends no form.
+      const encoded = new Response(form)
+      const headers = { 'content-type': encoded.headers.get('content-type') ?? '' }
+      const sent = new Uint8Array(await encoded.arrayBuffer())
+      const init = { method: 'POST', headers, body: sent } as const
+      const body = await this.request('/audio/transcriptions', init, this.#abort.signal)
       return body.text()
     }
     try {
