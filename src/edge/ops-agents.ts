@@ -1,10 +1,9 @@
 import { z } from 'zod'
 import { jsonOrNull } from '../core/json.js'
-import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
 import { subscriberNumber } from '../sautikit/phone.js'
-import { errorReply, jsonReply } from './reply.js'
+import { errorReply, faultReply, jsonReply } from './reply.js'
 import type { HttpStatus, Reply } from './reply.js'
 import type { Audit, Operator } from './ops-audit.js'
 import type { EdgeOptions } from './options.js'
@@ -120,12 +119,5 @@ function orderOf(body: Uint8Array): z.output<typeof orderSchema> | null {
 
 /** @throws what is no refusal */
 function refusalOf(thrown: unknown): Reply {
-  const status = thrown instanceof GatewayError ? STATUS[thrown.code] : undefined
-  if (!(thrown instanceof GatewayError) || status === undefined) throw thrown
-  return errorReply(
-    status,
-    thrown.code,
-    thrown.message,
-    status === 503 || status === 429 ? { headers: [['Retry-After', '5']] } : {},
-  )
+  return faultReply(thrown, STATUS, { CAPACITY: 5, RATE_LIMITED: 5 })
 }

@@ -1,9 +1,8 @@
 import { z } from 'zod'
 import { jsonOrNull } from '../core/json.js'
-import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import { AGENT_FILE_BYTES_MAX } from '../core/limits.js'
-import { errorReply, jsonOf, jsonReply } from './reply.js'
+import { errorReply, faultReply, jsonOf, jsonReply } from './reply.js'
 import type { HttpStatus, Reply } from './reply.js'
 import type { Audit, Operator } from './ops-audit.js'
 import type { AgentEditing, EditedHere, EdgeOptions, PublishedHere, PublishOrder } from './options.js'
@@ -184,13 +183,6 @@ async function answered(work: () => Promise<Reply>): Promise<Reply> {
   try {
     return await work()
   } catch (thrown) {
-    const status = thrown instanceof GatewayError ? STATUS[thrown.code] : undefined
-    if (!(thrown instanceof GatewayError) || status === undefined) throw thrown
-    return errorReply(
-      status,
-      thrown.code,
-      thrown.message,
-      thrown.code === 'CAPACITY' ? { headers: [['Retry-After', '2']] } : {},
-    )
+    return faultReply(thrown, STATUS, { CAPACITY: 2 })
   }
 }

@@ -1,5 +1,6 @@
 import { assert } from '../core/assert.js'
 import type { HTTP_ERRORS } from '../core/error-codes.js'
+import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 
@@ -64,6 +65,24 @@ export function errorReply(
     headers: extra.headers ?? [],
     close: extra.close ?? false,
   }
+}
+
+/**
+ * The answer for a fault of a request.
+ * @param statuses  by the codes that are answered
+ * @param retryAfterS  by the codes after which the same request may be made again
+ * @throws what has another code, or none
+ */
+export function faultReply(
+  thrown: unknown,
+  statuses: Partial<Readonly<Record<ErrorCode, HttpStatus>>>,
+  retryAfterS: Partial<Readonly<Record<ErrorCode, number>>>,
+): Reply {
+  const status = thrown instanceof GatewayError ? statuses[thrown.code] : undefined
+  if (!(thrown instanceof GatewayError) || status === undefined) throw thrown
+  const { code, message } = thrown
+  const afterS = retryAfterS[code]
+  return errorReply(status, code, message, afterS === undefined ? {} : { headers: [['Retry-After', String(afterS)]] })
 }
 
 export function xmlReply(document: string): Reply {
