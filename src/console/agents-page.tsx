@@ -4,7 +4,7 @@ import type { AgentsView } from '../agents/agent-view.js'
 import type { TrialResult } from '../agents/rehearsal.js'
 import { post, postForBytes, useJson, messageOf } from './api.js'
 import { Panel } from './call-page.js'
-import { Chip, Notice, Pending, SureButton, fieldOf } from './parts.js'
+import { Chip, Notice, Pending, SureButton, Table, fieldOf, submits } from './parts.js'
 import { T } from './strings.js'
 
 type AgentView = AgentsView['agents'][number]
@@ -107,14 +107,13 @@ function SayIt({ agent }: { readonly agent: string }): JSX.Element {
   return (
     <form
       class="bar"
-      onSubmit={(event) => {
-        event.preventDefault()
+      onSubmit={submits((form) => {
         setBusy(true)
         setFault(null)
-        say(fieldOf(event.currentTarget, 'phrase'))
+        say(fieldOf(form, 'phrase'))
           .catch((thrown: unknown) => setFault(T.failed(messageOf(thrown))))
           .finally(() => setBusy(false))
-      }}
+      })}
     >
       <label>
         {T.agents.phrase} <input name="phrase" required maxLength={300} autocomplete="off" />
@@ -127,51 +126,40 @@ function SayIt({ agent }: { readonly agent: string }): JSX.Element {
 
 function Files({ files, edits }: Pick<AgentsView, 'files'> & { readonly edits: boolean }): JSX.Element {
   return (
-    <div class="scroller all" tabIndex={0} role="region" aria-label={T.agents.folder}>
-      <table class="settings">
-        <thead>
-          <tr>
-            <th scope="col">{T.agents.file}</th>
-            <th scope="col">{T.agents.agent}</th>
-            <th scope="col">{T.agents.validation}</th>
-            {edits && (
-              <th scope="col">
-                <span class="hidden">{T.agents.edit}</span>
-              </th>
-            )}
-          </tr>
-        </thead>
-        <tbody>
-          {files.map(({ file, agent, state, faults }) => (
-            <tr key={file}>
-              <td class="mono">{file}</td>
-              <td>{agent === null ? '–' : <a href={`#/agents/${agent}`}>{agent}</a>}</td>
-              <td>
-                <Chip kind={faults.length > 0 ? 'bad' : STATE_CHIPS[state]}>{T.agents.states[state]}</Chip>
-                {faults.map(({ line, col, what }, index) => (
-                  <p key={index} class="mono">
-                    {line}:{col} {what}
-                  </p>
-                ))}
-              </td>
-              {edits && (
-                <td>
-                  {/\.ya?ml$/.test(file) && (
-                    <a
-                      class="button small"
-                      href={`#/edit/${encodeURIComponent(file)}`}
-                      aria-label={T.agents.editOf(file)}
-                    >
-                      {T.agents.edit}
-                    </a>
-                  )}
-                </td>
+    <Table
+      class="settings"
+      label={T.agents.folder}
+      heads={[
+        T.agents.file,
+        T.agents.agent,
+        T.agents.validation,
+        ...(edits ? [{ name: T.agents.edit, hidden: true }] : []),
+      ]}
+    >
+      {files.map(({ file, agent, state, faults }) => (
+        <tr key={file}>
+          <td class="mono">{file}</td>
+          <td>{agent === null ? '–' : <a href={`#/agents/${agent}`}>{agent}</a>}</td>
+          <td>
+            <Chip kind={faults.length > 0 ? 'bad' : STATE_CHIPS[state]}>{T.agents.states[state]}</Chip>
+            {faults.map(({ line, col, what }, index) => (
+              <p key={index} class="mono">
+                {line}:{col} {what}
+              </p>
+            ))}
+          </td>
+          {edits && (
+            <td>
+              {/\.ya?ml$/.test(file) && (
+                <a class="button small" href={`#/edit/${encodeURIComponent(file)}`} aria-label={T.agents.editOf(file)}>
+                  {T.agents.edit}
+                </a>
               )}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+            </td>
+          )}
+        </tr>
+      ))}
+    </Table>
   )
 }
 
@@ -229,14 +217,7 @@ function ToolPanel({ agent, tool, act }: ToolPanelProps): JSX.Element {
       }
     >
       <p class="explain">{tool.description}</p>
-      <form
-        class="trial"
-        ref={setForm}
-        onSubmit={(event) => {
-          event.preventDefault()
-          attempt(false)
-        }}
-      >
+      <form class="trial" ref={setForm} onSubmit={submits(() => attempt(false))}>
         {own.map(([name, schema]) => (
           <label key={name} title={schema.description}>
             <span>

@@ -95,8 +95,8 @@ export interface Loaded<T> {
   readonly again: () => void
 }
 
-/** Fetches JSON, and again when asked to. */
-export function useJson<T>(path: string): Loaded<T> {
+/** Fetches JSON, and again when asked to. @param everyMs  also this often, while the page is looked at */
+export function useJson<T>(path: string, everyMs: number | null = null): Loaded<T> {
   const [value, setValue] = useState<T | null>(null)
   const [fault, setFault] = useState<Error | null>(null)
   const [asked, setAsked] = useState(0)
@@ -116,12 +116,15 @@ export function useJson<T>(path: string): Loaded<T> {
       current = false
     }
   }, [path, asked])
-  return {
-    value,
-    fault: fault?.message ?? null,
-    code: fault instanceof ApiFault ? fault.code : null,
-    again: () => setAsked((n) => n + 1),
-  }
+  const again = (): void => setAsked((n) => n + 1)
+  useEffect(() => {
+    if (everyMs === null) return undefined
+    const timer = setInterval(() => {
+      if (!document.hidden) again()
+    }, everyMs)
+    return () => clearInterval(timer)
+  }, [])
+  return { value, fault: fault?.message ?? null, code: fault instanceof ApiFault ? fault.code : null, again }
 }
 
 const RECONNECT_MS = 1500

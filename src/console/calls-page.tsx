@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { callPath, post, useJson, messageOf } from './api.js'
 import { clockOf, tookOf, whenOf } from './format.js'
 import type { LiveCalls, LiveRow } from './live-calls.js'
-import { Chip, Notice, Pending, SureButton } from './parts.js'
+import { Chip, Notice, Pending, SureButton, Table } from './parts.js'
 import { T } from './strings.js'
 
 type Column = 'callSid' | 'state' | 'agent' | 'from' | 'backend' | 'durationMs' | 'lastResponseMs' | 'node'
@@ -366,44 +366,36 @@ export function EndedTable({
 }): JSX.Element {
   const isAbout = calls.some(({ fields }) => fields !== undefined)
   return (
-    <div class="scroller all" tabIndex={0} role="region" aria-labelledby={labelledBy}>
-      <table class="calls">
-        <thead>
-          <tr>
-            {ENDED_COLUMNS.map((column) =>
-              column.name === 'about' && !isAbout ? null : (
-                <th key={column.name} scope="col" class={headClass(column)}>
-                  {T.calls.columns[column.name]}
-                </th>
-              ),
-            )}
-          </tr>
-        </thead>
-        <tbody>
-          {calls.map((call) => (
-            <tr key={call.callSid}>
-              <td>
-                <a href={`#/calls/${call.callSid}`}>{whenOf(call.startedAt)}</a>
-              </td>
-              <td class="wide mono">
-                <a href={`#/calls/${call.callSid}`}>{call.callSid}</a>
-              </td>
-              <td>
-                <Chip kind={call.outcome ?? 'ended'}>{T.calls.outcomes[call.outcome ?? ''] ?? call.outcome}</Chip>
-              </td>
-              <td class="wide">{call.endReason ?? '–'}</td>
-              {isAbout && <td title={call.summary ?? ''}>{aboutText(call)}</td>}
-              <td>{call.agent}</td>
-              <td class="wide mono">{call.from}</td>
-              <td class="wide">{call.backend}</td>
-              <td class="wide number">{clockOf(call.durationMs)}</td>
-              <td class="wide number">{call.turns ?? '–'}</td>
-              <td class="wide">{call.node ?? '–'}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      class="calls"
+      labelledBy={labelledBy}
+      heads={ENDED_COLUMNS.filter(({ name }) => name !== 'about' || isAbout).map((column) => ({
+        name: T.calls.columns[column.name],
+        class: headClass(column),
+      }))}
+    >
+      {calls.map((call) => (
+        <tr key={call.callSid}>
+          <td>
+            <a href={`#/calls/${call.callSid}`}>{whenOf(call.startedAt)}</a>
+          </td>
+          <td class="wide mono">
+            <a href={`#/calls/${call.callSid}`}>{call.callSid}</a>
+          </td>
+          <td>
+            <Chip kind={call.outcome ?? 'ended'}>{T.calls.outcomes[call.outcome ?? ''] ?? call.outcome}</Chip>
+          </td>
+          <td class="wide">{call.endReason ?? '–'}</td>
+          {isAbout && <td title={call.summary ?? ''}>{aboutText(call)}</td>}
+          <td>{call.agent}</td>
+          <td class="wide mono">{call.from}</td>
+          <td class="wide">{call.backend}</td>
+          <td class="wide number">{clockOf(call.durationMs)}</td>
+          <td class="wide number">{call.turns ?? '–'}</td>
+          <td class="wide">{call.node ?? '–'}</td>
+        </tr>
+      ))}
+    </Table>
   )
 }
 

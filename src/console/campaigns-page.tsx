@@ -1,9 +1,9 @@
 import type { JSX } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useState } from 'preact/hooks'
 import type { CampaignCommand, CampaignView } from '../campaigns/campaign.js'
 import { post, useJson, messageOf } from './api.js'
 import { whenOf } from './format.js'
-import { Chip, Notice, Pending, SureButton } from './parts.js'
+import { Chip, Notice, Pending, SureButton, Table } from './parts.js'
 import { T } from './strings.js'
 
 /** How often campaigns are asked for while they are looked at. */
@@ -34,14 +34,11 @@ const KINDS: Readonly<Record<CampaignView['stands'], string>> = {
 
 /** The lists that this gateway calls: how far each is, and what an operator may ask of it. */
 export function CampaignsPage({ act }: { readonly act: boolean }): JSX.Element {
-  const { value, fault, code, again } = useJson<{ readonly campaigns: readonly CampaignView[] }>('/api/campaigns')
+  const { value, fault, code, again } = useJson<{ readonly campaigns: readonly CampaignView[] }>(
+    '/api/campaigns',
+    CAMPAIGNS_MS,
+  )
   const [failed, setFailed] = useState<string | null>(null)
-  useEffect(() => {
-    const timer = setInterval(() => {
-      if (!document.hidden) again()
-    }, CAMPAIGNS_MS)
-    return () => clearInterval(timer)
-  }, [])
   const command = (id: string, name: Asked): void => {
     post(`/api/campaigns/${encodeURIComponent(id)}/${name}`).then(
       () => {
@@ -66,42 +63,29 @@ export function CampaignsPage({ act }: { readonly act: boolean }): JSX.Element {
       {failed !== null && <Notice kind="fault">{failed}</Notice>}
       {value?.campaigns.length === 0 && <p class="empty">{T.campaigns.none}</p>}
       {value !== null && value.campaigns.length > 0 && (
-        <div class="scroller all" tabIndex={0} role="region" aria-labelledby="campaigns-title">
-          <table class="calls">
-            <thead>
-              <tr>
-                <th scope="col">{T.campaigns.name}</th>
-                <th scope="col">{T.campaigns.state}</th>
-                <th scope="col">{T.campaigns.progress}</th>
-                <th scope="col" class="wide">
-                  {T.campaigns.results}
-                </th>
-                <th scope="col" class="wide">
-                  {T.campaigns.agent}
-                </th>
-                <th scope="col" class="wide">
-                  {T.campaigns.window}
-                </th>
-                <th scope="col" class="wide">
-                  {T.campaigns.created}
-                </th>
-                <th scope="col" class="number">
-                  <span class="hidden">{T.campaigns.actions}</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {value.campaigns.toReversed().map((campaign) => (
-                <CampaignRow
-                  key={campaign.id}
-                  campaign={campaign}
-                  act={act}
-                  command={(name) => command(campaign.id, name)}
-                />
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          class="calls"
+          labelledBy="campaigns-title"
+          heads={[
+            T.campaigns.name,
+            T.campaigns.state,
+            T.campaigns.progress,
+            { name: T.campaigns.results, class: 'wide' },
+            { name: T.campaigns.agent, class: 'wide' },
+            { name: T.campaigns.window, class: 'wide' },
+            { name: T.campaigns.created, class: 'wide' },
+            { name: T.campaigns.actions, class: 'number', hidden: true },
+          ]}
+        >
+          {value.campaigns.toReversed().map((campaign) => (
+            <CampaignRow
+              key={campaign.id}
+              campaign={campaign}
+              act={act}
+              command={(name) => command(campaign.id, name)}
+            />
+          ))}
+        </Table>
       )}
       <p class="muted explain">{T.campaigns.why}</p>
     </section>

@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks'
 import { useJson } from './api.js'
 import { Panel } from './call-page.js'
 import { moneyOf, tookOf } from './format.js'
-import { fieldOf, MissingCalls, Pending } from './parts.js'
+import { fieldOf, MissingCalls, Pending, submits } from './parts.js'
 import { T } from './strings.js'
 
 type ChartSeries = ChartsView['all']
@@ -62,10 +62,7 @@ export function ChartsPage(): JSX.Element {
       </div>
       <form
         class="find"
-        onSubmit={(event) => {
-          event.preventDefault()
-          ask({ agent: fieldOf(event.currentTarget, 'agent'), number: fieldOf(event.currentTarget, 'number') })
-        }}
+        onSubmit={submits((form) => ask({ agent: fieldOf(form, 'agent'), number: fieldOf(form, 'number') }))}
       >
         <Choice
           label={T.charts.over}

@@ -2,7 +2,7 @@ import type { JSX } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { ApiFault, messageOf, post, useJson } from './api.js'
 import { whenOf } from './format.js'
-import { Chip, Notice, Pending, SureButton } from './parts.js'
+import { Chip, Notice, Pending, SureButton, Table } from './parts.js'
 import { T } from './strings.js'
 
 /** Answers of `/api/editor`. */
@@ -364,42 +364,31 @@ function Outcome({ outcome: { hash, nodes } }: { readonly outcome: Published }):
 function Nodes(props: { readonly list: Listed; readonly file: string; readonly opened: Opened }): JSX.Element {
   const { list, file, opened } = props
   return (
-    <div class="scroller all" tabIndex={0} role="region" aria-label={T.editor.nodes}>
-      <table class="settings">
-        <thead>
-          <tr>
-            <th scope="col">{T.editor.node}</th>
-            <th scope="col">{T.editor.hash}</th>
-            <th scope="col">{T.editor.inUse}</th>
+    <Table class="settings" label={T.editor.nodes} heads={[T.editor.node, T.editor.hash, T.editor.inUse]}>
+      {list.nodes.map((node) => {
+        const hash = hashAt(node, file)
+        return (
+          <tr key={node.name}>
+            <td>{node.name ?? T.editor.here}</td>
+            <td>
+              {node.why !== null ? (
+                <Chip kind="bad">{node.why}</Chip>
+              ) : (
+                <>
+                  <span class="mono">{hash ?? T.editor.none}</span>{' '}
+                  {hash !== opened.current && <Chip kind="bad">{T.editor.other}</Chip>}
+                </>
+              )}
+            </td>
+            <td class="mono">
+              {node.agents.flatMap(({ name, version, canary }) =>
+                name === opened.agent ? [version, ...(canary === null ? [] : [T.editor.canary(canary)])] : [],
+              )}
+            </td>
           </tr>
-        </thead>
-        <tbody>
-          {list.nodes.map((node) => {
-            const hash = hashAt(node, file)
-            return (
-              <tr key={node.name}>
-                <td>{node.name ?? T.editor.here}</td>
-                <td>
-                  {node.why !== null ? (
-                    <Chip kind="bad">{node.why}</Chip>
-                  ) : (
-                    <>
-                      <span class="mono">{hash ?? T.editor.none}</span>{' '}
-                      {hash !== opened.current && <Chip kind="bad">{T.editor.other}</Chip>}
-                    </>
-                  )}
-                </td>
-                <td class="mono">
-                  {node.agents.flatMap(({ name, version, canary }) =>
-                    name === opened.agent ? [version, ...(canary === null ? [] : [T.editor.canary(canary)])] : [],
-                  )}
-                </td>
-              </tr>
-            )
-          })}
-        </tbody>
-      </table>
-    </div>
+        )
+      })}
+    </Table>
   )
 }
 

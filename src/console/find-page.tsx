@@ -3,7 +3,7 @@ import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import { ApiFault, getJson, messageOf } from './api.js'
 import { EndedTable } from './calls-page.js'
-import { MissingCalls, Notice } from './parts.js'
+import { MissingCalls, Notice, submits } from './parts.js'
 import { T } from './strings.js'
 
 const DATES = ['from', 'to']
@@ -47,13 +47,7 @@ export function FindPage(): JSX.Element {
           </span>
         )}
       </div>
-      <form
-        class="find"
-        onSubmit={(event) => {
-          event.preventDefault()
-          submit(event.currentTarget)
-        }}
-      >
+      <form class="find" onSubmit={submits(submit)}>
         {Object.entries(T.find.fields).map(([name, label]) => (
           <label key={name}>
             {label}

@@ -1,7 +1,7 @@
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { callPath, post, messageOf } from './api.js'
-import { fieldOf } from './parts.js'
+import { fieldOf, submits } from './parts.js'
 import { T } from './strings.js'
 
 /** Sound that is late by more than this is skipped: the listener hears the call as it is now. */
@@ -68,9 +68,7 @@ export function Supervise({
     })
     setStop(() => stops)
   }
-  const whisper = (event: SubmitEvent): void => {
-    event.preventDefault()
-    const form = event.currentTarget as HTMLFormElement
+  const whisper = (form: HTMLFormElement): void => {
     post(callPath(sid, '/whisper'), { text: fieldOf(form, 'text') }).then(
       () => {
         form.reset()
@@ -80,7 +78,7 @@ export function Supervise({
     )
   }
   return (
-    <form class="bar" onSubmit={whisper}>
+    <form class="bar" onSubmit={submits(whisper)}>
       {listens && (
         <button type="button" aria-pressed={stop !== null} onClick={toggle}>
           {stop === null ? T.supervise.listen : T.supervise.stop}

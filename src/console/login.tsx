@@ -1,7 +1,7 @@
 import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import { ApiFault, post } from './api.js'
-import { Notice, fieldOf } from './parts.js'
+import { Notice, fieldOf, submits } from './parts.js'
 import { T } from './strings.js'
 
 const RIGHTS = [
@@ -13,9 +13,7 @@ const RIGHTS = [
 export function Login({ onIn }: { readonly onIn: () => void }): JSX.Element {
   const [fault, setFault] = useState<string | null>(null)
   const [waiting, setWaiting] = useState(false)
-  const submit = (event: SubmitEvent): void => {
-    event.preventDefault()
-    const form = event.currentTarget as HTMLFormElement
+  const submit = (form: HTMLFormElement): void => {
     setWaiting(true)
     post('/api/login', { token: fieldOf(form, 'token'), rights: fieldOf(form, 'rights') })
       .then(onIn, (thrown: unknown) => setFault(wordsOf(thrown)))
@@ -23,7 +21,7 @@ export function Login({ onIn }: { readonly onIn: () => void }): JSX.Element {
   }
   return (
     <main class="alone">
-      <form class="card login" onSubmit={submit}>
+      <form class="card login" onSubmit={submits(submit)}>
         <h1>{T.login.title}</h1>
         <p>{T.login.why}</p>
         {fault !== null && <Notice kind="fault">{fault}</Notice>}

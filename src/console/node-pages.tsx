@@ -1,10 +1,10 @@
 import { Fragment } from 'preact'
 import type { JSX } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useState } from 'preact/hooks'
 import type { FleetStatus } from '../fleet/fleet-status.js'
 import { post, useJson, messageOf } from './api.js'
 import { whenOf } from './format.js'
-import { Chip, Notice, Pending, SureButton } from './parts.js'
+import { Chip, Notice, Pending, SureButton, Table } from './parts.js'
 import { T } from './strings.js'
 
 /** Polling interval for the state of the nodes while its page is open. */
@@ -14,14 +14,8 @@ type Command = 'drain' | 'cordon' | 'uncordon'
 
 /** The nodes of the fleet: their state and capacity, and what an operator may ask of them. */
 export function FleetPage({ act }: { readonly act: boolean }): JSX.Element {
-  const { value, fault, again } = useJson<FleetStatus>('/api/fleet')
+  const { value, fault, again } = useJson<FleetStatus>('/api/fleet', FLEET_MS)
   const [note, setNote] = useState<string | null>(null)
-  useEffect(() => {
-    const timer = setInterval(() => {
-      if (!document.hidden) again()
-    }, FLEET_MS)
-    return () => clearInterval(timer)
-  }, [])
   const command = (name: Command, node: string): void => {
     post(`/api/${name}`, { node }).then(
       () => {
@@ -50,37 +44,24 @@ export function FleetPage({ act }: { readonly act: boolean }): JSX.Element {
       ))}
       {value !== null && (
         <>
-          <div class="scroller all" tabIndex={0} role="region" aria-labelledby="fleet-title">
-            <table class="calls">
-              <thead>
-                <tr>
-                  <th scope="col">{T.fleet.node}</th>
-                  <th scope="col">{T.fleet.state}</th>
-                  <th scope="col">{T.fleet.calls}</th>
-                  <th scope="col" class="wide number">
-                    {T.fleet.free}
-                  </th>
-                  <th scope="col" class="wide">
-                    {T.fleet.version}
-                  </th>
-                  <th scope="col" class="wide">
-                    {T.fleet.started}
-                  </th>
-                  <th scope="col" class="wide">
-                    {T.fleet.ops}
-                  </th>
-                  <th scope="col" class="number">
-                    <span class="hidden">{T.fleet.actions}</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {value.nodes.map((node) => (
-                  <NodeRow key={node.name} node={node} act={act} command={(name) => command(name, node.name)} />
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            class="calls"
+            labelledBy="fleet-title"
+            heads={[
+              T.fleet.node,
+              T.fleet.state,
+              T.fleet.calls,
+              { name: T.fleet.free, class: 'wide number' },
+              { name: T.fleet.version, class: 'wide' },
+              { name: T.fleet.started, class: 'wide' },
+              { name: T.fleet.ops, class: 'wide' },
+              { name: T.fleet.actions, class: 'number', hidden: true },
+            ]}
+          >
+            {value.nodes.map((node) => (
+              <NodeRow key={node.name} node={node} act={act} command={(name) => command(name, node.name)} />
+            ))}
+          </Table>
           <p class="muted explain">{T.fleet.drainWhy}</p>
         </>
       )}
@@ -159,26 +140,16 @@ export function SettingsPage(): JSX.Element {
       </div>
       <Pending value={value} fault={fault} />
       {value !== null && (
-        <div class="scroller all" tabIndex={0} role="region" aria-labelledby="settings-title">
-          <table class="settings">
-            <thead>
-              <tr>
-                <th scope="col">{T.settings.name}</th>
-                <th scope="col">{T.settings.value}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {shown.map(([name, held]) => (
-                <tr key={name}>
-                  <td class="mono">
-                    <Words of={name} />
-                  </td>
-                  <td class="mono">{textOf(held)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table class="settings" labelledBy="settings-title" heads={[T.settings.name, T.settings.value]}>
+          {shown.map(([name, held]) => (
+            <tr key={name}>
+              <td class="mono">
+                <Words of={name} />
+              </td>
+              <td class="mono">{textOf(held)}</td>
+            </tr>
+          ))}
+        </Table>
       )}
     </section>
   )

@@ -1,5 +1,5 @@
 import type { FoundView } from '../call/documents/call-view.js'
-import type { ComponentChildren, JSX } from 'preact'
+import type { ComponentChildren, JSX, TargetedSubmitEvent } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { T } from './strings.js'
 
@@ -89,6 +89,41 @@ export function MissingCalls({ nodes }: Pick<FoundView, 'nodes'>): JSX.Element {
   )
 }
 
+/** Heading of a column; `wide` ones are left out on a narrow screen. */
+interface Head {
+  readonly name: string
+  readonly class?: string | undefined
+  /** It is there for screen readers alone. */
+  readonly hidden?: boolean
+}
+
+/** A table that scrolls by itself; the keyboard reaches it as a region, which has a name or is named by its title. */
+export function Table(props: {
+  readonly class: 'calls' | 'settings'
+  readonly heads: readonly (string | Head)[]
+  readonly label?: string
+  readonly labelledBy?: string
+  readonly children: ComponentChildren
+}): JSX.Element {
+  const heads = props.heads.map((head): Head => (typeof head === 'string' ? { name: head } : head))
+  return (
+    <div class="scroller all" tabIndex={0} role="region" aria-label={props.label} aria-labelledby={props.labelledBy}>
+      <table class={props.class}>
+        <thead>
+          <tr>
+            {heads.map((head) => (
+              <th key={head.name} scope="col" class={head.class}>
+                {head.hidden === true ? <span class="hidden">{head.name}</span> : head.name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>{props.children}</tbody>
+      </table>
+    </div>
+  )
+}
+
 /** Placeholder for requested data: loading, or the reason of the failure. */
 export function Pending({
   value,
@@ -99,6 +134,14 @@ export function Pending({
 }): JSX.Element | null {
   if (fault !== null) return <Notice kind="fault">{fault}</Notice>
   return value === null ? <Notice>{T.loading}</Notice> : null
+}
+
+/** Handler of a form that the page sends itself. */
+export function submits(send: (form: HTMLFormElement) => void): (event: TargetedSubmitEvent<HTMLFormElement>) => void {
+  return (event) => {
+    event.preventDefault()
+    send(event.currentTarget)
+  }
 }
 
 /** The text of a form's field; empty where it has none. */

@@ -6,7 +6,7 @@ import { isDecision, linesOf, turnsOf, withEvent } from './call-model.js'
 import type { CallEvent, CallModel } from './call-model.js'
 import { Panel, Turns } from './call-page.js'
 import { placeOf } from './format.js'
-import { Notice, fieldOf } from './parts.js'
+import { Notice, fieldOf, submits } from './parts.js'
 import type { TriedDraft } from './editor-page.js'
 import { PhoneLine } from './phone-line.js'
 import type { MicrophoneFault } from './phone-line.js'
@@ -254,13 +254,9 @@ function Dialler(props: {
   const { agents, phase, disabled, onCall, onHangUp } = props
   const busy = phase !== 'idle'
   const form = useRef<HTMLFormElement>(null)
-  const submit = (event: SubmitEvent): void => {
-    event.preventDefault()
-    if (form.current !== null) onCall(form.current, true)
-  }
   if (agents.length === 0) return <Notice>{T.phone.noAgents}</Notice>
   return (
-    <form class="dialler" ref={form} onSubmit={submit}>
+    <form class="dialler" ref={form} onSubmit={submits((sent) => onCall(sent, true))}>
       <label>
         {T.phone.agent}
         <select name="agent" disabled={busy}>
@@ -322,13 +318,12 @@ function TypeInstead({
   readonly onSay: (text: string) => void
 }): JSX.Element {
   const [text, setText] = useState('')
-  const submit = (event: SubmitEvent): void => {
-    event.preventDefault()
+  const submit = (): void => {
     if (text.trim() !== '') onSay(text.trim())
     setText('')
   }
   return (
-    <form class="type" onSubmit={submit}>
+    <form class="type" onSubmit={submits(submit)}>
       <label for="type-instead">
         {T.phone.type}: {T.phone.typeHint}
       </label>
