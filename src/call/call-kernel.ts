@@ -309,6 +309,11 @@ export class CallKernel {
     return this.sounding || this.agentSpeech.responding !== null
   }
 
+  /** Nobody speaks, and no tool runs: the model can be asked to speak now. */
+  get allQuiet(): boolean {
+    return !this.agentTalking && !this.callerSpeech.speaking && this.ledger.running === 0
+  }
+
   /** When the queue is full, only informative outputs are dropped, never actions. */
   out(output: CallOutput): void {
     if (asksBackend(output)) {
@@ -320,6 +325,17 @@ export class CallKernel {
     const informs = output.type === 'mark' || output.type === 'checkpoint-due'
     if (informs && this.#outputs.length - this.#outputsHead >= CALL_OUTPUTS_QUEUED_MAX) this.counters.outputsDropped++
     else this.#outputs.push(output)
+  }
+
+  /** @param respond  the model is to answer it now */
+  tellModel(text: string, respond = false): void {
+    this.out({ type: 'backend-text', text, role: 'system', respond })
+    if (respond) this.awaitAnswer()
+  }
+
+  /** The backend has to make a sound in time. */
+  awaitAnswer(): void {
+    this.in('answer', this.options.answerTimeoutMs)
   }
 
   takeOutput(): CallOutput | null {

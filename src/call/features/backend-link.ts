@@ -4,6 +4,7 @@ import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallInput } from '../events.js'
 import { addUsage } from '../usage.js'
+import { Feature } from './feature.js'
 
 /** Responses that may fail one after another before the backend counts as dead. */
 const RESPONSES_FAILED_MAX = 3
@@ -18,7 +19,7 @@ const ANSWERS_MISSING_MAX = 2
  *     backend   --RESPONSES_FAILED_MAX responses failed in a row--> dead; the caller is asked to repeat before that
  *     backend   --no sound in answerTimeoutMs, twice in a row, or once before the greeting--> dead
  */
-export class BackendLink implements CallFeature {
+export class BackendLink extends Feature implements CallFeature {
   /** Something that the backend said was played to the caller. */
   spoke: boolean
   // The backend.
@@ -30,10 +31,8 @@ export class BackendLink implements CallFeature {
   #responsesFailed = 0
   #answersMissing = 0
 
-  readonly #call: CallKernel
-
   constructor(call: CallKernel) {
-    this.#call = call
+    super(call)
     this.spoke = call.resume?.greetingMs != null
   }
 
@@ -49,10 +48,10 @@ export class BackendLink implements CallFeature {
 
   /** Audio of a live response came. @param first  the first of its response */
   audio(first: boolean): void {
-    this.activeAtMs = this.#call.nowMs
+    this.activeAtMs = this.call.nowMs
     if (!first) return
-    this.#call.mark('agent-audio')
-    this.#call.tools.cancelFiller()
+    this.call.mark('agent-audio')
+    this.call.tools.cancelFiller()
   }
 
   /** The caller hears what it says. */
@@ -69,7 +68,7 @@ export class BackendLink implements CallFeature {
   close(reason: string): void {
     if (this.#closed) return
     this.#closed = true
-    this.#call.out({ type: 'backend-close', reason })
+    this.call.out({ type: 'backend-close', reason })
   }
 
   #event(event: BackendEvent): void {
@@ -77,16 +76,16 @@ export class BackendLink implements CallFeature {
       case 'ready':
         return this.#isReady()
       case 'turn-start':
-        if (this.#call.agentSpeech.begin(event.generation)) this.activeAtMs = this.#call.nowMs
+        if (this.call.agentSpeech.begin(event.generation)) this.activeAtMs = this.call.nowMs
         else if (
-          this.#call.greeting.instead ||
-          this.#call.words.asksToWait ||
-          this.#call.digits.collection !== null ||
-          this.#call.consent.awaitsAnswer
+          this.call.greeting.instead ||
+          this.call.words.asksToWait ||
+          this.call.digits.collection !== null ||
+          this.call.consent.awaitsAnswer
         ) {
-          if (this.#call.greeting.instead) this.#call.mark('greeting-too-late')
-          this.#call.consent.interrupted ||= this.#call.consent.awaitsAnswer
-          this.#call.out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
+          if (this.call.greeting.instead) this.call.mark('greeting-too-late')
+          this.call.consent.interrupted ||= this.call.consent.awaitsAnswer
+          this.call.out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
         }
         return
       case 'audio-done':
@@ -94,48 +93,48 @@ export class BackendLink implements CallFeature {
       case 'turn-done':
         return this.#turnDone(event)
       case 'speech-started':
-        return this.#call.backendHeardSpeech()
+        return this.call.backendHeardSpeech()
       case 'speech-stopped':
-        return this.#call.backendHeardStop()
+        return this.call.backendHeardStop()
       case 'understood':
         // A partial result of hold music may resemble words by chance: only the words of a whole segment end the wait, or
         // the suspicion before it.
-        if (this.#call.presence.putOnHold.waiting) return
-        this.#call.level.understood()
-        return this.#call.presence.understood(!this.#call.presence.putOnHold.suspected)
+        if (this.call.presence.putOnHold.waiting) return
+        this.call.level.understood()
+        return this.call.presence.understood(!this.call.presence.putOnHold.suspected)
       case 'expects':
-        if (event.keys !== undefined) this.#call.digits.dialogueExpects(event.keys)
-        return this.#call.callerSpeech.expect(event.what)
+        if (event.keys !== undefined) this.call.digits.dialogueExpects(event.keys)
+        return this.call.callerSpeech.expect(event.what)
       case 'interrupted':
-        return this.#call.backendInterrupted(event.generation)
+        return this.call.backendInterrupted(event.generation)
       case 'transcript':
         return event.role === 'caller'
-          ? this.#call.words.ofCaller(event.itemId, event.text, event.final, event.languages)
-          : this.#call.words.ofAgent(event)
+          ? this.call.words.ofCaller(event.itemId, event.text, event.final, event.languages)
+          : this.call.words.ofAgent(event)
       case 'tool-call':
         // With a human on the line the backend is closing: its tool calls are ignored.
-        if (this.#call.streaming && this.#call.state !== 'bridged' && this.#call.agentSpeech.wanted(event.generation))
-          return this.#call.tools.take(event)
-        this.#call.counters.lateEventsDropped++
+        if (this.call.streaming && this.call.state !== 'bridged' && this.call.agentSpeech.wanted(event.generation))
+          return this.call.tools.take(event)
+        this.call.counters.lateEventsDropped++
         return
       case 'tool-cancel':
-        return this.#call.tools.takenBack(event.callIds)
+        return this.call.tools.takenBack(event.callIds)
       case 'usage':
-        return addUsage(this.#call.usage, event.usage)
+        return addUsage(this.call.usage, event.usage)
       case 'error':
-        this.#call.mark('backend-error', event.code)
+        this.call.mark('backend-error', event.code)
         return event.fatal ? this.failed(`backend error ${event.code}`) : undefined
       case 'expiring':
-        return this.#call.mark('backend-expiring', String(event.inMs))
+        return this.call.mark('backend-expiring', String(event.inMs))
       case 'failover':
-        this.#call.mark(
+        this.call.mark(
           'backend-failover',
           `${event.from} to ${event.to} in ${Math.round(event.gapMs)} ms: ${event.reason}`,
         )
-        this.#call.callerSpeech.expect('open')
-        this.#call.digits.modelHasTheCall()
+        this.call.callerSpeech.expect('open')
+        this.call.digits.modelHasTheCall()
         // The new backend was asked only now.
-        if (this.#call.deadlines.isSet('answer')) this.#call.in('answer', this.#call.options.answerTimeoutMs)
+        if (this.call.deadlines.isSet('answer')) this.call.awaitAnswer()
         return
       case 'holding':
         return this.#holding()
@@ -149,61 +148,59 @@ export class BackendLink implements CallFeature {
   #isReady(): void {
     if (this.ready) return
     this.ready = true
-    this.#call.mark('backend-ready')
-    if (this.#call.state === 'connecting' && !this.#call.opening.amd && !this.#call.consent.waiting)
-      this.#call.opening.begin()
+    this.call.mark('backend-ready')
+    if (this.call.state === 'connecting' && !this.call.opening.amd && !this.call.consent.waiting)
+      this.call.opening.begin()
   }
 
   #turnDone({ generation, status, reason, cut }: Extract<BackendEvent, { type: 'turn-done' }>): void {
-    this.#call.agentSpeech.end(generation)
-    this.#call.transcript.withoutSound((itemId) => this.#call.agentSpeech.isOpen(itemId), this.#call.streamMs)
+    this.call.agentSpeech.end(generation)
+    this.call.transcript.withoutSound((itemId) => this.call.agentSpeech.isOpen(itemId), this.call.streamMs)
     if (status === 'completed') this.#responsesFailed = 0
-    if (cut !== undefined) this.#call.mark('answer-cut', cut)
-    if (status !== 'failed' || this.#call.state !== 'live' || this.#call.agentSpeech.isDead(generation)) return
-    this.#call.mark('response-failed', reason)
+    if (cut !== undefined) this.call.mark('answer-cut', cut)
+    if (status !== 'failed' || this.call.state !== 'live' || this.call.agentSpeech.isDead(generation)) return
+    this.call.mark('response-failed', reason)
     if (++this.#responsesFailed >= RESPONSES_FAILED_MAX)
       return this.failed(`${this.#responsesFailed} responses failed in a row`)
-    this.#call.clear('answer')
-    this.#call.announce(this.#call.text(this.#call.options.responseFailedText), 'apology')
+    this.call.clear('answer')
+    this.call.announce(this.call.text(this.call.options.responseFailedText), 'apology')
   }
 
   /** The backend has made no sound for too long after the caller's turn or the kick-off. */
   #answerDue(): void {
-    if (this.#call.state !== 'live') return
-    const { answerTimeoutMs, responseFailedText } = this.#call.options
+    if (this.call.state !== 'live') return
+    const { answerTimeoutMs, responseFailedText } = this.call.options
     // A backend that waits for a tool's outcome need not say anything until then.
     const waits =
-      this.#call.ledger.running > 0 ||
-      this.#call.digits.collection !== null ||
-      this.#call.waits.pending.waiting.length > 0
-    if (waits || this.#call.sounding || this.#call.bargeIn.paused || this.#call.callerSpeech.speaking)
-      return this.#call.in('answer', answerTimeoutMs)
+      this.call.ledger.running > 0 || this.call.digits.collection !== null || this.call.waits.pending.waiting.length > 0
+    if (waits || this.call.sounding || this.call.bargeIn.paused || this.call.callerSpeech.speaking)
+      return this.call.in('answer', answerTimeoutMs)
     // One missing answer is allowed: the backend may not have taken the caller's words for a question.
     if (++this.#answersMissing >= ANSWERS_MISSING_MAX || !this.spoke)
       return this.failed(`no answer in ${answerTimeoutMs} ms`)
-    this.#call.mark('answer-missing')
-    this.#call.announce(this.#call.text(responseFailedText), 'apology')
-    this.#call.in('answer', answerTimeoutMs)
+    this.call.mark('answer-missing')
+    this.call.announce(this.call.text(responseFailedText), 'apology')
+    this.call.in('answer', answerTimeoutMs)
   }
 
   /** Failover takes long and the caller waits: say a filler. */
   #holding(): void {
-    this.#call.mark('backend-holding')
-    if (this.#call.state !== 'live' || this.#call.sounding || this.#call.agentSpeech.anyOpen) return
-    if (this.#call.tools.fillers.none && !this.#call.callerSpeech.speaking && !this.#call.bargeIn.paused)
-      this.#call.tools.sayFiller()
+    this.call.mark('backend-holding')
+    if (this.call.state !== 'live' || this.call.sounding || this.call.agentSpeech.anyOpen) return
+    if (this.call.tools.fillers.none && !this.call.callerSpeech.speaking && !this.call.bargeIn.paused)
+      this.call.tools.sayFiller()
   }
 
   /** The backend is dead. The caller hears an apology, then gets a human or the end of the call. */
   failed(detail: string): void {
-    if (this.dead && this.#call.streaming && this.#call.state !== 'connecting') return
+    if (this.dead && this.call.streaming && this.call.state !== 'connecting') return
     this.dead = true
-    if (this.#call.state === 'waiting' || this.#call.opening.amd) return
-    this.#call.mark('backend-failed', detail)
-    if (this.#call.state !== 'live' && this.#call.state !== 'connecting') return
-    if (this.#call.bargeIn.paused) this.#call.stopAgent()
-    this.#call.agentSpeech.responding = null
-    this.#call.tools.cancelAll()
+    if (this.call.state === 'waiting' || this.call.opening.amd) return
+    this.call.mark('backend-failed', detail)
+    if (this.call.state !== 'live' && this.call.state !== 'connecting') return
+    if (this.call.bargeIn.paused) this.call.stopAgent()
+    this.call.agentSpeech.responding = null
+    this.call.tools.cancelAll()
     this.close('backend-failed')
     const request = {
       reason: 'technical problem',
@@ -211,7 +208,7 @@ export class BackendLink implements CallFeature {
       origin: 'backend-failed',
       toolCallId: null,
     } as const
-    if (this.#call.options.onBackendFailure === 'escalate' && this.#call.escalation.escalate(request)) return
-    this.#call.ending.speakThenEnd('backend-failed', detail, this.#call.text(this.#call.options.apologyText), false)
+    if (this.call.options.onBackendFailure === 'escalate' && this.call.escalation.escalate(request)) return
+    this.call.ending.speakThenEnd('backend-failed', detail, this.call.text(this.call.options.apologyText), false)
   }
 }

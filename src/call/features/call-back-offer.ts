@@ -1,13 +1,13 @@
 import { MESSAGE_CHARS_MAX } from '../../core/limits.js'
 import { numberToCall } from '../../sautikit/phone.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
-import type { CallKernel } from '../call-kernel.js'
 import { isClosing } from '../closing-cues.js'
 import type { CallbackAsk, EndReason } from '../documents/record.js'
 import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallInput } from '../events.js'
 import { CALLBACK_TOOL, ESCALATE_TOOL } from '../gateway-tools.js'
 import { saysNo } from '../turn-words.js'
+import { Feature } from './feature.js'
 
 /** Time for the caller to answer by digit or in words after the question was heard: callers think for 3 to 5 s. */
 const OFFER_ANSWER_MS = 12_000
@@ -20,19 +20,13 @@ const WANTED_AT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$/
  *     offer  --digit 1, request_callback--> noted, output `callback`
  *     offer  --OFFER_ANSWER_MS, or another digit when the backend is dead--> output `callback`, perhaps a goodbye
  */
-export class CallBackOffer implements CallFeature {
+export class CallBackOffer extends Feature implements CallFeature {
   /** The call back that the caller is being asked about; null while nothing is asked. */
   offer: { readonly reason: string; readonly summary: string } | null = null
   /** The call ends when the offer is not accepted: nobody may be there. */
   #endsAfterOffer = false
   /** Noted by key: the yes in words that comes with it is the same wish. */
   #keyed = false
-
-  readonly #call: CallKernel
-
-  constructor(call: CallKernel) {
-    this.#call = call
-  }
 
   due(name: DeadlineName): void {
     if (name === 'offer') this.#declined()
@@ -53,18 +47,18 @@ export class CallBackOffer implements CallFeature {
 
   /** Says that nobody can come and asks whether to call back. @param ends  the call ends when it is not accepted */
   make(words: string, wish: { readonly reason: string; readonly summary: string } | null, ends = false): void {
-    const text = `${words} ${this.#call.text(this.#call.options.escalation?.callback?.offerText)}`.trim()
+    const text = `${words} ${this.call.text(this.call.options.escalation?.callback?.offerText)}`.trim()
     this.offer = wish ?? { reason: '', summary: '' }
-    this.#call.announce(text, 'escalation')
-    this.#call.in('offer', this.#call.wordsMs(text) + OFFER_ANSWER_MS)
-    this.#call.mark('callback-offered')
+    this.call.announce(text, 'escalation')
+    this.call.in('offer', this.call.wordsMs(text) + OFFER_ANSWER_MS)
+    this.call.mark('callback-offered')
     this.#endsAfterOffer = ends
   }
 
   withdraw(): void {
     this.offer = null
     this.#endsAfterOffer = false
-    this.#call.clear('offer')
+    this.call.clear('offer')
   }
 
   /** @returns true when the digit answered the offer of a call back */
@@ -72,23 +66,18 @@ export class CallBackOffer implements CallFeature {
     if (this.offer === null) return false
     if (digit === YES_DIGIT) {
       // The answer is known, so the rest of the question need not be heard.
-      this.#call.stopAgent()
+      this.call.stopAgent()
       this.note('key', null, '')
-      const confirmed = this.#call.text(this.#call.options.escalation?.callback?.confirmedText)
+      const confirmed = this.call.text(this.call.options.escalation?.callback?.confirmedText)
       if (this.endsAfterFailure) {
         this.#goodbyeAfter(confirmed)
       } else {
-        if (confirmed !== '') this.#call.announce(confirmed, 'escalation')
-        this.#call.out({
-          type: 'backend-text',
-          text: 'The caller pressed 1: the call back is noted and they have been told.',
-          role: 'system',
-          respond: false,
-        })
+        if (confirmed !== '') this.call.announce(confirmed, 'escalation')
+        this.call.tellModel('The caller pressed 1: the call back is noted and they have been told.')
       }
       return true
     }
-    if (!this.#call.backend.dead) return false
+    if (!this.call.backend.dead) return false
     this.#declined()
     return true
   }
@@ -98,13 +87,13 @@ export class CallBackOffer implements CallFeature {
     if (this.offer === null) return
     const ends = this.#endsAfterOffer
     this.withdraw()
-    this.#call.out({ type: 'callback', wish: null })
-    this.#call.mark('callback-declined')
+    this.call.out({ type: 'callback', wish: null })
+    this.call.mark('callback-declined')
     if (ends)
-      this.#call.ending.speakThenEnd(
+      this.call.ending.speakThenEnd(
         'silence-limit',
         'on hold, after the offer of a call back',
-        this.#call.goodbye,
+        this.call.goodbye,
         false,
       )
     else if (this.endsAfterFailure) this.#goodbyeAfter('')
@@ -117,7 +106,7 @@ export class CallBackOffer implements CallFeature {
    * @returns the error for the model; null when the call back is noted
    */
   request(number: string | null, note: string, wantedAt: string | null): string | null {
-    const { callback } = this.#call.options.escalation ?? {}
+    const { callback } = this.call.options.escalation ?? {}
     if (callback === null || callback === undefined) return 'This line does not call back.'
     if (number === null && !callback.numberKnown)
       return "The caller's number is withheld; ask for it and give it as number."
@@ -136,12 +125,12 @@ export class CallBackOffer implements CallFeature {
    * wanted to leave no message, or it is noted already.
    */
   begunMessage(): string | null {
-    const taken = this.#call.log.toolCalls.findLast(({ record: { name } }) => name === ESCALATE_TOOL)?.record
+    const taken = this.call.log.toolCalls.findLast(({ record: { name } }) => name === ESCALATE_TOOL)?.record
     if (taken?.args['takesMessage'] !== true) return null
-    if (this.#call.escalation.asked?.strategy === 'callback' || this.#call.escalation.asked?.outcome === 'answered')
+    if (this.call.escalation.asked?.strategy === 'callback' || this.call.escalation.asked?.outcome === 'answered')
       return null
-    if (this.#call.options.escalation?.callback?.numberKnown !== true) return null
-    const said = this.#call.log.transcript
+    if (this.call.options.escalation?.callback?.numberKnown !== true) return null
+    const said = this.call.log.transcript
       .filter(({ role, startMs }) => role === 'caller' && startMs >= taken.startMs + taken.ms)
       .map(({ text }) => text.trim())
       .filter((text) => text !== '')
@@ -154,36 +143,36 @@ export class CallBackOffer implements CallFeature {
     const { reason, summary } = this.offer ?? { reason: 'a call back', summary: note }
     this.withdraw()
     this.#keyed = asked === 'key'
-    this.#call.escalation.calledBack(reason)
-    this.#call.claims.audit?.arranged(CALLBACK_TOOL)
-    this.#call.out({
+    this.call.escalation.calledBack(reason)
+    this.call.claims.audit?.arranged(CALLBACK_TOOL)
+    this.call.out({
       type: 'callback',
       wish: {
         asked,
         number,
         note,
         ...(wantedAt === null ? {} : { wantedAt }),
-        packet: this.#call.escalation.packet(reason, summary),
+        packet: this.call.escalation.packet(reason, summary),
       },
     })
-    this.#call.mark('callback-noted', asked)
-    this.#call.changed()
+    this.call.mark('callback-noted', asked)
+    this.call.changed()
   }
 
   /** The call ends when no human could be reached. */
   get endsAfterFailure(): boolean {
-    return this.#call.backend.dead || this.#call.options.escalation?.afterFailure === 'goodbye'
+    return this.call.backend.dead || this.call.options.escalation?.afterFailure === 'goodbye'
   }
 
   get reasonAfterFailure(): EndReason {
-    return this.#call.backend.dead ? 'backend-failed' : 'agent-goodbye'
+    return this.call.backend.dead ? 'backend-failed' : 'agent-goodbye'
   }
 
   #goodbyeAfter(words: string): void {
-    this.#call.ending.speakThenEnd(
+    this.call.ending.speakThenEnd(
       this.reasonAfterFailure,
       'after the offer of a call back',
-      `${words} ${this.#call.goodbye}`.trim(),
+      `${words} ${this.call.goodbye}`.trim(),
       false,
     )
   }

@@ -4,6 +4,7 @@ import { CALLER_SOURCE } from '../caller-data.js'
 import type { CallerAnswer, CallerValues, KnownCaller } from '../caller-data.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
+import { Feature } from './feature.js'
 
 const NOTHING: CallerValues = {}
 
@@ -13,14 +14,13 @@ const NOTHING: CallerValues = {}
  *     open --answer--> known; a greeting that waited begins
  *     open --withinMs after the webhook--> late; the greeting begins without it, and an answer is still taken
  */
-export class Caller implements CallFeature {
+export class Caller extends Feature implements CallFeature {
   known: KnownCaller | null
   /** The greeting waits for the look-up. */
   #held = false
-  readonly #call: CallKernel
 
   constructor(call: CallKernel) {
-    this.#call = call
+    super(call)
     const { source, of } = call.options.caller ?? {}
     const kept = call.resume?.caller
     this.known = kept !== undefined && kept.source === source && kept.of === of ? kept : null
@@ -28,7 +28,7 @@ export class Caller implements CallFeature {
 
   due(name: DeadlineName): void {
     if (name !== 'caller') return
-    this.#call.mark('caller-late', `no answer ${this.#call.options.caller?.withinMs ?? 0} ms after the webhook`)
+    this.call.mark('caller-late', `no answer ${this.call.options.caller?.withinMs ?? 0} ms after the webhook`)
     this.#letGo()
   }
 
@@ -44,12 +44,12 @@ export class Caller implements CallFeature {
 
   /** The look-up has no answer yet. */
   get open(): boolean {
-    return this.#call.options.caller !== null && this.known === null
+    return this.call.options.caller !== null && this.known === null
   }
 
   /** Values that may be said to this caller now. */
   get values(): CallerValues {
-    const { options, identity } = this.#call
+    const { options, identity } = this.call
     if (this.known === null) return NOTHING
     if (identity !== null) return { ...this.earlier, ...this.known.values }
     const { personal = [] } = options.caller ?? {}
@@ -62,15 +62,15 @@ export class Caller implements CallFeature {
   }
 
   get confirmed(): boolean {
-    return this.#call.identity !== null
+    return this.call.identity !== null
   }
 
   /** True if the greeting waits; then it begins by itself. */
   holdsGreeting(): boolean {
-    const { caller, preparedAtMs } = this.#call.options
-    if (!this.open || caller === null || this.#call.nowMs >= preparedAtMs + caller.withinMs) return false
+    const { caller, preparedAtMs } = this.call.options
+    if (!this.open || caller === null || this.call.nowMs >= preparedAtMs + caller.withinMs) return false
     this.#held = true
-    this.#call.deadlines.set('caller', preparedAtMs + caller.withinMs)
+    this.call.deadlines.set('caller', preparedAtMs + caller.withinMs)
     return true
   }
 
@@ -80,39 +80,39 @@ export class Caller implements CallFeature {
    */
   tell(): boolean {
     if (!this.#given()) return false
-    this.#call.stages.result(CALLER_SOURCE, { ok: true, value: this.values })
-    return this.#call.stages.escalates() || this.#call.handover.to !== null
+    this.call.stages.result(CALLER_SOURCE, { ok: true, value: this.values })
+    return this.call.stages.escalates() || this.call.handover.to !== null
   }
 
   /** The caller has proved who they are, and more may be said. Stages act on it with the result of that tool. */
   identified(): void {
-    const { personal = [] } = this.#call.options.caller ?? {}
+    const { personal = [] } = this.call.options.caller ?? {}
     if ((personal.length === 0 && Object.keys(this.earlier).length === 0) || !this.#given()) return
-    this.#call.out({ type: 'caller' })
-    this.#call.stages.machine?.result({ tool: CALLER_SOURCE, ok: true, value: this.values }, this.#call.streamMs)
+    this.call.out({ type: 'caller' })
+    this.call.stages.machine?.result({ tool: CALLER_SOURCE, ok: true, value: this.values }, this.call.streamMs)
   }
 
   #given(): boolean {
     const values = Object.values({ ...this.earlier, ...this.values })
-    this.#call.claims.audit?.given(values.join('; '), false)
+    this.call.claims.audit?.given(values.join('; '), false)
     return values.length > 0
   }
 
   #answered({ state, from, values, earlier = NOTHING }: CallerAnswer): void {
-    const { caller, preparedAtMs } = this.#call.options
+    const { caller, preparedAtMs } = this.call.options
     if (caller === null || this.known !== null) return
-    const ms = this.#call.nowMs - preparedAtMs
+    const ms = this.call.nowMs - preparedAtMs
     const late = ms > caller.withinMs && state !== 'withheld'
     const { source, of } = caller
     this.known = { source, of, from, state: late ? 'late' : state, ms, values, earlier }
     const fields = Object.keys({ ...values, ...earlier })
     const what = fields.length === 0 ? '' : `: ${fields.join(', ')}`
-    this.#call.mark('caller-known', `${state}${late ? ', late' : ''} by ${from} after ${Math.round(ms)} ms${what}`)
-    this.#call.changed()
+    this.call.mark('caller-known', `${state}${late ? ', late' : ''} by ${from} after ${Math.round(ms)} ms${what}`)
+    this.call.changed()
     if (fields.length > 0) {
-      if (!this.#call.greeting.done) this.#speak(caller.language)
-      this.#call.out({ type: 'caller' })
-      if (this.#call.state === 'live') this.tell()
+      if (!this.call.greeting.done) this.#speak(caller.language)
+      this.call.out({ type: 'caller' })
+      if (this.call.state === 'live') this.tell()
     }
     this.#letGo()
   }
@@ -120,16 +120,16 @@ export class Caller implements CallFeature {
   /** The call begins in the language of its caller. */
   #speak(field: string | null): void {
     const wanted = field === null ? undefined : this.values[field]
-    if (typeof wanted !== 'string' || !this.#call.language.set(wanted)) return
-    this.#call.language.answered()
-    this.#call.words.languageChanged()
+    if (typeof wanted !== 'string' || !this.call.language.set(wanted)) return
+    this.call.language.answered()
+    this.call.words.languageChanged()
   }
 
   #letGo(): void {
-    this.#call.clear('caller')
+    this.call.clear('caller')
     if (!this.#held) return
     this.#held = false
-    const { state, backend, opening } = this.#call
+    const { state, backend, opening } = this.call
     if (state === 'connecting' && backend.usable && !opening.amd) opening.begin()
   }
 }

@@ -3,6 +3,7 @@ import type { CallKernel } from '../call-kernel.js'
 import { ClaimAudit, correctionOf } from '../claim-audit.js'
 import type { CallCheckpoint, OpenClaim } from '../documents/checkpoint.js'
 import type { ClaimRecord, TranscriptEntry } from '../documents/record.js'
+import { Feature } from './feature.js'
 
 /** A claim that nothing supports waits this long, once it was heard and the response is over, for a tool call to follow. */
 const CLAIM_GRACE_MS = 2500
@@ -15,14 +16,12 @@ const CLAIM_CORRECTIONS_MAX = 3
  *     heard --supported by a tool call, now or when its result comes--> recorded as done
  *     heard --CLAIM_GRACE_MS, no response and none of its tools running | call over--> recorded; corrected where that is set
  */
-export class Claims implements CallFeature {
+export class Claims extends Feature implements CallFeature {
   readonly audit: ClaimAudit | null
   #corrections = 0
 
-  readonly #call: CallKernel
-
   constructor(call: CallKernel) {
-    this.#call = call
+    super(call)
     const { claims } = call.options
     this.audit = claims === null ? null : new ClaimAudit(claims, call.log, call.resume?.openClaims)
   }
@@ -37,7 +36,7 @@ export class Claims implements CallFeature {
 
   /** Claims that were open before the worker changed are judged again. */
   await(): void {
-    if (this.#open.length > 0) this.#call.in('claims', CLAIM_GRACE_MS)
+    if (this.#open.length > 0) this.call.in('claims', CLAIM_GRACE_MS)
   }
 
   get #open(): readonly OpenClaim[] {
@@ -47,29 +46,29 @@ export class Claims implements CallFeature {
   /** An entry of the agent is complete. The gateway's own phrases claim nothing. */
   agentSaid(entry: TranscriptEntry, itemId: string, playedMs: number | null): void {
     // The audit learnt the greeting when it began.
-    if (itemId === this.#call.greeting.itemId) return
-    if (this.#call.isAnnouncement(itemId)) return this.#call.words.gatewaySaid(entry.text, itemId, playedMs)
-    this.#call.language.answered()
+    if (itemId === this.call.greeting.itemId) return
+    if (this.call.isAnnouncement(itemId)) return this.call.words.gatewaySaid(entry.text, itemId, playedMs)
+    this.call.language.answered()
     if (this.audit === null) return
-    this.audit.said(entry, playedMs, this.#call.nowMs + this.#call.options.wallOffsetMs)
+    this.audit.said(entry, playedMs, this.call.nowMs + this.call.options.wallOffsetMs)
     this.judge(false)
-    if (this.audit.open.length > 0 && this.#call.state !== 'ended') this.#call.in('claims', CLAIM_GRACE_MS)
+    if (this.audit.open.length > 0 && this.call.state !== 'ended') this.call.in('claims', CLAIM_GRACE_MS)
   }
 
   #due(): void {
-    if (this.#call.agentSpeech.responding === null || this.#call.backend.dead) this.judge(true)
+    if (this.call.agentSpeech.responding === null || this.call.backend.dead) this.judge(true)
     this.await()
   }
 
   /** @param over  what nothing supports now is false */
   judge(over: boolean): void {
     if (this.#open.length === 0) return
-    const unsupported = (this.audit?.judge(over, this.#call.ledger.runningNames()) ?? []).filter((record) => {
+    const unsupported = (this.audit?.judge(over, this.call.ledger.runningNames()) ?? []).filter((record) => {
       const { tool, phrase, verdict } = record
-      this.#call.record({ kind: 'claim', record })
+      this.call.record({ kind: 'claim', record })
       const about = tool ?? (verdict === 'no-source' ? 'fact' : 'no tool')
-      this.#call.mark(verdict === 'done' ? 'claim' : 'claim-unsupported', `${about}: ${verdict}; ${phrase}`)
-      const { claims } = this.#call.options
+      this.call.mark(verdict === 'done' ? 'claim' : 'claim-unsupported', `${about}: ${verdict}; ${phrase}`)
+      const { claims } = this.call.options
       return verdict === 'no-source' ? claims?.facts?.correct === true : verdict !== 'done' && claims?.correct === true
     })
     if (unsupported.length > 0) this.#correct(unsupported)
@@ -77,12 +76,11 @@ export class Claims implements CallFeature {
 
   /** Has the model correct itself: now when nobody speaks, else with its next answer. */
   #correct(claims: readonly ClaimRecord[]): void {
-    if (this.#call.state !== 'live' || !this.#call.backend.usable) return
+    if (this.call.state !== 'live' || !this.call.backend.usable) return
     if (this.#corrections >= CLAIM_CORRECTIONS_MAX) return
     this.#corrections++
-    const respond = !this.#call.agentTalking && !this.#call.callerSpeech.speaking && this.#call.ledger.running === 0
-    this.#call.mark('claim-corrected', respond ? 'now' : 'with the next answer')
-    this.#call.out({ type: 'backend-text', text: correctionOf(claims), role: 'system', respond })
-    if (respond) this.#call.in('answer', this.#call.options.answerTimeoutMs)
+    const respond = this.call.allQuiet
+    this.call.mark('claim-corrected', respond ? 'now' : 'with the next answer')
+    this.call.tellModel(correctionOf(claims), respond)
   }
 }

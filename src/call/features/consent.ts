@@ -4,6 +4,7 @@ import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { isSmallTalk, isYesNo, saysNo } from '../turn-words.js'
+import { Feature } from './feature.js'
 
 /**
  * The words of a caller who has spoken come this long after the voice; how long one who goes on is heard out, beyond
@@ -29,7 +30,7 @@ const REFUSED_TEXT =
  *     saying, answer --a recording was taken for a person--> withdrawn --somebody takes the call--> saying
  *     withdrawn --a no: it is a person who talks for long--> refused: nothing is kept --somebody takes the call--> said
  */
-export class Consent implements CallFeature {
+export class Consent extends Feature implements CallFeature {
   /** Progress of the announcement that the call is recorded, where one is set. */
   #progress: 'due' | 'saying' | 'answer' | 'withdrawn' | 'refused' | 'said'
   /** The backend does not know yet that the caller does not want to be recorded. */
@@ -40,10 +41,8 @@ export class Consent implements CallFeature {
   /** The backend began to answer before it was known what the caller had said, and was interrupted. */
   interrupted = false
 
-  readonly #call: CallKernel
-
   constructor(call: CallKernel) {
-    this.#call = call
+    super(call)
     // Who had the call before has said it, where it had to be said.
     const told = call.newStream?.consented ?? (call.resume !== null && call.resume.untold !== true)
     this.#progress = told ? 'said' : 'due'
@@ -55,7 +54,7 @@ export class Consent implements CallFeature {
 
   checkpoint(): Pick<CallCheckpoint, 'untold'> {
     const over = this.#progress === 'said' || this.#progress === 'refused'
-    return over || this.#call.text(this.#call.options.consentText) === '' ? {} : { untold: true }
+    return over || this.call.text(this.call.options.consentText) === '' ? {} : { untold: true }
   }
 
   input(input: CallInput): boolean {
@@ -74,15 +73,15 @@ export class Consent implements CallFeature {
     }
     if (this.#progress !== 'due' && this.#progress !== 'withdrawn') return false
     this.#progress = 'saying'
-    this.#itemId = this.#call.announce(text, 'prompt')
-    this.#call.in('consent', this.#call.wordsMs(text))
+    this.#itemId = this.call.announce(text, 'prompt')
+    this.call.in('consent', this.call.wordsMs(text))
     return true
   }
 
   /** Nobody is there who could hear it, or answer: whoever comes hears it from its beginning. */
   withdraw(): void {
     if (!this.waiting) return
-    this.#call.clear('consent')
+    this.call.clear('consent')
     this.#progress = 'withdrawn'
     this.#itemId = null
   }
@@ -101,7 +100,7 @@ export class Consent implements CallFeature {
   tellRefusal(): void {
     if (!this.#refusalUntold) return
     this.#refusalUntold = false
-    this.#call.out({ type: 'backend-text', text: REFUSED_TEXT, role: 'system', respond: false })
+    this.call.tellModel(REFUSED_TEXT)
   }
 
   /** The conversation waits for it. */
@@ -112,38 +111,38 @@ export class Consent implements CallFeature {
   /** The consent text was heard, or cannot be heard; in the second case nothing of the recording is kept. */
   #textOver(heard: boolean): void {
     if (this.#progress !== 'saying') return
-    const { refusal } = this.#call.options
-    this.#call.clear('consent')
-    this.#call.mark('recording', heard ? 'the caller was told' : 'the caller could not be told')
-    if (!heard || refusal === null || this.#call.state !== 'connecting') return this.#settled(heard)
+    const { refusal } = this.call.options
+    this.call.clear('consent')
+    this.call.mark('recording', heard ? 'the caller was told' : 'the caller could not be told')
+    if (!heard || refusal === null || this.call.state !== 'connecting') return this.#settled(heard)
     this.#progress = 'answer'
     // A backend that ends turns of itself answers before the words are known: not yet. Others answer what is known.
-    if (this.#call.options.serverVad) this.#call.agentSpeech.close()
-    this.#heardAtMs = this.#call.nowMs
-    this.#call.in('consent', refusal.waitMs)
+    if (this.call.options.serverVad) this.call.agentSpeech.close()
+    this.#heardAtMs = this.call.nowMs
+    this.call.in('consent', refusal.waitMs)
   }
 
   /** No answer yet: who speaks is heard out, and the words come a while after the voice. */
   #due(): void {
     if (this.#progress === 'saying') return this.#textOver(false)
-    const { speaking, lastVoicedMs } = this.#call.callerSpeech
-    const untilMs = this.#heardAtMs + (this.#call.options.refusal?.waitMs ?? 0) + CONSENT_SPEECH_MS
-    const spoke = lastVoicedMs > this.#heardAtMs && this.#call.nowMs < lastVoicedMs + CONSENT_WORDS_MS
-    if ((speaking || spoke) && this.#call.nowMs < untilMs) return this.#call.in('consent', CONSENT_POLL_MS)
+    const { speaking, lastVoicedMs } = this.call.callerSpeech
+    const untilMs = this.#heardAtMs + (this.call.options.refusal?.waitMs ?? 0) + CONSENT_SPEECH_MS
+    const spoke = lastVoicedMs > this.#heardAtMs && this.call.nowMs < lastVoicedMs + CONSENT_WORDS_MS
+    if ((speaking || spoke) && this.call.nowMs < untilMs) return this.call.in('consent', CONSENT_POLL_MS)
     this.#answered(false)
   }
 
   /** A no counts while the text is said, and where it comes after `withdraw`; anything else only after the text. */
   words(text: string): void {
     const refused = saysNo(text)
-    if (refused && this.#progress === 'withdrawn' && this.#call.options.refusal !== null) {
+    if (refused && this.#progress === 'withdrawn' && this.call.options.refusal !== null) {
       this.#progress = 'refused'
       return this.#refused()
     }
     if (!this.waiting || (!refused && this.#progress !== 'answer')) return
     // One that ends turns of itself was interrupted: it is asked to greet, unless there is more to answer than a greeting.
     const asks = !refused && !isYesNo(text) && !isSmallTalk(text)
-    this.#call.opening.answersFirst = asks || !this.#call.options.serverVad
+    this.call.opening.answersFirst = asks || !this.call.options.serverVad
     this.#answered(refused)
   }
 
@@ -156,12 +155,12 @@ export class Consent implements CallFeature {
 
   /** @returns false where no answer is waited for */
   #answered(refused: boolean): boolean {
-    const { refusal } = this.#call.options
+    const { refusal } = this.call.options
     if (!this.waiting || refusal === null) return false
-    this.#call.clear('consent')
-    if (this.#call.options.serverVad) {
-      this.#call.agentSpeech.raiseFence(this.#call.agentSpeech.latest)
-      if (this.#call.state === 'connecting') this.#call.agentSpeech.open()
+    this.call.clear('consent')
+    if (this.call.options.serverVad) {
+      this.call.agentSpeech.raiseFence(this.call.agentSpeech.latest)
+      if (this.call.state === 'connecting') this.call.agentSpeech.open()
     }
     if (refused) {
       this.#refused()
@@ -172,18 +171,18 @@ export class Consent implements CallFeature {
   }
 
   #refused(): void {
-    this.#call.mark('recording', 'the caller said no')
-    this.#call.out({ type: 'recording-refused' })
+    this.call.mark('recording', 'the caller said no')
+    this.call.out({ type: 'recording-refused' })
     this.#refusalUntold = true
   }
 
   #sayRefused(): void {
-    this.#call.announce(this.#call.text(this.#call.options.refusal?.text ?? ''), 'prompt')
+    this.call.announce(this.call.text(this.call.options.refusal?.text ?? ''), 'prompt')
   }
 
   #settled(announced: boolean): void {
     this.#progress = 'said'
-    if (announced) this.#call.out({ type: 'recording-announced' })
-    if (this.#call.state === 'connecting') this.#call.opening.converse()
+    if (announced) this.call.out({ type: 'recording-announced' })
+    if (this.call.state === 'connecting') this.call.opening.converse()
   }
 }

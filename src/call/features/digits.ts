@@ -7,6 +7,7 @@ import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { KEYS_PRIVATE_MS, SecretNumbers } from '../private-keys.js'
 import { COLLECT_TOOL } from '../gateway-tools.js'
+import { Feature } from './feature.js'
 
 /** A caller who is just speaking when the digits are due is heard first. */
 const DIGITS_POLL_MS = 500
@@ -30,7 +31,7 @@ const PRIVATE_AFTER_TAKEOVER_MS = 8000
  *     open    --the agent's words ask for a secret number; collect_digits ends or is refused without it-->  guarded
  *     guarded --the number has reached its tool; another number or key is asked for; KEYS_PRIVATE_MS-->     open
  */
-export class Digits implements CallFeature {
+export class Digits extends Feature implements CallFeature {
   // Digits that `collect_digits` takes.
   collection: DigitCollection | null = null
   /** Digits that only a tool may get are being entered: nothing of the caller is heard. */
@@ -45,10 +46,8 @@ export class Digits implements CallFeature {
   #terminator = ''
   #collectedAtMs = -Infinity
 
-  readonly #call: CallKernel
-
   constructor(call: CallKernel) {
-    this.#call = call
+    super(call)
     this.#secretNumbers = new SecretNumbers(call.options.collections)
     const { privateKeys, callBack } = call.resume ?? {}
     // Also with an agent that takes no such digits: the one before it has asked. Who is rung back is asked anew.
@@ -65,7 +64,7 @@ export class Digits implements CallFeature {
 
   /** Nobody but a tool may have the keys that the caller presses now. The gateway's own questions by key are newer. */
   get privateKeys(): boolean {
-    const { callBack, consent, ringBack } = this.#call
+    const { callBack, consent, ringBack } = this.call
     const asks = callBack.offer !== null || consent.waiting || ringBack.unconfirmed !== null
     return this.private || (this.#keysGuarded && !asks)
   }
@@ -88,17 +87,17 @@ export class Digits implements CallFeature {
 
   /** A line that was private when the previous worker was lost stays so until the model can have asked again. */
   streamOpens(): void {
-    if (this.private) this.#call.in('private', this.#call.options.backendReadyTimeoutMs + PRIVATE_AFTER_TAKEOVER_MS)
+    if (this.private) this.call.in('private', this.call.options.backendReadyTimeoutMs + PRIVATE_AFTER_TAKEOVER_MS)
     if (this.#keysGuarded) this.#guardKeys(true)
   }
 
   conversationBegins(): void {
-    if (this.private) this.#call.in('private', PRIVATE_AFTER_TAKEOVER_MS)
+    if (this.private) this.call.in('private', PRIVATE_AFTER_TAKEOVER_MS)
   }
 
   /** A human is on the line. */
   bridged(): void {
-    if (this.private) this.#call.in('private', PRIVATE_TAIL_MS)
+    if (this.private) this.call.in('private', PRIVATE_TAIL_MS)
   }
 
   /** The call ends: nobody is answered any more. */
@@ -108,13 +107,13 @@ export class Digits implements CallFeature {
 
   #collectionOf(tool: string, { name }: Readonly<Record<string, unknown>>): Collection | null {
     if (tool !== COLLECT_TOOL) return null
-    return this.#call.options.collections.find((one) => one.name === name) ?? null
+    return this.call.options.collections.find((one) => one.name === name) ?? null
   }
 
   /** @returns why they cannot be asked for; null when they can */
   fault(args: Readonly<Record<string, unknown>>): string | null {
     if (this.collection !== null) return 'The caller is entering something already. Wait for it.'
-    const names = this.#call.options.collections.map((one) => one.name)
+    const names = this.call.options.collections.map((one) => one.name)
     if (this.#collectionOf(COLLECT_TOOL, args) === null) return `name must be one of ${names.join(', ') || '(none)'}.`
     const { with: other = {} } = args
     return typeof other !== 'object' || other === null || Array.isArray(other) ? 'with must be an object.' : null
@@ -123,14 +122,14 @@ export class Digits implements CallFeature {
   collect(callId: string, args: Readonly<Record<string, unknown>>): void {
     const spec = this.#collectionOf(COLLECT_TOOL, args)
     if (spec === null) return
-    this.collection = new DigitCollection(spec, callId, { ...(args['with'] as object | undefined) }, this.#call.nowMs)
+    this.collection = new DigitCollection(spec, callId, { ...(args['with'] as object | undefined) }, this.call.nowMs)
     this.#terminator = spec.terminator
     this.#keyedUnasked = false
     this.#guardKeys(spec.secretFor !== null)
     this.#setPrivate(spec.secretFor !== null)
-    this.#call.clear('answer', 'filler', 'closing-cue')
-    this.#call.agentSpeech.close()
-    this.#call.mark('digits', spec.name)
+    this.call.clear('answer', 'filler', 'closing-cue')
+    this.call.agentSpeech.close()
+    this.call.mark('digits', spec.name)
     this.#ask('say')
   }
 
@@ -140,32 +139,32 @@ export class Digits implements CallFeature {
     const { say, again, confirm, firstMs } = collection.spec
     const texts =
       what === 'confirm'
-        ? [this.#call.text(confirm).replaceAll('{{digits}}', readBack(collection.entry))]
-        : [what === 'again' ? this.#call.text(again) : '', this.#call.text(say)]
+        ? [this.call.text(confirm).replaceAll('{{digits}}', readBack(collection.entry))]
+        : [what === 'again' ? this.call.text(again) : '', this.call.text(say)]
     const text = texts.join(' ').trim()
-    if (what !== 'say') this.#call.stopAgent()
-    collection.itemId = this.#call.announce(text, 'tool')
-    this.#call.in('digits', this.#call.wordsMs(text) + firstMs)
+    if (what !== 'say') this.call.stopAgent()
+    collection.itemId = this.call.announce(text, 'tool')
+    this.call.in('digits', this.call.wordsMs(text) + firstMs)
   }
 
   /** The question was heard, or will not be. */
   #asked(): void {
     if (this.collection === null) return
     this.collection.itemId = null
-    this.#call.in('digits', this.collection.spec.firstMs)
+    this.call.in('digits', this.collection.spec.firstMs)
   }
 
   /** @returns true when the key belongs to an entry, or must not be heard */
   #digit(digit: string): boolean {
     const collection = this.collection
-    const late = digit === this.#terminator && this.#call.nowMs - this.#collectedAtMs < TERMINATOR_LATE_MS
-    if (collection === null || collection.running || this.#call.state !== 'live') {
+    const late = digit === this.#terminator && this.call.nowMs - this.#collectedAtMs < TERMINATOR_LATE_MS
+    if (collection === null || collection.running || this.call.state !== 'live') {
       if (this.privateKeys) this.#privateKey()
       return this.#dialogueKeys === 'secret' && collection === null ? false : this.private || late
     }
-    this.#call.callerActive()
-    this.#call.presence.understood()
-    if (collection.itemId !== null) this.#call.stopAgent()
+    this.call.callerActive()
+    this.call.presence.understood()
+    if (collection.itemId !== null) this.call.stopAgent()
     collection.itemId = null
     this.#step(collection.key(digit))
     return true
@@ -173,7 +172,7 @@ export class Digits implements CallFeature {
 
   /** A key that nobody may have. */
   #privateKey(): void {
-    const call = this.#call
+    const call = this.call
     if (this.collection === null && this.#keysGuarded) {
       this.#keyedUnasked = this.#dialogueKeys === null
       if (call.options.bargeIn.onDtmf && call.interruptible) call.commitBargeIn('a digit', call.agentSpeech.latest)
@@ -199,7 +198,7 @@ export class Digits implements CallFeature {
 
   /** A tool call was refused with which the model was about to ask for a secret number: it may do so in words. */
   refused(tool: string, args: Readonly<Record<string, unknown>>): void {
-    const secret = this.#call.options.collections.some(
+    const secret = this.call.options.collections.some(
       (one) => one.secretFor !== null && (one === this.#collectionOf(tool, args) || one.secretFor.tool === tool),
     )
     if (secret) this.#guardKeys(true)
@@ -208,12 +207,12 @@ export class Digits implements CallFeature {
   /** Keys are private from now on, for KEYS_PRIVATE_MS, or are not. */
   #guardKeys(on: boolean): void {
     if (on && this.#dialogueKeys === 'open') return
-    if (on) this.#call.in('private-keys', KEYS_PRIVATE_MS)
-    else this.#call.clear('private-keys')
+    if (on) this.call.in('private-keys', KEYS_PRIVATE_MS)
+    else this.call.clear('private-keys')
     if (this.#keysGuarded === on) return
     this.#keysGuarded = on
-    this.#call.mark('private-keys', on ? 'on' : 'off')
-    this.#call.changed()
+    this.call.mark('private-keys', on ? 'on' : 'off')
+    this.call.changed()
   }
 
   /** @param opens  the model's words: what the gateway says of itself, such as that nobody is heard, leaves a question open */
@@ -226,7 +225,7 @@ export class Digits implements CallFeature {
 
   /** The line is open again. The model, which has heard nothing of the keys, must know that there were some. */
   #privateOver(): void {
-    const call = this.#call
+    const call = this.call
     this.#setPrivate(false)
     if (!this.#keyedUnasked) return
     this.#keyedUnasked = false
@@ -236,14 +235,10 @@ export class Digits implements CallFeature {
       names.length === 0
         ? 'Go on without them.'
         : `They are lost: where you need ${names.join(' or ')}, call ${COLLECT_TOOL}, which asks the caller and has your tool get them.`
-    const respond = !call.agentTalking && !call.callerSpeech.speaking && call.ledger.running === 0
-    call.out({
-      type: 'backend-text',
-      text: `The caller has keyed in digits that are secret, so that you do not get them. ${next}`,
-      role: 'system',
-      respond,
-    })
-    if (respond) call.in('answer', call.options.answerTimeoutMs)
+    call.tellModel(
+      `The caller has keyed in digits that are secret, so that you do not get them. ${next}`,
+      call.allQuiet,
+    )
   }
 
   words(text: string): void {
@@ -255,10 +250,10 @@ export class Digits implements CallFeature {
   #due(): void {
     const collection = this.collection
     if (collection === null || collection.running) return
-    if (this.#call.nowMs >= collection.untilMs)
+    if (this.call.nowMs >= collection.untilMs)
       return this.over(false, { error: 'The caller took too long to enter this.' }, 'too long')
-    const speaks = this.#call.callerSpeech.speaking || this.#call.transcript.callerOpen || this.#call.bargeIn.paused
-    if (speaks && collection.spec.speech) return this.#call.in('digits', DIGITS_POLL_MS)
+    const speaks = this.call.callerSpeech.speaking || this.call.transcript.callerOpen || this.call.bargeIn.paused
+    if (speaks && collection.spec.speech) return this.call.in('digits', DIGITS_POLL_MS)
     this.#step(collection.overdue())
   }
 
@@ -269,15 +264,15 @@ export class Digits implements CallFeature {
       case 'nothing':
         return
       case 'wait':
-        return this.#call.deadlines.set('digits', Math.min(this.#call.nowMs + step.ms, collection.untilMs))
+        return this.call.deadlines.set('digits', Math.min(this.call.nowMs + step.ms, collection.untilMs))
       case 'ask':
-        this.#call.mark('digits-asked', step.what)
+        this.call.mark('digits-asked', step.what)
         return this.#ask(step.what)
       case 'collected': {
-        this.#call.clear('digits')
-        this.#collectedAtMs = this.#call.nowMs
-        this.#call.mark('digits-collected', step.by)
-        if (step.by === 'keypad') this.#call.callerStopped(this.#call.nowMs, true)
+        this.call.clear('digits')
+        this.#collectedAtMs = this.call.nowMs
+        this.call.mark('digits-collected', step.by)
+        if (step.by === 'keypad') this.call.callerStopped(this.call.nowMs, true)
         if (collection.spec.secretFor !== null) return this.#runSecretTool(collection, collection.spec.secretFor)
         const { entry: digits, masked } = collection
         const { by } = step
@@ -299,17 +294,17 @@ export class Digits implements CallFeature {
   ): void {
     const { toolCallId: callId, toolArgs, entry } = collection
     const args = { ...toolArgs, [argument]: maskedDigits(entry) }
-    const decision = this.#call.ledger.call(callId, name, args)
+    const decision = this.call.ledger.call(callId, name, args)
     if (decision.type !== 'run') {
       const error = 'error' in decision ? decision.error : 'This was done already.'
       return this.over(false, { error }, error)
     }
     collection.running = true
-    this.#call.mark('tool-start', name)
+    this.call.mark('tool-start', name)
     const { occurrence } = decision
-    this.#call.out({ type: 'run-tool', callId, name, args, occurrence, secret: { argument, digits: entry.length } })
-    this.#call.in('private', PRIVATE_TAIL_MS)
-    this.#call.tools.runs(true)
+    this.call.out({ type: 'run-tool', callId, name, args, occurrence, secret: { argument, digits: entry.length } })
+    this.call.in('private', PRIVATE_TAIL_MS)
+    this.call.tools.runs(true)
   }
 
   /** @param recorded  what records have in place of the value */
@@ -317,28 +312,28 @@ export class Digits implements CallFeature {
     const collection = this.collection
     if (collection === null) return
     this.collection = null
-    this.#call.clear('digits')
-    if (this.private) this.#call.in('private', PRIVATE_TAIL_MS)
+    this.call.clear('digits')
+    if (this.private) this.call.in('private', PRIVATE_TAIL_MS)
     // A caller who was too slow, or cut short, goes on keying.
     this.#guardKeys(collection.spec.secretFor !== null && !collection.running)
-    this.#call.agentSpeech.open()
-    this.#call.tools.result(collection.callId, ok, value, error, 'answered', recorded)
+    this.call.agentSpeech.open()
+    this.call.tools.result(collection.callId, ok, value, error, 'answered', recorded)
   }
 
   /** The call goes another way: the digits are not wanted any more. */
   abandon(): void {
     const collection = this.collection
     if (collection === null) return
-    if (collection.running) this.#call.tools.takeBack([collection.toolCallId])
+    if (collection.running) this.call.tools.takeBack([collection.toolCallId])
     this.over(false, { error: 'The caller did not finish: the call went on in another way.' }, 'abandoned')
   }
 
   #setPrivate(on: boolean): void {
-    this.#call.clear('private')
+    this.call.clear('private')
     if (this.private === on) return
     this.private = on
-    this.#call.mark('private', on ? 'on' : 'off')
-    this.#call.out({ type: 'private', on })
-    this.#call.changed()
+    this.call.mark('private', on ? 'on' : 'off')
+    this.call.out({ type: 'private', on })
+    this.call.changed()
   }
 }

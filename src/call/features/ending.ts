@@ -2,13 +2,13 @@ import { assertNever } from '../../core/assert.js'
 import type { CarrierState } from '../../sautikit/carrier-state.js'
 import { OF_THE_CONVERSATION, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
-import type { CallKernel } from '../call-kernel.js'
 import { isClosing, saysGoodbye } from '../closing-cues.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { EndReason } from '../documents/record.js'
 import type { CallInput, StreamFault } from '../events.js'
 import { closeCodeOf, outcomeOf } from '../outcome.js'
 import type { OutcomeFacts } from '../outcome.js'
+import { Feature } from './feature.js'
 
 /** An audio socket that we closed counts as closed after this, whatever the other side does. */
 const STREAM_CLOSE_WAIT_MS = 2000
@@ -45,18 +45,12 @@ const QUIET_WHILE_RESPONDING_MS = 1500
  *     (any)    --stream-closed-->    ended    the caller hung up, or what the socket's fault says
  *     waiting  --end-->              ended    there is no stream to close
  */
-export class Ending implements CallFeature {
+export class Ending extends Feature implements CallFeature {
   streamClosedAtMs: number | null = null
   // The end.
   #plan: EndPlan | null = null
   #outcomeFacts: OutcomeFacts | null = null
   #closedFor: { readonly reason: EndReason; readonly detail: string } | null = null
-
-  readonly #call: CallKernel
-
-  constructor(call: CallKernel) {
-    this.#call = call
-  }
 
   due(name: DeadlineName): void {
     if (name === 'closing-cue') this.#closingCueDue()
@@ -68,13 +62,13 @@ export class Ending implements CallFeature {
   }
 
   #wordsHeardDue(): void {
-    if (this.#call.state === 'closing') this.endAsPlanned()
-    else this.#call.escalation.transferAnnouncementOver()
+    if (this.call.state === 'closing') this.endAsPlanned()
+    else this.call.escalation.transferAnnouncementOver()
   }
 
   input(input: CallInput): boolean {
     if (input.type === 'stream-closed') {
-      if (this.#call.streamOpenedAtMs !== null) this.#streamClosed(input.code, input.fault ?? null)
+      if (this.call.streamOpenedAtMs !== null) this.#streamClosed(input.code, input.fault ?? null)
     } else if (input.type === 'carrier-state') this.#carrierState(input.state)
     else if (input.type === 'hangup-requested') this.#hangup(input.reason, input.detail, input.speak)
     else return false
@@ -90,7 +84,7 @@ export class Ending implements CallFeature {
   checkpoint(): Pick<CallCheckpoint, 'ending'> {
     const plan = this.#plan
     return {
-      ending: plan === null ? (this.#call.resume?.ending ?? null) : { reason: plan.reason, detail: plan.detail },
+      ending: plan === null ? (this.call.resume?.ending ?? null) : { reason: plan.reason, detail: plan.detail },
     }
   }
 
@@ -105,17 +99,17 @@ export class Ending implements CallFeature {
   }
 
   #carrierState(state: CarrierState): void {
-    this.#call.mark('carrier-state', state)
-    if (this.#call.state === 'closed') return
-    const noStream = this.#call.streamOpenedAtMs === null
+    this.call.mark('carrier-state', state)
+    if (this.call.state === 'closed') return
+    const noStream = this.call.streamOpenedAtMs === null
     switch (state) {
       case 'completed':
       case 'failed':
         if (noStream)
           return this.#finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
         // The socket may stay open for seconds after the leg has ended: stop speaking now.
-        this.#call.stopAgent()
-        return this.#call.state === 'bridged'
+        this.call.stopAgent()
+        return this.call.state === 'bridged'
           ? this.endNow('escalated', 'the call with the human ended', false)
           : this.endNow('caller-hung-up', `carrier says ${state}`, false)
       case 'busy':
@@ -139,56 +133,56 @@ export class Ending implements CallFeature {
 
   /** The caller may have said that this is all. The agent answers it as anything; then the call ends. */
   closingCue(words: string): void {
-    const { closing = null } = this.#call.options
-    this.#call.clear('closing-cue')
-    if (closing === null || this.#call.state !== 'live' || !isClosing(words)) return
-    this.#call.mark('closing-cue')
-    this.#call.in('closing-cue', closing.afterMs)
+    const { closing = null } = this.call.options
+    this.call.clear('closing-cue')
+    if (closing === null || this.call.state !== 'live' || !isClosing(words)) return
+    this.call.mark('closing-cue')
+    this.call.in('closing-cue', closing.afterMs)
   }
 
   #closingCueDue(): void {
-    const { afterMs = 0 } = this.#call.options.closing ?? {}
-    if (this.#call.state !== 'live') return
-    const last = this.#call.log.transcript.at(-1)
+    const { afterMs = 0 } = this.call.options.closing ?? {}
+    if (this.call.state !== 'live') return
+    const last = this.call.log.transcript.at(-1)
     const answered =
       last?.role === 'agent' &&
-      this.#call.agentSpokeLast &&
-      !this.#call.presence.engaged &&
-      !this.#call.callerSpeech.speaking
-    const quietMs = this.#call.nowMs - Math.max(this.#call.agentHeardAtMs, this.#call.callerSpeech.lastVoicedMs || 0)
-    if (!answered || quietMs < afterMs) return this.#call.in('closing-cue', CLOSING_POLL_MS)
+      this.call.agentSpokeLast &&
+      !this.call.presence.engaged &&
+      !this.call.callerSpeech.speaking
+    const quietMs = this.call.nowMs - Math.max(this.call.agentHeardAtMs, this.call.callerSpeech.lastVoicedMs || 0)
+    if (!answered || quietMs < afterMs) return this.call.in('closing-cue', CLOSING_POLL_MS)
     // A question is to be answered.
     if (last.text.trimEnd().endsWith('?')) return
-    const text = saysGoodbye(last.text) ? '' : this.#call.goodbye
+    const text = saysGoodbye(last.text) ? '' : this.call.goodbye
     this.endAfterSpeech('the caller said that this is all', null, text)
   }
 
   #hangup(reason: EndReason, detail: string, speak: boolean): void {
-    if (this.#call.state === 'closed') return
-    if (!speak || !this.#call.streaming) return this.endNow(reason, detail)
-    if (this.#call.state === 'closing' && this.#plan?.cancellable === false) return
+    if (this.call.state === 'closed') return
+    if (!speak || !this.call.streaming) return this.endNow(reason, detail)
+    if (this.call.state === 'closing' && this.#plan?.cancellable === false) return
     // The gateway does not speak over a human on the line.
-    if (this.#call.state === 'bridged' || this.#call.state === 'holding') return this.endNow(reason, detail)
-    this.speakThenEnd(reason, detail, this.#call.goodbye, true)
+    if (this.call.state === 'bridged' || this.call.state === 'holding') return this.endNow(reason, detail)
+    this.speakThenEnd(reason, detail, this.call.goodbye, true)
   }
 
   #durationDue(): void {
-    if (this.#call.state === 'bridged') return
-    if (this.#call.state !== 'live' && this.#call.state !== 'connecting')
-      return this.#call.in('duration', DURATION_POLL_MS)
-    const { text, maxMs } = this.#call.options.duration
-    this.speakThenEnd('duration-limit', `${maxMs} ms`, this.#call.text(text), true)
+    if (this.call.state === 'bridged') return
+    if (this.call.state !== 'live' && this.call.state !== 'connecting')
+      return this.call.in('duration', DURATION_POLL_MS)
+    const { text, maxMs } = this.call.options.duration
+    this.speakThenEnd('duration-limit', `${maxMs} ms`, this.call.text(text), true)
   }
 
   /** Says `text`, then ends the stream. `interrupt` cuts what the agent is saying. */
   speakThenEnd(reason: EndReason, detail: string, text: string, interrupt: boolean): void {
-    if (!this.#call.streaming || text === '') return this.endNow(reason, detail)
-    if (interrupt) this.#call.stopAgent()
+    if (!this.call.streaming || text === '') return this.endNow(reason, detail)
+    if (interrupt) this.call.stopAgent()
     this.#beginClosing()
-    const itemId = this.#call.announce(text, reason === 'backend-failed' ? 'apology' : 'goodbye')
+    const itemId = this.call.announce(text, reason === 'backend-failed' ? 'apology' : 'goodbye')
     this.#plan = { reason, detail, cancellable: false, toolCallId: null, itemId, quietSinceMs: null }
-    this.#call.in('words-heard', this.#call.wordsMs(text))
-    this.#call.mark('goodbye', detail === '' ? reason : `${reason}: ${detail}`)
+    this.call.in('words-heard', this.call.wordsMs(text))
+    this.call.mark('goodbye', detail === '' ? reason : `${reason}: ${detail}`)
   }
 
   /**
@@ -197,19 +191,19 @@ export class Ending implements CallFeature {
    */
   endAfterSpeech(detail: string, toolCallId: string | null, goodbye: string): void {
     this.#beginClosing()
-    const itemId = goodbye === '' ? null : this.#call.announce(goodbye, 'goodbye')
+    const itemId = goodbye === '' ? null : this.call.announce(goodbye, 'goodbye')
     this.#plan = { reason: 'agent-goodbye', detail, cancellable: true, toolCallId, itemId, quietSinceMs: null }
-    this.#call.in('quiet-goodbye', QUIET_POLL_MS)
-    this.#call.in('quiet-goodbye-limit', WORDS_HEARD_MS_MAX + this.#call.playout.pendingMs())
-    this.#call.mark('goodbye', 'agent-goodbye')
+    this.call.in('quiet-goodbye', QUIET_POLL_MS)
+    this.call.in('quiet-goodbye-limit', WORDS_HEARD_MS_MAX + this.call.playout.pendingMs())
+    this.call.mark('goodbye', 'agent-goodbye')
   }
 
   #beginClosing(): void {
-    this.#call.digits.abandon()
-    this.#call.enter('closing')
-    this.#call.agentSpeech.close()
-    this.#call.clear(...OF_THE_CONVERSATION)
-    this.#call.changed()
+    this.call.digits.abandon()
+    this.call.enter('closing')
+    this.call.agentSpeech.close()
+    this.call.clear(...OF_THE_CONVERSATION)
+    this.call.changed()
   }
 
   /** The caller spoke up before an agreed end: the call continues, and the model learns it. */
@@ -217,27 +211,27 @@ export class Ending implements CallFeature {
     const plan = this.#plan
     if (plan === null || !plan.cancellable) return
     this.#plan = null
-    this.#call.clear('quiet-goodbye', 'quiet-goodbye-limit')
-    this.#call.enter('live')
-    this.#call.agentSpeech.open()
-    this.#call.mark('goodbye-taken-back')
+    this.call.clear('quiet-goodbye', 'quiet-goodbye-limit')
+    this.call.enter('live')
+    this.call.agentSpeech.open()
+    this.call.mark('goodbye-taken-back')
     if (plan.toolCallId !== null)
-      this.#call.tools.result(plan.toolCallId, false, { error: 'The caller spoke up; the call goes on.' }, 'taken back')
-    this.#call.in('silence', this.#call.options.silence.afterMs)
+      this.call.tools.result(plan.toolCallId, false, { error: 'The caller spoke up; the call goes on.' }, 'taken back')
+    this.call.in('silence', this.call.options.silence.afterMs)
   }
 
   /** Ends the call once the agent's last words were heard and nothing follows. */
   #quietGoodbyeDue(): void {
     const plan = this.#plan
     if (plan === null || !plan.cancellable) return
-    if (this.#call.sounding || plan.itemId !== null || this.#call.bargeIn.paused) {
+    if (this.call.sounding || plan.itemId !== null || this.call.bargeIn.paused) {
       plan.quietSinceMs = null
     } else {
-      plan.quietSinceMs ??= this.#call.nowMs
-      const neededMs = this.#call.agentSpeech.responding === null ? QUIET_MS : QUIET_WHILE_RESPONDING_MS
-      if (this.#call.nowMs - plan.quietSinceMs >= neededMs) return this.endAsPlanned()
+      plan.quietSinceMs ??= this.call.nowMs
+      const neededMs = this.call.agentSpeech.responding === null ? QUIET_MS : QUIET_WHILE_RESPONDING_MS
+      if (this.call.nowMs - plan.quietSinceMs >= neededMs) return this.endAsPlanned()
     }
-    this.#call.in('quiet-goodbye', QUIET_POLL_MS)
+    this.call.in('quiet-goodbye', QUIET_POLL_MS)
   }
 
   endAsPlanned(): void {
@@ -246,48 +240,48 @@ export class Ending implements CallFeature {
 
   /** Ends the stream at once. With `hangup` false the leg stays up for a human. */
   endNow(reason: EndReason, detail: string, hangup = true): void {
-    if (this.#call.state === 'closed' || this.#call.state === 'ended') return
-    const hadStream = this.#call.streaming
-    this.#call.out({ type: 'end-stream', code: closeCodeOf(reason), reason, detail, hangup })
+    if (this.call.state === 'closed' || this.call.state === 'ended') return
+    const hadStream = this.call.streaming
+    this.call.out({ type: 'end-stream', code: closeCodeOf(reason), reason, detail, hangup })
     if (!hadStream) return this.#finish(reason, detail)
     this.#closedFor = { reason, detail }
     this.#release(reason)
-    this.#call.enter('closed')
-    this.#call.deadlines.clearAll()
-    this.#call.in('stream-close', STREAM_CLOSE_WAIT_MS)
+    this.call.enter('closed')
+    this.call.deadlines.clearAll()
+    this.call.in('stream-close', STREAM_CLOSE_WAIT_MS)
   }
 
   /** The socket is closed. @param fault  null when it was closed normally */
   #streamClosed(code: number, fault: StreamFault | null): void {
-    this.streamClosedAtMs = this.#call.nowMs
+    this.streamClosedAtMs = this.call.nowMs
     if (this.#closedFor !== null) return this.#finish(this.#closedFor.reason, this.#closedFor.detail)
-    if (this.#call.state === 'bridged') return this.#finish('escalated', 'the call with the human ended')
-    if (fault === null) return this.#finish('caller-hung-up', `in ${this.#call.state}`)
+    if (this.call.state === 'bridged') return this.#finish('escalated', 'the call with the human ended')
+    if (fault === null) return this.#finish('caller-hung-up', `in ${this.call.state}`)
     // After a failed socket the carrier holds the leg in silence, so it is asked to hang up, unless a human is on the
     // way. A lost connection usually means that the leg is lost too.
-    if (fault.reason !== 'socket-lost' && this.#call.escalation.asked?.outcome !== null)
-      this.#call.out({ type: 'end-stream', code, ...fault, hangup: true })
+    if (fault.reason !== 'socket-lost' && this.call.escalation.asked?.outcome !== null)
+      this.call.out({ type: 'end-stream', code, ...fault, hangup: true })
     this.#finish(fault.reason, fault.detail)
   }
 
   #streamCloseOverdue(): void {
     if (this.#closedFor === null) return
-    this.#call.mark('stream-close-overdue')
+    this.call.mark('stream-close-overdue')
     this.#finish(this.#closedFor.reason, this.#closedFor.detail)
   }
 
   #finish(reason: EndReason, detail: string): void {
-    if (this.#call.state === 'ended') return
+    if (this.call.state === 'ended') return
     const facts = this.#release(reason)
-    const message = reason === 'caller-hung-up' ? this.#call.callBack.begunMessage() : null
-    if (message !== null) this.#call.callBack.note('words', null, message)
-    this.#call.enter('ended')
-    this.streamClosedAtMs ??= this.#call.nowMs
-    this.#call.deadlines.clearAll()
-    const { turns, turnsAnswered } = this.#call.log
-    const figures = `${Math.round(this.#call.streamMs)} ms of stream, ${turnsAnswered} of ${turns.length} turns answered${facts.waiting ? ', the caller was waiting' : ''}`
-    this.#call.mark('ended', `${reason}${detail === '' ? '' : `: ${detail}`}; ${figures}`)
-    this.#call.out({ type: 'ended', outcome: outcomeOf(reason, facts), reason, detail })
+    const message = reason === 'caller-hung-up' ? this.call.callBack.begunMessage() : null
+    if (message !== null) this.call.callBack.note('words', null, message)
+    this.call.enter('ended')
+    this.streamClosedAtMs ??= this.call.nowMs
+    this.call.deadlines.clearAll()
+    const { turns, turnsAnswered } = this.call.log
+    const figures = `${Math.round(this.call.streamMs)} ms of stream, ${turnsAnswered} of ${turns.length} turns answered${facts.waiting ? ', the caller was waiting' : ''}`
+    this.call.mark('ended', `${reason}${detail === '' ? '' : `: ${detail}`}; ${figures}`)
+    this.call.out({ type: 'ended', outcome: outcomeOf(reason, facts), reason, detail })
   }
 
   /**
@@ -295,25 +289,25 @@ export class Ending implements CallFeature {
    * @returns facts for the outcome
    */
   #release(reason: EndReason): OutcomeFacts {
-    const bridged = this.#call.escalation.asked?.outcome === 'answered'
+    const bridged = this.call.escalation.asked?.outcome === 'answered'
     // Read before the turn is closed: a caller who waits at the end was not served.
     const facts = (this.#outcomeFacts ??= {
       escalated: bridged,
-      answered: this.#call.log.turnsAnswered > 0,
+      answered: this.call.log.turnsAnswered > 0,
       waiting:
-        this.#call.turns.waitingForReal ||
-        (this.#call.escalation.asked !== null && !bridged && this.#call.state !== 'live'),
+        this.call.turns.waitingForReal ||
+        (this.call.escalation.asked !== null && !bridged && this.call.state !== 'live'),
     })
     const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
-    this.#call.digits.drop()
-    this.#call.ledger.close(asAsked)
-    this.#call.settleBargeIn()
-    this.#call.bargeIn.abandon()
-    this.#call.tools.cancelAll()
-    this.#call.backend.close(reason)
-    this.#call.transcript.close(this.#call.streamMs)
-    this.#call.claims.judge(true)
-    this.#call.recordTurn(this.#call.turns.close(this.#call.streamZeroMs))
+    this.call.digits.drop()
+    this.call.ledger.close(asAsked)
+    this.call.settleBargeIn()
+    this.call.bargeIn.abandon()
+    this.call.tools.cancelAll()
+    this.call.backend.close(reason)
+    this.call.transcript.close(this.call.streamMs)
+    this.call.claims.judge(true)
+    this.call.recordTurn(this.call.turns.close(this.call.streamZeroMs))
     return facts
   }
 }

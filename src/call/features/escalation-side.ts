@@ -8,6 +8,7 @@ import type { EscalationHistory, EscalationOutcome, EscalationStrategy } from '.
 import { EscalationRules } from '../escalation-rules.js'
 import type { CallInput, EscalationStep } from '../events.js'
 import { ESCALATE_TOOL } from '../gateway-tools.js'
+import { Feature } from './feature.js'
 
 export type EscalationAsked = Pick<EscalationHistory, 'reason' | 'strategy' | 'outcome'>
 
@@ -35,7 +36,7 @@ interface EscalationRequest {
  *     escalating | holding --step failed, no step in time, held too long-->  live | closing   the caller hears it
  *     holding    --step close-stream-->               closed      the next strategy needs the stream gone
  */
-export class EscalationSide implements CallFeature {
+export class EscalationSide extends Feature implements CallFeature {
   readonly #rules: EscalationRules | null
   asked: EscalationAsked | null = null
   #request: EscalationRequest | null = null
@@ -44,10 +45,8 @@ export class EscalationSide implements CallFeature {
   #transferAnnounced = false
   #closeForTransfer = false
 
-  readonly #call: CallKernel
-
   constructor(call: CallKernel, resume: SessionResume | undefined) {
-    this.#call = call
+    super(call)
     const { rules } = call.options
     this.#rules = rules === null ? null : new EscalationRules(rules, resume)
   }
@@ -87,89 +86,88 @@ export class EscalationSide implements CallFeature {
 
   /** The agent's escalation rules, independent of the backend. */
   applyRules(input: CallInput): void {
-    const reason = this.#rules?.applies(input, this.#call.identity) ?? null
-    if (reason !== null && this.#call.state === 'live')
+    const reason = this.#rules?.applies(input, this.call.identity) ?? null
+    if (reason !== null && this.call.state === 'live')
       this.escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
-    this.#call.stages.escalates()
+    this.call.stages.escalates()
   }
 
   #operatorAsks(reason: string): void {
     const possible =
-      this.#call.state === 'live' ||
-      this.#call.state === 'connecting' ||
-      this.#call.state === 'escalating' ||
-      this.#call.state === 'holding'
+      this.call.state === 'live' ||
+      this.call.state === 'connecting' ||
+      this.call.state === 'escalating' ||
+      this.call.state === 'holding'
     const request = { reason, summary: '', origin: 'operator', toolCallId: null } as const
-    if (!possible || !this.escalate(request)) this.#call.mark('escalation-refused', this.#call.state)
+    if (!possible || !this.escalate(request)) this.call.mark('escalation-refused', this.call.state)
   }
 
   /** @returns false when this agent cannot escalate. A second request during an escalation changes nothing. */
   escalate(request: EscalationRequest): boolean {
-    if (this.#call.options.escalation === null) return false
-    if (this.#call.state === 'escalating' || this.#call.state === 'holding' || this.#call.state === 'bridged')
-      return true
+    if (this.call.options.escalation === null) return false
+    if (this.call.state === 'escalating' || this.call.state === 'holding' || this.call.state === 'bridged') return true
     this.#enter(request)
-    if (request.toolCallId === null) this.#call.claims.audit?.arranged(ESCALATE_TOOL)
+    if (request.toolCallId === null) this.call.claims.audit?.arranged(ESCALATE_TOOL)
     this.#transferAnnounced = false
-    if (request.origin === 'operator' || request.origin === 'rule') this.#call.stopAgent()
-    if (request.origin === 'backend-failed') this.#sayBeforeTransfer(this.#call.text(this.#call.options.apologyText))
+    if (request.origin === 'operator' || request.origin === 'rule') this.call.stopAgent()
+    if (request.origin === 'backend-failed') this.#sayBeforeTransfer(this.call.text(this.call.options.apologyText))
     return true
   }
 
   #enter(request: EscalationRequest): void {
     const { reason, summary, origin } = request
-    this.#call.callBack.withdraw()
-    this.#call.digits.abandon()
+    this.call.callBack.withdraw()
+    this.call.digits.abandon()
     this.#request = request
-    this.#call.enter('escalating')
-    this.#call.agentSpeech.close()
-    this.#call.clear('silence', 'filler', 'answer', 'backend-ready')
+    this.call.enter('escalating')
+    this.call.agentSpeech.close()
+    this.call.clear('silence', 'filler', 'answer', 'backend-ready')
     this.asked = { reason, strategy: null, outcome: null }
-    this.#call.in('escalation-step', this.#call.options.escalation?.stepTimeoutMs ?? 0)
-    this.#call.mark('escalation', origin)
-    this.#call.out({ type: 'escalate', packet: this.packet(reason, summary) })
-    this.#call.changed()
+    this.call.in('escalation-step', this.call.options.escalation?.stepTimeoutMs ?? 0)
+    this.call.mark('escalation', origin)
+    this.call.out({ type: 'escalate', packet: this.packet(reason, summary) })
+    this.call.changed()
   }
 
   packet(reason: string, summary: string): EscalationPacket {
-    const { callSid, agent, wallOffsetMs } = this.#call.options
+    const { callSid, agent, wallOffsetMs } = this.call.options
     return {
       version: 1,
       callSid,
       agent,
-      language: this.#call.language.now,
+      language: this.call.language.now,
       reason,
       summary,
-      identity: this.#call.identity,
+      identity: this.call.identity,
       tried:
-        this.#call.ringBack.unconfirmed === null
-          ? this.#call.log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args }))
+        this.call.ringBack.unconfirmed === null
+          ? this.call.log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args }))
           : [],
-      ...(this.#call.stages.machine === null || this.#call.ringBack.unconfirmed !== null
+      ...(this.call.stages.machine === null || this.call.ringBack.unconfirmed !== null
         ? {}
-        : this.#call.stages.machine.left),
+        : this.call.stages.machine.left),
       transcript: [
-        ...this.#call.log.transcript.slice(this.#call.ringBack.unconfirmed ?? 0),
-        ...this.#call.transcript.open,
+        ...this.call.log.transcript.slice(this.call.ringBack.unconfirmed ?? 0),
+        ...this.call.transcript.open,
       ].slice(-TRANSCRIPT_ENTRIES_MAX),
       // Only formats a number and reads no clock.
-      at: new Date(this.#call.nowMs + wallOffsetMs).toISOString(),
+      at: new Date(this.call.nowMs + wallOffsetMs).toISOString(),
     }
   }
 
   #step(step: EscalationStep): void {
-    if (!this.#call.streaming || this.#call.state === 'closing') return
-    const under = this.#call.state === 'escalating' || this.#call.state === 'holding'
+    if (!this.call.streaming || this.call.state === 'closing') return
+    const under = this.call.state === 'escalating' || this.call.state === 'holding'
     switch (step.type) {
       case 'close-stream':
-        if (!under) return this.#call.mark('escalation-step-late', step.type)
-        this.#call.clear('escalation-step', 'hold')
+        if (!under) return this.call.mark('escalation-step-late', step.type)
+        this.call.clear('escalation-step', 'hold')
         this.#announceTransfer(step.mayBeSilent)
         this.#closeForTransfer = true
         if (this.#transferItemId === null) this.#closeStreamForTransfer()
         return
       case 'hold':
-        if (!under) return this.#call.mark('escalation-step-late', step.type)
+        if (!under) return this.call.mark('escalation-step-late', step.type)
         this.#announceTransfer(false)
         return this.#hold()
       case 'bridged':
@@ -184,11 +182,11 @@ export class EscalationSide implements CallFeature {
 
   /** Tells the caller that they are being connected. */
   #announceTransfer(mayBeSilent: boolean): void {
-    const { announceText = null, silentLineText = null } = this.#call.options.escalation ?? {}
+    const { announceText = null, silentLineText = null } = this.call.options.escalation ?? {}
     const texts = [this.#transferAnnounced ? null : announceText, mayBeSilent ? silentLineText : null]
     this.#sayBeforeTransfer(
       texts
-        .map((text) => this.#call.text(text))
+        .map((text) => this.call.text(text))
         .join(' ')
         .trim(),
     )
@@ -197,47 +195,47 @@ export class EscalationSide implements CallFeature {
 
   #sayBeforeTransfer(text: string): void {
     if (text === '') return
-    this.#transferItemId = this.#call.announce(text, 'escalation')
-    this.#call.in('words-heard', this.#call.wordsMs(text))
+    this.#transferItemId = this.call.announce(text, 'escalation')
+    this.call.in('words-heard', this.call.wordsMs(text))
   }
 
   /** The announcement was heard, or cannot be heard: continue. */
   transferAnnouncementOver(): void {
     this.#transferItemId = null
-    this.#call.clear('words-heard')
+    this.call.clear('words-heard')
     if (this.#closeForTransfer) this.#closeStreamForTransfer()
   }
 
   #closeStreamForTransfer(): void {
     this.#closeForTransfer = false
-    this.#call.ending.endNow('escalated', this.#request?.reason ?? 'operator', false)
+    this.call.ending.endNow('escalated', this.#request?.reason ?? 'operator', false)
   }
 
   #hold(): void {
-    this.#call.clear('escalation-step', 'silence', 'filler', 'answer')
-    if (this.#call.state === 'holding' || this.#call.state === 'bridged') return
-    this.#call.enter('holding')
-    this.#call.agentSpeech.close()
-    this.#call.in('hold', this.#call.options.escalation?.holdTimeoutMs ?? 0)
-    this.#call.mark('hold')
-    this.#call.changed()
+    this.call.clear('escalation-step', 'silence', 'filler', 'answer')
+    if (this.call.state === 'holding' || this.call.state === 'bridged') return
+    this.call.enter('holding')
+    this.call.agentSpeech.close()
+    this.call.in('hold', this.call.options.escalation?.holdTimeoutMs ?? 0)
+    this.call.mark('hold')
+    this.call.changed()
   }
 
   bridged(strategy: EscalationStrategy): void {
-    if (this.#call.state === 'bridged') return
-    this.#call.stopAgent()
-    this.#call.enter('bridged')
-    this.#call.agentSpeech.close()
-    this.#call.digits.abandon()
-    this.#call.deadlines.clearAll()
-    this.#call.digits.bridged()
+    if (this.call.state === 'bridged') return
+    this.call.stopAgent()
+    this.call.enter('bridged')
+    this.call.agentSpeech.close()
+    this.call.digits.abandon()
+    this.call.deadlines.clearAll()
+    this.call.digits.bridged()
     this.asked = { reason: this.asked?.reason ?? 'operator', strategy, outcome: 'answered' }
-    this.#call.mark('bridged', strategy)
-    this.#call.tools.cancelAll()
-    this.#call.backend.close('bridged')
-    this.#call.changed()
+    this.call.mark('bridged', strategy)
+    this.call.tools.cancelAll()
+    this.call.backend.close('bridged')
+    this.call.changed()
     // A conference holds the call without our stream, which would only cost. Other legs end with their stream.
-    if (strategy === 'conference') this.#call.ending.endNow('escalated', 'a human joined the conference', false)
+    if (strategy === 'conference') this.call.ending.endNow('escalated', 'a human joined the conference', false)
   }
 
   /**
@@ -245,34 +243,34 @@ export class EscalationSide implements CallFeature {
    */
   #unreached(outcome: EscalationOutcome, detail: string, closed: boolean, offer: boolean): void {
     const request = this.#request
-    const options = this.#call.options.escalation
-    this.#call.clear('escalation-step', 'hold', 'words-heard')
+    const options = this.call.options.escalation
+    this.call.clear('escalation-step', 'hold', 'words-heard')
     if (this.asked !== null) this.asked = { ...this.asked, outcome }
-    this.#call.mark('escalation-failed', detail)
+    this.call.mark('escalation-failed', detail)
     this.#request = null
     this.#transferItemId = null
     this.#closeForTransfer = false
-    const words = this.#call.text(closed ? options?.closedText : options?.failedText)
-    const takesMessage = request?.takesMessage === true && !this.#call.backend.dead
-    if (!offer && this.#call.callBack.endsAfterFailure && !takesMessage) {
-      const text = `${words} ${this.#call.goodbye}`.trim()
-      this.#call.ending.speakThenEnd(this.#call.callBack.reasonAfterFailure, `escalation failed: ${detail}`, text, true)
+    const words = this.call.text(closed ? options?.closedText : options?.failedText)
+    const takesMessage = request?.takesMessage === true && !this.call.backend.dead
+    if (!offer && this.call.callBack.endsAfterFailure && !takesMessage) {
+      const text = `${words} ${this.call.goodbye}`.trim()
+      this.call.ending.speakThenEnd(this.call.callBack.reasonAfterFailure, `escalation failed: ${detail}`, text, true)
       return
     }
     // The backend's speech meanwhile was not played; its rest must not be played either.
-    this.#call.stopAgent()
-    this.#call.agentSpeech.raiseFence(this.#call.agentSpeech.latest)
-    this.#call.changed()
-    this.#call.agentQuietFromNow()
-    if (takesMessage) this.#call.callBack.withdraw()
-    else if (offer) this.#call.callBack.make(words, request)
-    else if (words !== '') this.#call.announce(words, 'escalation')
-    if (this.#call.backend.dead) return
-    this.#call.agentSpeech.open()
-    this.#call.enter('live')
+    this.call.stopAgent()
+    this.call.agentSpeech.raiseFence(this.call.agentSpeech.latest)
+    this.call.changed()
+    this.call.agentQuietFromNow()
+    if (takesMessage) this.call.callBack.withdraw()
+    else if (offer) this.call.callBack.make(words, request)
+    else if (words !== '') this.call.announce(words, 'escalation')
+    if (this.call.backend.dead) return
+    this.call.agentSpeech.open()
+    this.call.enter('live')
     this.#tellBackendUnreached(request, outcome, closed, offer, takesMessage ? words : null)
-    this.#call.in('silence', this.#call.options.silence.afterMs)
-    if (this.#call.ledger.running > 0) this.#call.in('filler', this.#call.options.filler.afterMs)
+    this.call.in('silence', this.call.options.silence.afterMs)
+    if (this.call.ledger.running > 0) this.call.in('filler', this.call.options.filler.afterMs)
   }
 
   /** @param say  message that the backend gives the caller; null: the caller knows already */
@@ -290,11 +288,11 @@ export class EscalationSide implements CallFeature {
         'yes in words, call request_callback.'
       : 'The caller has been told. Go on helping.'
     const note = `${why} ${next}`
-    if (toolCallId === null) return this.#call.out({ type: 'backend-text', text: note, role: 'system', respond: false })
+    if (toolCallId === null) return this.call.tellModel(note)
     const told = offer ? { error: note, outcome, callBackOffered: true } : { error: note, outcome }
     const value = say === null ? told : { error: why, outcome, say }
-    this.#call.out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value })
-    const answer = this.#call.ledger.result(toolCallId, { ok: false, value, error: outcome })
-    if (answer !== null) this.#call.mark('tool-end', answer.name)
+    this.call.out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value })
+    const answer = this.call.ledger.result(toolCallId, { ok: false, value, error: outcome })
+    if (answer !== null) this.call.mark('tool-end', answer.name)
   }
 }

@@ -1,6 +1,6 @@
 import { OF_THE_CONVERSATION, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
-import type { CallKernel } from '../call-kernel.js'
+import { Feature } from './feature.js'
 
 /** Handovers between agents in one call; then they stay with the one that they have. */
 const HANDOVERS_MAX = 4
@@ -14,16 +14,10 @@ const SUMMARY_CHARS_MAX = 300
  *
  * Another worker's half of the call goes on from the checkpoint, as after a worker's death, with the other agent.
  */
-export class Handover implements CallFeature {
+export class Handover extends Feature implements CallFeature {
   /** The agent that gets the call as soon as the words so far are heard. */
   to: string | null = null
   #limitMs = 0
-
-  readonly #call: CallKernel
-
-  constructor(call: CallKernel) {
-    this.#call = call
-  }
 
   due(name: DeadlineName): void {
     if (name === 'handover') this.#due()
@@ -31,35 +25,35 @@ export class Handover implements CallFeature {
 
   /** @returns why the call stays with this agent; null when it goes */
   handOver(to: string, summary: string): string | null {
-    if (this.#call.log.handovers.length >= HANDOVERS_MAX)
+    if (this.call.log.handovers.length >= HANDOVERS_MAX)
       return `This caller was handed over ${HANDOVERS_MAX} times already: go on yourself, or offer a human.`
-    if (this.#call.state !== 'live' || this.to !== null) return 'The call is already being ended or handed over.'
+    if (this.call.state !== 'live' || this.to !== null) return 'The call is already being ended or handed over.'
     this.to = to
     const record = {
-      atMs: this.#call.streamMs,
-      from: this.#call.options.agent,
+      atMs: this.call.streamMs,
+      from: this.call.options.agent,
       to,
       summary: summary.trim().slice(0, SUMMARY_CHARS_MAX),
     }
-    this.#call.record({ kind: 'handover', record })
-    this.#call.mark('handover', `${record.from} to ${to}`)
-    this.#call.digits.abandon()
-    this.#call.tools.cancelAll()
-    this.#call.agentSpeech.close()
-    this.#call.clear(...OF_THE_CONVERSATION)
-    this.#limitMs = this.#call.nowMs + WORDS_HEARD_MS_MAX
-    this.#call.in('handover', QUIET_POLL_MS)
+    this.call.record({ kind: 'handover', record })
+    this.call.mark('handover', `${record.from} to ${to}`)
+    this.call.digits.abandon()
+    this.call.tools.cancelAll()
+    this.call.agentSpeech.close()
+    this.call.clear(...OF_THE_CONVERSATION)
+    this.#limitMs = this.call.nowMs + WORDS_HEARD_MS_MAX
+    this.call.in('handover', QUIET_POLL_MS)
     return null
   }
 
   #due(): void {
     const to = this.to
-    if (to === null || this.#call.state !== 'live') return
-    const speaks = this.#call.sounding || this.#call.bargeIn.paused || this.#call.agentSpeech.responding !== null
-    if (speaks && this.#call.nowMs < this.#limitMs) return this.#call.in('handover', QUIET_POLL_MS)
-    this.#call.settleBargeIn()
-    this.#call.transcript.close(this.#call.streamMs)
-    this.#call.claims.judge(true)
-    this.#call.out({ type: 'handover', agent: to })
+    if (to === null || this.call.state !== 'live') return
+    const speaks = this.call.sounding || this.call.bargeIn.paused || this.call.agentSpeech.responding !== null
+    if (speaks && this.call.nowMs < this.#limitMs) return this.call.in('handover', QUIET_POLL_MS)
+    this.call.settleBargeIn()
+    this.call.transcript.close(this.call.streamMs)
+    this.call.claims.judge(true)
+    this.call.out({ type: 'handover', agent: to })
   }
 }

@@ -3,6 +3,7 @@ import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallInput } from '../events.js'
+import { Feature } from './feature.js'
 
 /** Limits of a backend's context from a cut-off conversation: the newest entries and tool results. */
 const RESUMED_WORDS_MAX = 100
@@ -13,14 +14,12 @@ const RESUMED_TOOLS_MAX = 20
  *
  *     asks --resume_conversation, digit 1--> confirmed   only then is anything of the other call given to the backend
  */
-export class RingBack implements CallFeature {
+export class RingBack extends Feature implements CallFeature {
   /** A caller was rung back and has not confirmed yet: how many words of the log are of the call that was cut off. */
   unconfirmed: number | null
 
-  readonly #call: CallKernel
-
   constructor(call: CallKernel) {
-    this.#call = call
+    super(call)
     this.unconfirmed = call.resume?.callBack === 'asks' ? call.log.transcript.length : null
   }
 
@@ -29,41 +28,36 @@ export class RingBack implements CallFeature {
   }
 
   checkpoint(): Pick<CallCheckpoint, 'callBack'> {
-    if (this.#call.resume?.callBack === undefined) return {}
+    if (this.call.resume?.callBack === undefined) return {}
     return { callBack: this.unconfirmed === null ? 'confirmed' : 'asks' }
   }
 
   /** @returns true when the digit has confirmed that the caller goes on */
   #digit(digit: string): boolean {
-    if (this.unconfirmed === null || digit !== YES_DIGIT || this.#call.state !== 'live') return false
-    this.#call.stopAgent()
-    this.#call.callerActive()
+    if (this.unconfirmed === null || digit !== YES_DIGIT || this.call.state !== 'live') return false
+    this.call.stopAgent()
+    this.call.callerActive()
     const conversation = JSON.stringify(this.confirmed('key'))
-    this.#call.out({
-      type: 'backend-text',
-      text: `The person pressed ${digit}: they want to go on. Go on from here: ${conversation}`,
-      role: 'system',
-      respond: false,
-    })
+    this.call.tellModel(`The person pressed ${digit}: they want to go on. Go on from here: ${conversation}`)
     // As the caller's answer, so that a backend without a model has one too.
-    this.#call.out({ type: 'backend-text', text: digit, role: 'caller', respond: true })
-    this.#call.in('answer', this.#call.options.answerTimeoutMs)
+    this.call.out({ type: 'backend-text', text: digit, role: 'caller', respond: true })
+    this.call.awaitAnswer()
     return true
   }
 
   /** @returns the conversation that was cut off */
   confirmed(by: 'key' | 'words'): Readonly<Record<string, unknown>> {
-    const words = this.#call.log.transcript.slice(0, this.unconfirmed ?? 0)
+    const words = this.call.log.transcript.slice(0, this.unconfirmed ?? 0)
     this.unconfirmed = null
-    this.#call.mark('call-back-confirmed', by)
-    this.#call.changed()
+    this.call.mark('call-back-confirmed', by)
+    this.call.changed()
     return {
       conversation: words.slice(-RESUMED_WORDS_MAX).map(({ role, text }) => ({ role, text })),
-      toolResults: this.#call.log.toolCalls
+      toolResults: this.call.log.toolCalls
         .filter(({ end }) => end !== 'refused' && end !== 'built-in')
         .slice(-RESUMED_TOOLS_MAX)
         .map(({ record, result }) => ({ name: record.name, args: record.args, ok: record.ok, result })),
-      known: Object.fromEntries(this.#call.log.facts.map(({ name, value }) => [name, value])),
+      known: Object.fromEntries(this.call.log.facts.map(({ name, value }) => [name, value])),
       note: 'The identity of the person is not verified in this call.',
     }
   }

@@ -1,7 +1,7 @@
 import { TONES } from '../../media/dtmf-tones.js'
 import type { CallFeature } from '../call-feature.js'
-import type { CallKernel } from '../call-kernel.js'
 import type { CallInput } from '../events.js'
+import { Feature } from './feature.js'
 
 /** Keys of one tool call; a longer number is none that a menu asks for. */
 const KEYS_MAX = 40
@@ -16,17 +16,11 @@ const ECHO_MS = 1000
  *
  * Nobody interrupts them: a menu goes on speaking while its keys are pressed.
  */
-export class SentDigits implements CallFeature {
+export class SentDigits extends Feature implements CallFeature {
   /** Tool calls by the item of their tones. */
   readonly #waiting = new Map<string, { readonly callId: string; readonly keys: string }>()
   #newest = ''
   #overAtMs = -Infinity
-
-  readonly #call: CallKernel
-
-  constructor(call: CallKernel) {
-    this.#call = call
-  }
 
   get busy(): boolean {
     return this.#waiting.size > 0
@@ -42,13 +36,13 @@ export class SentDigits implements CallFeature {
 
   send(callId: string, keys: string): void {
     this.#newest = keys
-    this.#waiting.set(this.#call.tones(keys), { callId, keys })
-    this.#call.mark('digits-sent', `${keys.replaceAll('w', '').length} keys`)
+    this.#waiting.set(this.call.tones(keys), { callId, keys })
+    this.call.mark('digits-sent', `${keys.replaceAll('w', '').length} keys`)
   }
 
   input(input: CallInput): boolean {
     if (input.type !== 'dtmf' || !this.#isOwn(input.digit)) return false
-    this.#call.mark('own-digit')
+    this.call.mark('own-digit')
     return true
   }
 
@@ -56,14 +50,14 @@ export class SentDigits implements CallFeature {
     const sent = this.#waiting.get(itemId)
     if (sent === undefined) return
     this.#waiting.delete(itemId)
-    this.#overAtMs = this.#call.nowMs
-    if (over === 'heard') return this.#call.tools.result(sent.callId, true, { sent: true }, undefined)
+    this.#overAtMs = this.call.nowMs
+    if (over === 'heard') return this.call.tools.result(sent.callId, true, { sent: true }, undefined)
     const error = 'The keys were not sent, or not all of them.'
-    this.#call.tools.result(sent.callId, false, { error }, error)
+    this.call.tools.result(sent.callId, false, { error }, error)
   }
 
   /** The echo of a tone of our own. */
   #isOwn(digit: string): boolean {
-    return (this.busy || this.#call.nowMs - this.#overAtMs < ECHO_MS) && this.#newest.includes(digit)
+    return (this.busy || this.call.nowMs - this.#overAtMs < ECHO_MS) && this.#newest.includes(digit)
   }
 }

@@ -2,6 +2,7 @@ import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { isOfAStage } from '../gateway-tools.js'
 import { Stages } from '../stages.js'
+import { Feature } from './feature.js'
 import { textOf } from './tool-handlers.js'
 
 /** A stage whose time is up is left this much later at the earliest, where the call is not in conversation. */
@@ -13,16 +14,14 @@ const STAGE_TIME_TEXT = 'The stage of this call has changed because its time was
  *
  * `Stages` decides in which stage the call is. The session informs the model, and acts where a stage leads to a human.
  */
-export class StageChanges implements CallFeature {
+export class StageChanges extends Feature implements CallFeature {
   /** The stages of the call; null: it has none. */
   readonly machine: Stages | null
   /** The call has come into a stage that leads to a human, for this reason. */
   #humanDue: string | null = null
 
-  readonly #call: CallKernel
-
   constructor(call: CallKernel) {
-    this.#call = call
+    super(call)
     const { options, log, resume } = call
     this.machine =
       options.stages === null
@@ -47,8 +46,8 @@ export class StageChanges implements CallFeature {
   }
 
   begin(): void {
-    this.machine?.begin(this.#call.streamMs)
-    this.machine?.settle(this.#call.streamMs)
+    this.machine?.begin(this.call.streamMs)
+    this.machine?.settle(this.call.streamMs)
     this.#changed()
     this.#timed()
   }
@@ -57,36 +56,34 @@ export class StageChanges implements CallFeature {
   asked(callId: string, args: Readonly<Record<string, unknown>>): void {
     const { machine: stages } = this
     if (stages === null) return
-    const refusal = stages.ask(args, this.#call.streamMs)
+    const refusal = stages.ask(args, this.call.streamMs)
     this.#changed()
     const { escalate } = stages.stage
     const summary = textOf(args['summary'])
     // Answered only if no human can be reached, as the tool that asks for one.
     if (refusal === null && escalate !== undefined && this.#humanDue !== null) {
       this.#humanDue = null
-      if (this.#call.escalation.escalate({ reason: escalate, summary, origin: 'agent', toolCallId: callId })) return
+      if (this.call.escalation.escalate({ reason: escalate, summary, origin: 'agent', toolCallId: callId })) return
     }
     const value = refusal === null ? { stage: stages.name } : { error: refusal }
-    if (this.#call.handover.to !== null)
-      return void this.#call.ledger.result(callId, { ok: true, value, error: undefined })
-    this.#call.tools.result(callId, refusal === null, value, refusal ?? undefined)
+    if (this.call.handover.to !== null)
+      return void this.call.ledger.result(callId, { ok: true, value, error: undefined })
+    this.call.tools.result(callId, refusal === null, value, refusal ?? undefined)
   }
 
   /** A tool has answered, or what it waited for is known. */
   result(tool: string, result: { readonly ok: boolean; readonly value: unknown; readonly error?: string }): void {
     if (this.machine === null || !isOfAStage(tool)) return
-    this.machine.result({ tool, ...result }, this.#call.streamMs)
+    this.machine.result({ tool, ...result }, this.call.streamMs)
     this.#changed()
   }
 
   /** It is time to leave the stage. */
   #due(): void {
-    if (this.#call.state !== 'live') return this.#call.in('stage', STAGE_POLL_MS)
-    this.machine?.settle(this.#call.streamMs)
-    if (!this.#changed() || this.escalates() || !this.#call.backend.usable) return
-    const respond = !this.#call.agentTalking && !this.#call.callerSpeech.speaking && this.#call.ledger.running === 0
-    this.#call.out({ type: 'backend-text', text: STAGE_TIME_TEXT, role: 'system', respond })
-    if (respond) this.#call.in('answer', this.#call.options.answerTimeoutMs)
+    if (this.call.state !== 'live') return this.call.in('stage', STAGE_POLL_MS)
+    this.machine?.settle(this.call.streamMs)
+    if (!this.#changed() || this.escalates() || !this.call.backend.usable) return
+    this.call.tellModel(STAGE_TIME_TEXT, this.call.allQuiet)
   }
 
   /** Informs the model of a change. @returns whether the stage is another now */
@@ -94,14 +91,14 @@ export class StageChanges implements CallFeature {
     const { machine: stages } = this
     const change = stages?.takeChange() ?? null
     if (stages === null || change === null) return false
-    const summed = change === 'moved' && this.#call.log.stages.at(-1)?.summary !== undefined
-    this.#call.out({ type: 'stage', ...(summed ? { forget: true } : {}) })
-    this.#call.changed()
+    const summed = change === 'moved' && this.call.log.stages.at(-1)?.summary !== undefined
+    this.call.out({ type: 'stage', ...(summed ? { forget: true } : {}) })
+    this.call.changed()
     if (change === 'known') return false
     const { escalate = null, handoverTo, language } = stages.stage
     this.#humanDue = escalate
-    if (handoverTo !== undefined) this.#call.handover.handOver(handoverTo, this.#call.log.stages.at(-1)?.summary ?? '')
-    if (language !== undefined && this.#call.language.set(language)) this.#call.words.languageChanged()
+    if (handoverTo !== undefined) this.call.handover.handOver(handoverTo, this.call.log.stages.at(-1)?.summary ?? '')
+    if (language !== undefined && this.call.language.set(language)) this.call.words.languageChanged()
     this.#timed()
     return true
   }
@@ -110,13 +107,13 @@ export class StageChanges implements CallFeature {
   escalates(): boolean {
     const reason = this.#humanDue
     this.#humanDue = null
-    if (reason === null || this.#call.state !== 'live') return false
-    return this.#call.escalation.escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
+    if (reason === null || this.call.state !== 'live') return false
+    return this.call.escalation.escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
   }
 
   #timed(): void {
     const dueMs = this.machine?.dueMs ?? null
-    if (dueMs === null) this.#call.clear('stage')
-    else this.#call.deadlines.set('stage', this.#call.streamZeroMs + dueMs)
+    if (dueMs === null) this.call.clear('stage')
+    else this.call.deadlines.set('stage', this.call.streamZeroMs + dueMs)
   }
 }

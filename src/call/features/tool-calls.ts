@@ -7,6 +7,7 @@ import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { FILLER_POLL_MS, Fillers } from '../fillers.js'
 import { ESCALATE_TOOL, isBuiltIn, isOfAStage } from '../gateway-tools.js'
+import { Feature } from './feature.js'
 import { TOOL_HANDLERS } from './tool-handlers.js'
 import type { ToolHandler } from './tool-handlers.js'
 
@@ -23,17 +24,15 @@ const TOOL_NAME_CHARS_MAX = 64
  *     tool-call --its answer comes later--> see `PendingTools`; the model gets an answer for now, and the outcome
  *     tool-call --the session's own--> see `TOOL_HANDLERS`
  */
-export class ToolCalls implements CallFeature {
+export class ToolCalls extends Feature implements CallFeature {
   /** The model has called tools for too long, and has to answer without them. */
   #withheld = false
   readonly fillers: Fillers
   /** A filler that has not begun to sound; empty: there is none. */
   #fillerId = ''
 
-  readonly #call: CallKernel
-
   constructor(call: CallKernel) {
-    this.#call = call
+    super(call)
     this.fillers = new Fillers(call.options.filler)
   }
 
@@ -43,7 +42,7 @@ export class ToolCalls implements CallFeature {
   }
 
   get busy(): boolean {
-    return this.#call.ledger.running > 0
+    return this.call.ledger.running > 0
   }
 
   input(input: CallInput): boolean {
@@ -53,18 +52,18 @@ export class ToolCalls implements CallFeature {
   }
 
   checkpoint(): Pick<CallCheckpoint, 'toolsRunning'> {
-    return { toolsRunning: this.#call.ledger.unanswered() }
+    return { toolsRunning: this.call.ledger.unanswered() }
   }
 
   /** A turn of the caller has ended at `atMs`: tools are offered again, and a late answer gets a filler. */
   turn(atMs: number): void {
-    const { answerAfterMs = null } = this.#call.options.filler
+    const { answerAfterMs = null } = this.call.options.filler
     this.fillers.turn()
-    this.#call.ledger.turn()
-    if (this.#withheld) this.#call.out({ type: 'backend-tools', offered: true })
+    this.call.ledger.turn()
+    if (this.#withheld) this.call.out({ type: 'backend-tools', offered: true })
     this.#withheld = false
-    if (answerAfterMs !== null && this.#call.ledger.running === 0)
-      this.#call.deadlines.set('filler', atMs + answerAfterMs)
+    if (answerAfterMs !== null && this.call.ledger.running === 0)
+      this.call.deadlines.set('filler', atMs + answerAfterMs)
   }
 
   announceFailed(itemId: string): void {
@@ -72,49 +71,45 @@ export class ToolCalls implements CallFeature {
   }
 
   cancelAll(): void {
-    const callIds = this.#call.ledger.cancel(this.#call.ledger.runningIds())
-    if (callIds.length > 0) this.#call.out({ type: 'cancel-tools', callIds })
-    this.#call.clear('tool-limit', 'filler')
+    const callIds = this.call.ledger.cancel(this.call.ledger.runningIds())
+    if (callIds.length > 0) this.call.out({ type: 'cancel-tools', callIds })
+    this.call.clear('tool-limit', 'filler')
   }
 
   sayFiller(): void {
     const phrase = this.fillers.take()
-    if (phrase !== null) this.#fillerId = this.#call.announce(this.#call.text(phrase), 'filler')
+    if (phrase !== null) this.#fillerId = this.call.announce(this.call.text(phrase), 'filler')
   }
 
   /** The answer is there before the filler began to sound; `announce-failed` follows, if that was in time. */
   cancelFiller(): void {
     const itemId = this.#fillerId
-    if (
-      itemId === '' ||
-      this.#call.agentSpeech.item(itemId)?.started !== false ||
-      !this.#call.agentSpeech.isOpen(itemId)
-    )
+    if (itemId === '' || this.call.agentSpeech.item(itemId)?.started !== false || !this.call.agentSpeech.isOpen(itemId))
       return
-    this.#call.out({ type: 'announce-cancel', itemId })
+    this.call.out({ type: 'announce-cancel', itemId })
   }
 
   take(event: ToolCallEvent): void {
     const { callId, name, args } = event
     const waited = waitOf(event)
     const fault =
-      this.#faultOf(event) ?? this.#call.waits.pending.refusal(name, Object.hasOwn(this.#call.options.waits, name))
+      this.#faultOf(event) ?? this.call.waits.pending.refusal(name, Object.hasOwn(this.call.options.waits, name))
     if (fault !== null) return this.#refuse(event, fault)
     const handler = handlerOf(name)
-    const decision = this.#call.ledger.call(callId, name, args, handler !== undefined, waited)
+    const decision = this.call.ledger.call(callId, name, args, handler !== undefined, waited)
     switch (decision.type) {
       case 'refuse':
         return this.#refuse(event, decision.error)
       case 'ignore':
         return
       case 'answer':
-        return this.#call.out({ type: 'backend-tool-result', callId, ok: decision.ok, value: decision.value })
+        return this.call.out({ type: 'backend-tool-result', callId, ok: decision.ok, value: decision.value })
       case 'repeat':
-        this.#call.mark('tool-repeated', name)
-        this.#call.counters.toolCallsRefused++
-        return this.#call.out({ type: 'backend-tool-result', callId, ok: true, value: decision.value })
+        this.call.mark('tool-repeated', name)
+        this.call.counters.toolCallsRefused++
+        return this.call.out({ type: 'backend-tool-result', callId, ok: true, value: decision.value })
       case 'enough':
-        if (!this.#withheld) this.#call.out({ type: 'backend-tools', offered: false })
+        if (!this.#withheld) this.call.out({ type: 'backend-tools', offered: false })
         this.#withheld = true
         return this.#refuse(event, decision.error)
       case 'run':
@@ -122,19 +117,19 @@ export class ToolCalls implements CallFeature {
       default:
         return assertNever(decision)
     }
-    this.#call.mark('tool-start', name)
-    this.#call.changed()
-    if (handler !== undefined) return handler.run(this.#call, callId, args)
-    this.#call.out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
+    this.call.mark('tool-start', name)
+    this.call.changed()
+    if (handler !== undefined) return handler.run(this.call, callId, args)
+    this.call.out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
     this.runs(waited !== 'failure')
   }
 
   /** @param filled  a caller who waits for it hears a filler */
   runs(filled: boolean): void {
     // Among several tools the first counts; a deadline without a tool is that of a late answer.
-    if (filled && (this.#call.ledger.running === 1 || !this.#call.deadlines.isSet('filler')))
-      this.#call.in('filler', this.#call.options.filler.afterMs)
-    if (!this.#call.deadlines.isSet('tool-limit')) this.#call.in('tool-limit', this.#call.options.toolLimitMs)
+    if (filled && (this.call.ledger.running === 1 || !this.call.deadlines.isSet('filler')))
+      this.call.in('filler', this.call.options.filler.afterMs)
+    if (!this.call.deadlines.isSet('tool-limit')) this.call.in('tool-limit', this.call.options.toolLimitMs)
   }
 
   /** @returns why the tool call is invalid; null when it is valid */
@@ -142,31 +137,30 @@ export class ToolCalls implements CallFeature {
     if (invalid !== undefined) return invalid
     const handler = handlerOf(name)
     const offered =
-      handler === undefined ? this.#call.options.toolNames.includes(name) : (handler.offered?.(this.#call) ?? true)
+      handler === undefined ? this.call.options.toolNames.includes(name) : (handler.offered?.(this.call) ?? true)
     if (!offered) return `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
-    const elsewhere = isOfAStage(name) ? (this.#call.stages.machine?.refusal(name) ?? null) : null
+    const elsewhere = isOfAStage(name) ? (this.call.stages.machine?.refusal(name) ?? null) : null
     if (elsewhere !== null || handler === undefined) return elsewhere
     for (const key of ['reason', 'summary', 'number', 'note']) {
       const required = name === ESCALATE_TOOL && key === 'reason'
       if ((args[key] !== undefined || required) && typeof args[key] !== 'string') return `${key} must be a text.`
     }
-    const fault = handler.fault?.(this.#call, args) ?? null
+    const fault = handler.fault?.(this.call, args) ?? null
     if (fault !== null) return fault
-    if (this.#call.state !== 'live' && this.#call.state !== 'connecting')
+    if (this.call.state !== 'live' && this.call.state !== 'connecting')
       return 'The call is already being ended or handed over.'
     return null
   }
 
   #refuse({ callId, name, args, background }: ToolCallEvent, error: string): void {
     const shortName = name.slice(0, TOOL_NAME_CHARS_MAX)
-    this.#call.counters.toolCallsRefused++
-    this.#call.digits.refused(name, args)
-    this.#call.ledger.refused(callId, shortName, args, this.#call.streamMs, error)
-    this.#call.mark('tool-refused', `${shortName}: ${error}`)
-    this.#call.out({ type: 'backend-tool-result', callId, ok: false, value: { error } })
+    this.call.counters.toolCallsRefused++
+    this.call.digits.refused(name, args)
+    this.call.ledger.refused(callId, shortName, args, this.call.streamMs, error)
+    this.call.mark('tool-refused', `${shortName}: ${error}`)
+    this.call.out({ type: 'backend-tool-result', callId, ok: false, value: { error } })
     // A model that only calls tools is not answering: its deadline stands.
-    if (this.#call.state === 'live' && background !== true && !this.#withheld)
-      this.#call.in('answer', this.#call.options.answerTimeoutMs)
+    if (this.call.state === 'live' && background !== true && !this.#withheld) this.call.awaitAnswer()
   }
 
   result(
@@ -177,64 +171,63 @@ export class ToolCalls implements CallFeature {
     end: 'answered' | 'overdue' = 'answered',
     recorded?: unknown,
   ): void {
-    const answer = this.#call.ledger.result(callId, { ok, value, error, recorded }, end)
+    const answer = this.call.ledger.result(callId, { ok, value, error, recorded }, end)
     if (answer === null) {
-      this.#call.counters.toolResultsLate++
+      this.call.counters.toolResultsLate++
       return
     }
-    this.#call.mark('tool-end', answer.name)
-    this.#call.claims.judge(false)
+    this.call.mark('tool-end', answer.name)
+    this.call.claims.judge(false)
     // Before the result: the model's answer to it is the first of the new stage.
-    this.#call.stages.result(answer.name, { ok, value: answer.value, ...(error === undefined ? {} : { error }) })
-    if (this.#call.ledger.running === 0) this.#call.clear('filler', 'tool-limit')
-    if (callId === this.#call.digits.collection?.toolCallId)
-      return this.#call.digits.over(answer.ok, answer.value, error)
-    if (!this.#call.backend.usable) return
-    this.#call.out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
+    this.call.stages.result(answer.name, { ok, value: answer.value, ...(error === undefined ? {} : { error }) })
+    if (this.call.ledger.running === 0) this.call.clear('filler', 'tool-limit')
+    if (callId === this.call.digits.collection?.toolCallId) return this.call.digits.over(answer.ok, answer.value, error)
+    if (!this.call.backend.usable) return
+    this.call.out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
     // The model must speak now, whatever the result is; unless it was to say nothing about it.
-    if (this.#call.state === 'live' && !answer.quiet) this.#call.in('answer', this.#call.options.answerTimeoutMs)
+    if (this.call.state === 'live' && !answer.quiet) this.call.awaitAnswer()
   }
 
   /** The backend takes tool calls back. */
   takenBack(callIds: readonly string[]): void {
-    if (this.#call.digits.collection !== null && callIds.includes(this.#call.digits.collection.callId))
-      this.#call.digits.abandon()
+    if (this.call.digits.collection !== null && callIds.includes(this.call.digits.collection.callId))
+      this.call.digits.abandon()
     this.takeBack(callIds)
   }
 
   takeBack(callIds: readonly string[]): void {
-    const cancelled = this.#call.ledger.cancel(callIds)
+    const cancelled = this.call.ledger.cancel(callIds)
     if (cancelled.length === 0) return
-    this.#call.out({ type: 'cancel-tools', callIds: cancelled })
-    if (this.#call.ledger.running === 0) this.#call.clear('filler')
+    this.call.out({ type: 'cancel-tools', callIds: cancelled })
+    if (this.call.ledger.running === 0) this.call.clear('filler')
   }
 
   /** Gives up on tools that never came back. */
   #limitDue(): void {
-    const { toolLimitMs } = this.#call.options
-    const overdue = this.#call.ledger.overdue(this.#call.nowMs - toolLimitMs)
-    if (overdue.length > 0) this.#call.out({ type: 'cancel-tools', callIds: overdue })
+    const { toolLimitMs } = this.call.options
+    const overdue = this.call.ledger.overdue(this.call.nowMs - toolLimitMs)
+    if (overdue.length > 0) this.call.out({ type: 'cancel-tools', callIds: overdue })
     for (const callId of overdue)
       this.result(callId, false, { error: 'The tool did not answer in time.' }, 'no answer in time', 'overdue')
-    const oldestMs = this.#call.ledger.oldestStartMs()
-    if (oldestMs !== null) this.#call.deadlines.set('tool-limit', oldestMs + toolLimitMs)
+    const oldestMs = this.call.ledger.oldestStartMs()
+    if (oldestMs !== null) this.call.deadlines.set('tool-limit', oldestMs + toolLimitMs)
   }
 
   /** A tool runs for long, or the model is late with its answer: the caller hears that we are still there. */
   #fillerDue(): void {
-    if (this.#call.state !== 'live' || this.#call.digits.collection?.running === false) return
-    const runs = this.#call.ledger.running > 0
-    const { answerAfterMs = null } = this.#call.options.filler
-    const late = answerAfterMs !== null && this.#call.turns.understood && !this.#call.words.smallTalk
+    if (this.call.state !== 'live' || this.call.digits.collection?.running === false) return
+    const runs = this.call.ledger.running > 0
+    const { answerAfterMs = null } = this.call.options.filler
+    const late = answerAfterMs !== null && this.call.turns.understood && !this.call.words.smallTalk
     if (!runs && !(late && this.fillers.none)) return
-    const waits = (runs && this.#call.ledger.awaited) || this.#call.turns.waiting
-    if (!waits || this.#call.sounding || this.#call.callerSpeech.speaking || this.#call.bargeIn.paused)
-      return this.#call.in('filler', FILLER_POLL_MS)
-    const quietMs = this.#call.nowMs - this.#call.agentHeardAtMs
+    const waits = (runs && this.call.ledger.awaited) || this.call.turns.waiting
+    if (!waits || this.call.sounding || this.call.callerSpeech.speaking || this.call.bargeIn.paused)
+      return this.call.in('filler', FILLER_POLL_MS)
+    const quietMs = this.call.nowMs - this.call.agentHeardAtMs
     const neededMs = this.fillers.neededMs
-    if (runs && quietMs < neededMs) return this.#call.in('filler', neededMs - quietMs)
+    if (runs && quietMs < neededMs) return this.call.in('filler', neededMs - quietMs)
     this.sayFiller()
-    if (runs) this.#call.in('filler', this.#call.options.filler.everyMs)
+    if (runs) this.call.in('filler', this.call.options.filler.everyMs)
   }
 }
 

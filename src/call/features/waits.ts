@@ -4,6 +4,7 @@ import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { outcomeText, pendingAnswer, PendingTools } from '../pending-tools.js'
 import type { Wait } from '../pending-tools.js'
+import { Feature } from './feature.js'
 
 /** Interval at which pending tools are checked: for the end of their wait, and for a pause in which to say the outcome. */
 const WAITS_POLL_MS = 200
@@ -13,13 +14,11 @@ const PAUSE_MS = 300
 /**
  * Tools whose outcome comes later: the wait in the conversation, and the outcome once there is a pause.
  */
-export class Waits implements CallFeature {
+export class Waits extends Feature implements CallFeature {
   readonly pending: PendingTools
 
-  readonly #call: CallKernel
-
   constructor(call: CallKernel) {
-    this.#call = call
+    super(call)
     this.pending = new PendingTools(call.resume?.waits ?? [], call.zeroMs)
   }
 
@@ -36,36 +35,36 @@ export class Waits implements CallFeature {
     else if (input.type === 'tool-outcome') this.#outcome(input.callId, input.status, input.value)
     else if (input.type === 'tool-untold') {
       this.pending.cannotBeTold(input.callId)
-      this.#call.clear('answer')
+      this.call.clear('answer')
     } else return false
     return true
   }
 
   checkpoint(): Pick<CallCheckpoint, 'waits'> {
-    const waits = this.pending.kept(this.#call.streamZeroMs)
+    const waits = this.pending.kept(this.call.streamZeroMs)
     return waits.length === 0 ? {} : { waits }
   }
 
   /** The tool has begun something whose outcome comes later. */
   #begin(callId: string, waitMs: number): void {
-    const call = this.#call.ledger.pending(callId)
+    const call = this.call.ledger.pending(callId)
     if (call === null) {
-      this.#call.counters.toolResultsLate++
+      this.call.counters.toolResultsLate++
       return
     }
-    this.#call.mark('tool-pending', `${call.name}, for at most ${waitMs} ms`)
-    this.pending.begin(call, this.#call.nowMs + waitMs)
-    this.#call.changed()
-    if (this.#call.ledger.running === 0) this.#call.clear('filler', 'tool-limit')
+    this.call.mark('tool-pending', `${call.name}, for at most ${waitMs} ms`)
+    this.pending.begin(call, this.call.nowMs + waitMs)
+    this.call.changed()
+    if (this.call.ledger.running === 0) this.call.clear('filler', 'tool-limit')
     this.watch()
-    if (!this.#call.backend.usable || !this.#call.streaming) return
-    const said = this.#call.state === 'live' ? this.#call.text(this.#call.options.waits[call.name]?.say) : ''
-    this.#call.out({ type: 'backend-tool-result', callId, ok: true, value: pendingAnswer(said), pending: true })
-    if (this.#call.state !== 'live') return
-    if (said === '') return this.#call.in('answer', this.#call.options.answerTimeoutMs)
-    this.#call.announce(said, 'tool')
-    this.#call.clear('answer')
-    this.#call.words.waitForCaller()
+    if (!this.call.backend.usable || !this.call.streaming) return
+    const said = this.call.state === 'live' ? this.call.text(this.call.options.waits[call.name]?.say) : ''
+    this.call.out({ type: 'backend-tool-result', callId, ok: true, value: pendingAnswer(said), pending: true })
+    if (this.call.state !== 'live') return
+    if (said === '') return this.call.awaitAnswer()
+    this.call.announce(said, 'tool')
+    this.call.clear('answer')
+    this.call.words.waitForCaller()
   }
 
   /** News of a pending tool call. */
@@ -73,23 +72,23 @@ export class Waits implements CallFeature {
     if (status === 'progress') {
       const wait = this.pending.waiting.find((one) => one.callId === callId)
       if (wait === undefined) return
-      this.#call.mark('tool-progress', wait.name)
+      this.call.mark('tool-progress', wait.name)
       const text = `There is news of ${wait.name}, which is no outcome yet: ${JSON.stringify(value)}`
-      if (this.#call.backend.usable) this.#call.out({ type: 'backend-text', text, role: 'system', respond: false })
+      if (this.call.backend.usable) this.call.tellModel(text)
       return
     }
     const settled = this.pending.settle(callId, status, value)
     if (settled === null) return
     const { wait, first } = settled
     const ok = status === 'succeeded'
-    this.#call.mark('tool-outcome', `${wait.name}: ${status}${wait.outcome?.late === true ? ', late' : ''}`)
+    this.call.mark('tool-outcome', `${wait.name}: ${status}${wait.outcome?.late === true ? ', late' : ''}`)
     const result = { ok, value, error: ok ? undefined : 'failed' }
-    if (wait.outcome?.late === true) this.#call.ledger.late(wait, result)
-    else if (first) this.#call.ledger.result(callId, result)
-    this.#call.claims.judge(false)
-    if (first) this.#call.stages.result(wait.name, { ok, value, ...(ok ? {} : { error: 'failed' }) })
-    this.#call.changed()
-    this.#call.in('waits', 0)
+    if (wait.outcome?.late === true) this.call.ledger.late(wait, result)
+    else if (first) this.call.ledger.result(callId, result)
+    this.call.claims.judge(false)
+    if (first) this.call.stages.result(wait.name, { ok, value, ...(ok ? {} : { error: 'failed' }) })
+    this.call.changed()
+    this.call.in('waits', 0)
   }
 
   /** The caller does not want to wait any more. What was begun outside may go on. */
@@ -101,32 +100,32 @@ export class Waits implements CallFeature {
   }
 
   #giveUp(wait: Wait, status: 'expired' | 'cancelled'): void {
-    this.#call.mark(`tool-${status}`, wait.name)
+    this.call.mark(`tool-${status}`, wait.name)
     this.pending.giveUp(wait, status)
-    this.#call.out({ type: 'wait', callId: wait.callId, state: status })
+    this.call.out({ type: 'wait', callId: wait.callId, state: status })
     const end = status === 'expired' ? 'expired' : 'abandoned'
     const result = { ok: false, value: { status }, error: status }
-    this.#call.ledger.result(wait.callId, result, end)
-    this.#call.stages.result(wait.name, result)
-    this.#call.changed()
+    this.call.ledger.result(wait.callId, result, end)
+    this.call.stages.result(wait.name, result)
+    this.call.changed()
   }
 
   watch(): void {
-    if (this.pending.idle) this.#call.clear('waits')
-    else this.#call.in('waits', WAITS_POLL_MS)
+    if (this.pending.idle) this.call.clear('waits')
+    else this.call.in('waits', WAITS_POLL_MS)
   }
 
   #due(): void {
-    for (const wait of this.pending.overdue(this.#call.nowMs)) this.#giveUp(wait, 'expired')
+    for (const wait of this.pending.overdue(this.call.nowMs)) this.#giveUp(wait, 'expired')
     const { untold } = this.pending
-    const quietMs = this.#call.nowMs - Math.max(this.#call.agentHeardAtMs, this.#call.callerSpeech.lastVoicedMs || 0)
+    const quietMs = this.call.nowMs - Math.max(this.call.agentHeardAtMs, this.call.callerSpeech.lastVoicedMs || 0)
     const pause =
-      this.#call.state === 'live' &&
+      this.call.state === 'live' &&
       quietMs >= PAUSE_MS &&
-      !this.#call.agentTalking &&
-      !this.#call.agentSpeech.anyOpen &&
-      !this.#call.callerSpeech.speaking &&
-      !this.#call.bargeIn.paused
+      !this.call.agentTalking &&
+      !this.call.agentSpeech.anyOpen &&
+      !this.call.callerSpeech.speaking &&
+      !this.call.bargeIn.paused
     if (pause && untold !== null) this.#tell(untold)
     else if (pause && untold === null) this.#sayStillWaiting(quietMs)
     this.watch()
@@ -134,9 +133,9 @@ export class Waits implements CallFeature {
 
   #sayStillWaiting(quietMs: number): void {
     for (const { name } of this.pending.waiting) {
-      const { still, everyMs = Infinity } = this.#call.options.waits[name] ?? {}
+      const { still, everyMs = Infinity } = this.call.options.waits[name] ?? {}
       if (quietMs < everyMs) continue
-      this.#call.announce(this.#call.text(still), 'prompt')
+      this.call.announce(this.call.text(still), 'prompt')
       return
     }
   }
@@ -144,25 +143,25 @@ export class Waits implements CallFeature {
   /** The backend gets an outcome, which nobody else says to the caller. */
   #tell(wait: Wait): void {
     const { callId, name, outcome } = wait
-    if (outcome === null || !this.#call.backend.usable) return
+    if (outcome === null || !this.call.backend.usable) return
     const { status, value } = outcome
-    const said = status === 'expired' ? this.#call.text(this.#call.options.waits[name]?.onTimeout) : ''
+    const said = status === 'expired' ? this.call.text(this.call.options.waits[name]?.onTimeout) : ''
     // The model answers the caller's own words when they cancel.
     const respond = said === '' && status !== 'cancelled'
-    this.pending.tell(wait, this.#call.agentSpeech.latest)
+    this.pending.tell(wait, this.call.agentSpeech.latest)
     const given = status === 'succeeded' || status === 'failed' ? value : { status }
     const text = outcomeText(wait)
-    this.#call.out({ type: 'backend-tool-outcome', callId, ok: status === 'succeeded', value: given, text, respond })
-    if (respond) return this.#call.in('answer', this.#call.options.answerTimeoutMs)
-    if (said !== '') this.#call.announce(said, 'prompt')
+    this.call.out({ type: 'backend-tool-outcome', callId, ok: status === 'succeeded', value: given, text, respond })
+    if (respond) return this.call.awaitAnswer()
+    if (said !== '') this.call.announce(said, 'prompt')
     this.pending.said(wait)
   }
 
   outcomeHeard(wait: Wait | null): void {
     if (wait === null) return
-    this.#call.changed()
+    this.call.changed()
     if (!wait.told) return
-    this.#call.mark('tool-told', wait.name)
-    this.#call.out({ type: 'wait', callId: wait.callId, state: 'told' })
+    this.call.mark('tool-told', wait.name)
+    this.call.out({ type: 'wait', callId: wait.callId, state: 'told' })
   }
 }
