@@ -242,7 +242,7 @@ export class MediaSockets {
       for (const socket of this.#open) fullest = Math.max(fullest, socket.backpressureBytes)
       return fullest
     })
-    metrics.countFrom(metrics.socketSendsDelayed, () => counters.sendsDelayed)
+    metrics.countOne('socket_sends_delayed', 'Frames that an audio socket buffered', () => counters.sendsDelayed)
     metrics.countFrom(metrics.carrierFrames({ direction: 'in' }), () => counters.framesIn)
     metrics.countFrom(metrics.carrierFrames({ direction: 'out' }), () => counters.framesOut)
     metrics.countFrom(metrics.carrierBytes({ direction: 'in' }), () => counters.bytesIn)

@@ -65,11 +65,7 @@ export class ListenSockets {
   constructor(options: ListenOptions) {
     this.#options = options
     const { metrics } = options
-    const dropped = metrics.defineCounter(
-      'listen_messages_dropped',
-      'Audio that slow listeners of live calls lost',
-      [],
-    )({})
+    const dropped = metrics.defineOne('listen_messages_dropped', 'Audio that slow listeners of live calls lost')
     this.#dropped = () => dropped.inc()
     metrics.defineGauge('listeners', 'Operators who listen to live calls of this process').from(() => this.#listeners)
   }

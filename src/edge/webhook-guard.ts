@@ -94,12 +94,9 @@ export class WebhookGuard {
       share: closed({ why: 'share' }),
       evicted: closed({ why: 'evicted' }),
     }
-    options.metrics.countFrom(
-      options.metrics.defineCounter(
-        'unproven_work_seconds',
-        'Time of the main thread that unproven requests took',
-        [],
-      )({}),
+    options.metrics.countOne(
+      'unproven_work_seconds',
+      'Time of the main thread that unproven requests took',
       () => this.work.totalMs / 1000,
     )
     this.#tokens = tokens

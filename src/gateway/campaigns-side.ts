@@ -102,11 +102,10 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     'agent',
     'reason',
   ])
-  const paused = metrics.defineCounter(
+  const paused = metrics.defineOne(
     'campaigns_paused',
     'Campaigns that paused themselves, because too many of their calls failed',
-    [],
-  )({})
+  )
   const campaigns = new Campaigns({
     queue,
     doNotCall,

@@ -134,7 +134,5 @@ export function countCarrier(
   const recordings = metrics.defineCounter('carrier_recordings', "The carrier's recordings of ended calls", ['result'])
   metrics.countFrom(recordings({ result: 'kept' }), () => details?.counters.recordings ?? 0)
   metrics.countFrom(recordings({ result: 'failed' }), () => details?.counters.recordingsFailed ?? 0)
-  const placed = metrics.defineCounter('outbound_calls', 'Calls that this gateway was asked to place', ['result'])
-  for (const result of ['placed', 'refused', 'unreached', 'elsewhere'] as const)
-    metrics.countFrom(placed({ result }), () => outbound.counters[result])
+  metrics.countEach('outbound_calls', 'Calls that this gateway was asked to place', 'result', outbound.counters)
 }

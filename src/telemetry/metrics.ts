@@ -64,7 +64,7 @@ export class Metrics {
   readonly #rateLimits = new Map<string, { leftRatio: number }>()
   #timer: NodeJS.Timeout | null = null
 
-  readonly #labelOverflow = this.defineCounter('label_overflow', 'Requests for a label set beyond the cap', [])({})
+  readonly #labelOverflow = this.defineOne('label_overflow', 'Requests for a label set beyond the cap')
   readonly callsLive = this.defineGauge('calls_live', 'Calls that hold a slot')
   readonly callCapacity = this.defineGauge('call_capacity', 'Calls this process takes at once')
   readonly callCapacityRemaining = this.defineGauge(
@@ -82,9 +82,9 @@ export class Metrics {
   readonly callEnds = this.defineCounter('call_ends', 'Calls that ended, by reason', ['backend', 'reason'])
   readonly callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
   readonly #nameLookups = this.defineCounter('name_lookups', 'Look-ups of host names, by how they ended', ['result'])
-  readonly callsResumed = this.defineCounter('calls_resumed', 'Calls that this node went on with', [])({})
-  readonly streamsOfferedAgain = this.defineCounter('streams_offered_again', 'Streams offered again', [])({})
-  readonly callsRehomed = this.defineCounter('calls_rehomed', 'Calls moved to another media worker', [])({})
+  readonly callsResumed = this.defineOne('calls_resumed', 'Calls that this node went on with')
+  readonly streamsOfferedAgain = this.defineOne('streams_offered_again', 'Streams offered again')
+  readonly callsRehomed = this.defineOne('calls_rehomed', 'Calls moved to another media worker')
   readonly workerDeaths = this.defineCounter('worker_deaths', 'Worker threads that died and were replaced', ['pool'])
   readonly mediaWorkerEnds = this.defineCounter('media_worker_ends', 'Media workers that died, by cause', ['cause'])
   readonly turnResponse = this.defineHistogram(
@@ -231,32 +231,25 @@ export class Metrics {
     'Numbers locked after too many wrong answers, and answers refused because of it',
     ['agent', 'event'],
   )
-  readonly verificationNumbersEvicted = this.defineCounter(
+  readonly verificationNumbersEvicted = this.defineOne(
     'verification_numbers_evicted',
     'Numbers whose wrong answers were forgotten early, because too many are remembered',
-    [],
-  )({})
+  )
   readonly legs = this.defineCounter('legs', 'Calls opened, by the sample rate of their leg in Hz', ['rate'])
-  readonly linesForgotten = this.defineCounter(
+  readonly linesForgotten = this.defineOne(
     'lines_forgotten',
     'Numbers whose line was forgotten early, because too many are known',
-    [],
-  )({})
-  readonly callersForgotten = this.defineCounter(
+  )
+  readonly callersForgotten = this.defineOne(
     'callers_forgotten',
     'Answers of look-ups of callers that were forgotten early, because too many are known',
-    [],
-  )({})
+  )
   readonly callerLookups = this.defineCounter('caller_lookups', 'Look-ups of a caller before the greeting', [
     'agent',
     'state',
   ])
   readonly escalations = this.defineCounter('escalations', 'Escalations to a human', ['strategy', 'outcome'])
-  readonly playoutUnderruns = this.defineCounter(
-    'playout_underruns',
-    'Playout buffers that ran dry within speech',
-    [],
-  )({})
+  readonly playoutUnderruns = this.defineOne('playout_underruns', 'Playout buffers that ran dry within speech')
   readonly framesDropped = this.defineCounter('frames_dropped', 'Frames of audio dropped at a bound', ['where'])
   readonly webhookSeconds = this.defineHistogram(
     'webhook_seconds',
@@ -320,11 +313,6 @@ export class Metrics {
     'socket_backpressure_bytes',
     'Bytes waiting in the fullest audio socket',
   )
-  readonly socketSendsDelayed = this.defineCounter(
-    'socket_sends_delayed',
-    'Frames that an audio socket buffered',
-    [],
-  )({})
   readonly #tickBusy = this.#mergedHistogram('tick_seconds', 'Duration of a tick of a media worker', TICK_BOUNDS)
   readonly #tickLateness = this.#mergedHistogram(
     'tick_lateness_seconds',
@@ -446,7 +434,7 @@ export class Metrics {
 
   /** A counter of a component's own without labels, copied from a plain number as by `countFrom`. Once a name. */
   countOne(name: string, help: string, read: () => number): void {
-    this.countFrom(this.defineCounter(name, help, [])({}), read)
+    this.countFrom(this.defineOne(name, help), read)
   }
 
   /** The same with one label, from plain fields that have its values as their names. */
@@ -481,6 +469,11 @@ export class Metrics {
   /** A counter of a component's own; `name` without prefix and `_total`. Once a name. */
   defineCounter<L extends string>(name: string, help: string, labels: readonly L[]): CounterOf<L> {
     return counterFamily(this.#family(`${name}_total`, help, labels))
+  }
+
+  /** The same without labels. */
+  defineOne(name: string, help: string): CounterHandle {
+    return this.defineCounter(name, help, [])({})
   }
 
   /** A histogram of a component's own; `name` without prefix, with its unit `_seconds`. Once a name. */

@@ -199,11 +199,10 @@ export class CallRegistry implements CallDirectory {
       this.#known.set(record.callSid, true)
     }
     this.#pool = options.openPool({ maxCalls, clock, log, metrics, calls: this.#calls })
-    this.#refusedDropped = metrics.defineCounter(
+    this.#refusedDropped = metrics.defineOne(
       'refused_records_dropped',
       'Refused calls that left no record, because there were too many in a minute',
-      [],
-    )({})
+    )
     this.#ticker = new Ticker(
       { periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS },
       clock,
