@@ -1,17 +1,5 @@
+import type { Session } from '../edge/ops-session.js'
 import { useEffect, useRef, useState } from 'preact/hooks'
-
-/** `GET /api/session`. */
-export interface Session {
-  /** A token is needed here, or would be. */
-  readonly login: boolean
-  /** Null: log in first. */
-  readonly rights: 'read' | 'act' | 'listen' | null
-  readonly version?: string
-  readonly agents?: readonly string[]
-  readonly phone?: boolean
-  /** Agents can be edited at this process. */
-  readonly edit?: boolean
-}
 
 /** The words of a fault, for a note on the page. */
 export const messageOf = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown))

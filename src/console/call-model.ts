@@ -1,4 +1,4 @@
-import type { CallTimelineView, LiveCallView } from '../call/documents/call-view.js'
+import type { CallEvent, CallTimelineView } from '../call/documents/call-view.js'
 import type {
   BargeInRecord,
   CallRecord,
@@ -40,22 +40,6 @@ export interface CallModel {
   readonly traceId: string | null
   /** Null while the call is live. */
   readonly record: CallRecord | null
-}
-
-/** An event of `GET /api/calls/{sid}/live`: the parts that have changed. */
-export interface CallEvent {
-  readonly head?: Omit<LiveCallView, 'transcript' | 'toolCalls' | 'durationMs'> | null
-  readonly live?: boolean
-  readonly streamOpenedMs?: number | null
-  readonly transcript?: readonly TranscriptEntry[]
-  readonly toolCalls?: readonly ToolCallRecord[]
-  readonly turns?: readonly TurnRecord[]
-  readonly bargeIns?: readonly BargeInRecord[]
-  /** Absent from nodes that run an earlier version. */
-  readonly stages?: readonly StageRecord[]
-  readonly marks?: readonly TimelineMark[]
-  readonly timelineDropped?: number
-  readonly durationMs?: number
 }
 
 export function ofRecord(record: CallRecord, timeline: CallTimelineView): CallModel {

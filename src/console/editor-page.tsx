@@ -1,3 +1,4 @@
+import type { CheckedText, EditedList, OpenedText, Publication, TriableDraft } from '../edge/options.js'
 import type { JSX } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { ApiFault, messageOf, post, useJson } from './api.js'
@@ -5,48 +6,7 @@ import { whenOf } from './format.js'
 import { Chip, Notice, Pending, SureButton, Table } from './parts.js'
 import { T } from './strings.js'
 
-/** Answers of `/api/editor`. */
-interface Opened {
-  /** Null: it is not shown. */
-  readonly text: string | null
-  /** The reason; null where it is shown. */
-  readonly refusal: string | null
-  /** Name of the agent in it; null where it has none. */
-  readonly agent: string | null
-  readonly hash: string
-  readonly current: string
-  readonly versions: readonly { readonly hash: string; readonly atMs: number }[]
-}
-interface Fault {
-  readonly line: number
-  readonly col: number
-  readonly what: string
-}
-interface Checked {
-  readonly faults: readonly Fault[]
-  readonly agent: string | null
-  readonly version: string | null
-}
-interface Published {
-  readonly published: boolean
-  readonly faults: readonly Fault[]
-  readonly hash: string
-  readonly nodes: readonly {
-    readonly name: string | null
-    readonly outcome: 'published' | 'refused' | 'unknown'
-    readonly inUse: boolean
-    readonly why: string | null
-  }[]
-}
-interface Listed {
-  readonly nodes: readonly {
-    readonly name: string | null
-    /** The reason why it has no list; null: it has one. */
-    readonly why: string | null
-    readonly files: readonly { readonly file: string; readonly hash: string | null; readonly refusal: string | null }[]
-    readonly agents: readonly { readonly name: string; readonly version: string; readonly canary: string | null }[]
-  }[]
-}
+type TextFault = CheckedText['faults'][number]
 
 /** A draft that the softphone calls. */
 export interface TriedDraft {
@@ -57,7 +17,7 @@ export interface TriedDraft {
 }
 
 /** Texts that were changed and not published, by their files: until the tab is closed. */
-const unsaved = new Map<string, { readonly text: string; readonly opened: Opened }>()
+const unsaved = new Map<string, { readonly text: string; readonly opened: OpenedText }>()
 
 interface EditorProps {
   readonly file: string
@@ -67,15 +27,15 @@ interface EditorProps {
 
 /** The text of an agent, as any editor shows it: checked, tried and published as a whole. */
 export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
-  const [opened, setOpened] = useState<Opened | null>(unsaved.get(file)?.opened ?? null)
+  const [opened, setOpened] = useState<OpenedText | null>(unsaved.get(file)?.opened ?? null)
   const [text, setText] = useState(unsaved.get(file)?.text ?? '')
   const [fault, setFault] = useState<string | null>(null)
   const [busy, setBusy] = useState<string | null>(null)
-  const [faults, setFaults] = useState<readonly Fault[]>([])
+  const [faults, setFaults] = useState<readonly TextFault[]>([])
   const [good, setGood] = useState<string | null>(null)
   const [changes, setChanges] = useState<string | null>(null)
-  const [outcome, setOutcome] = useState<Published | null>(null)
-  const list = useJson<Listed>('/api/editor')
+  const [outcome, setOutcome] = useState<Publication | null>(null)
+  const list = useJson<EditedList>('/api/editor')
   const area = useRef<HTMLTextAreaElement>(null)
   const isChanged = opened !== null && opened.text !== null && text !== opened.text
 
@@ -87,7 +47,7 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
     setChanges(null)
   }
   const load = async (version: string | null): Promise<void> => {
-    const got = (await post('/api/editor/open', { file, version })) as Opened
+    const got = (await post('/api/editor/open', { file, version })) as OpenedText
     unsaved.delete(file)
     forget()
     setOpened(got)
@@ -120,13 +80,13 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
   const open = (version: string | null): void => work(T.editor.opening, () => load(version))
   const check = (): void =>
     work(T.editor.checking, async () => {
-      const found = (await post('/api/editor/check', { file, text })) as Checked
+      const found = (await post('/api/editor/check', { file, text })) as CheckedText
       setFaults(found.faults)
       if (found.agent !== null) setGood(T.editor.good(found.agent, found.version ?? ''))
     })
   const attempt = (): void =>
     work(T.editor.checking, async () => {
-      const { id, ...found } = (await post('/api/editor/draft', { file, text })) as Checked & { id: string | null }
+      const { id, ...found } = (await post('/api/editor/draft', { file, text })) as TriableDraft
       setFaults(found.faults)
       onTry(id === null ? null : { id, file, agent: found.agent ?? '', version: found.version ?? '' })
     })
@@ -134,7 +94,7 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
     work(T.editor.publishing, async () => {
       // An earlier text takes the place of the one that is there now.
       const base = opened?.current
-      const done = (await post('/api/editor/publish', { file, text, base })) as Published
+      const done = (await post('/api/editor/publish', { file, text, base })) as Publication
       setFaults(done.faults)
       if (!done.published) return
       onTry(null)
@@ -225,9 +185,9 @@ function Changed({ what, onOpen }: { readonly what: string; readonly onOpen: () 
 }
 
 /** Where the file differs by now from the text that was opened. */
-async function differenceOf(file: string, opened: Opened | null): Promise<string> {
+async function differenceOf(file: string, opened: OpenedText | null): Promise<string> {
   const now = await post('/api/editor/open', { file, version: null }).then(
-    (answer) => (answer as Opened).text,
+    (answer) => (answer as OpenedText).text,
     () => null, // that it has changed is known all the same
   )
   // An earlier text differs by what was edited since.
@@ -238,7 +198,7 @@ async function differenceOf(file: string, opened: Opened | null): Promise<string
 
 /** The version to look at: the current one, or one that is kept. */
 function Versions(props: {
-  readonly opened: Opened
+  readonly opened: OpenedText
   readonly disabled: boolean
   /** Gets null for the current one. */
   readonly onOpen: (version: string | null) => void
@@ -268,7 +228,10 @@ function Versions(props: {
   )
 }
 
-function Faults(props: { readonly faults: readonly Fault[]; readonly onGo: (fault: Fault) => void }): JSX.Element {
+function Faults(props: {
+  readonly faults: readonly TextFault[]
+  readonly onGo: (fault: TextFault) => void
+}): JSX.Element {
   const { faults, onGo } = props
   return (
     <div role="alert">
@@ -288,7 +251,7 @@ function Faults(props: { readonly faults: readonly Fault[]; readonly onGo: (faul
 }
 
 /** Puts the cursor of `at`, which shows `text`, to a fault. */
-function goTo(at: HTMLTextAreaElement | null, text: string, { line, col }: Fault): void {
+function goTo(at: HTMLTextAreaElement | null, text: string, { line, col }: TextFault): void {
   if (at === null) return
   const start =
     text
@@ -304,7 +267,7 @@ function goTo(at: HTMLTextAreaElement | null, text: string, { line, col }: Fault
 function TextArea(props: {
   readonly area: { current: HTMLTextAreaElement | null }
   readonly text: string
-  readonly faults: readonly Fault[]
+  readonly faults: readonly TextFault[]
   readonly readOnly: boolean
   readonly onText: (text: string) => void
 }): JSX.Element {
@@ -341,7 +304,7 @@ function TextArea(props: {
   )
 }
 
-function Outcome({ outcome: { hash, nodes } }: { readonly outcome: Published }): JSX.Element {
+function Outcome({ outcome: { hash, nodes } }: { readonly outcome: Publication }): JSX.Element {
   return (
     <>
       <Notice>{T.editor.published(hash)}</Notice>
@@ -361,7 +324,7 @@ function Outcome({ outcome: { hash, nodes } }: { readonly outcome: Published }):
 }
 
 /** Texts and versions of a file at each node. */
-function Nodes(props: { readonly list: Listed; readonly file: string; readonly opened: Opened }): JSX.Element {
+function Nodes(props: { readonly list: EditedList; readonly file: string; readonly opened: OpenedText }): JSX.Element {
   const { list, file, opened } = props
   return (
     <Table class="settings" label={T.editor.nodes} heads={[T.editor.node, T.editor.hash, T.editor.inUse]}>
@@ -392,7 +355,7 @@ function Nodes(props: { readonly list: Listed; readonly file: string; readonly o
   )
 }
 
-function hashAt({ files }: Listed['nodes'][number], file: string): string | null {
+function hashAt({ files }: EditedList['nodes'][number], file: string): string | null {
   return files.find((one) => one.file === file)?.hash ?? null
 }
 

@@ -1,4 +1,4 @@
-import type { FleetRow } from '../call/documents/call-view.js'
+import type { CallsEvent, FleetRow, NodeHead } from '../call/documents/call-view.js'
 import { useRef, useState } from 'preact/hooks'
 import { useEvents } from './api.js'
 
@@ -6,14 +6,6 @@ import { useEvents } from './api.js'
 export interface LiveRow extends FleetRow {
   /** When its stream opened, on this browser's clock; null before. */
   readonly sinceMs: number | null
-}
-
-interface NodeHead {
-  readonly name: string | null
-  readonly free: number
-  readonly capacity: number
-  readonly draining: boolean
-  readonly notReady: string | null
 }
 
 export interface LiveCalls {
@@ -27,15 +19,6 @@ export interface LiveCalls {
   /** Counts the calls that have left. */
   readonly leftCount: number
   readonly node: NodeHead | null
-  readonly silent: readonly string[]
-}
-
-/** An event of `GET /api/live`. */
-interface CallsEvent {
-  readonly whole?: true
-  readonly rows: readonly FleetRow[]
-  readonly gone: readonly string[]
-  readonly node: NodeHead
   readonly silent: readonly string[]
 }
 

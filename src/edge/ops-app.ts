@@ -1,3 +1,4 @@
+import type { NodeHead } from '../call/documents/call-view.js'
 import { jsonObject } from '../core/json.js'
 import { GatewayError } from '../core/errors.js'
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
@@ -26,7 +27,7 @@ import { LiveFeeds } from './ops-live.js'
 import { ListenSockets } from './ops-listen.js'
 import { PhoneSockets } from './ops-phone.js'
 import { SESSION_RIGHTS } from './ops-session.js'
-import type { SessionRights } from './ops-session.js'
+import type { Session, SessionRights } from './ops-session.js'
 import { BODY_FAULTS } from './rejections.js'
 import type { Refusals } from './rejections.js'
 import type { EdgeOptions } from './options.js'
@@ -242,16 +243,18 @@ export class OpsApp {
     const { calls, clock, wallClock, opsToken, phone, editor, version = '' } = this.#options
     this.#open(app, '/api/session', (head) => {
       const rights = this.#guard.rights(head, wallClock())
-      if (rights === null) return jsonReply({ login: true, rights })
-      const agents = calls.agentNames()
-      return jsonReply({
-        login: opsToken !== null,
-        rights,
-        version,
-        agents,
-        phone: phone !== undefined,
-        edit: editor !== undefined,
-      })
+      const session: Session =
+        rights === null
+          ? { login: true, rights }
+          : {
+              login: opsToken !== null,
+              rights,
+              version,
+              agents: calls.agentNames(),
+              phone: phone !== undefined,
+              edit: editor !== undefined,
+            }
+      return jsonReply(session)
     })
     this.#postOpen(app, '/api/login', (exchange, body, head) => {
       const order = readLogin(body)
@@ -270,13 +273,14 @@ export class OpsApp {
       void this.#answer(exchange, '/api/logout', async () => {
         await this.#fleet.sessionsEnded(left?.ended ?? [])
         // With a body, as anybody may ask for it: see `Exchange`.
-        const reply = jsonReply({ login: left !== null, rights: left === null ? 'listen' : null })
+        const session: Session = { login: left !== null, rights: left === null ? 'listen' : null }
+        const reply = jsonReply(session)
         return left === null ? reply : { ...reply, headers: [['Set-Cookie', left.cookie]] }
       })
     })
   }
 
-  #nodeHead(): unknown {
+  #nodeHead(): NodeHead {
     const { calls, fleet } = this.#options
     const { free, capacity, draining } = calls
     return { name: fleet?.node.name ?? null, free, capacity, draining, notReady: this.notReady }

@@ -5,7 +5,16 @@ import { AGENT_FILE_BYTES_MAX } from '../core/limits.js'
 import { errorReply, faultReply, jsonOf, jsonReply } from './reply.js'
 import type { HttpStatus, Reply } from './reply.js'
 import type { Audit, Operator } from './ops-audit.js'
-import type { AgentEditing, EditedHere, EdgeOptions, PublishedHere, PublishOrder } from './options.js'
+import type {
+  AgentEditing,
+  EditedHere,
+  EditedList,
+  EdgeOptions,
+  NodeOutcome,
+  Publication,
+  PublishedHere,
+  PublishOrder,
+} from './options.js'
 import { editedFileSchema, editedTextSchema, textHashSchema } from './ops-requests.js'
 import type { OpsRequest } from './ops-requests.js'
 
@@ -30,17 +39,6 @@ const STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
 /** The answers of all other nodes by their names; null: none. */
 type AskAll = (request: OpsRequest, answerMs?: number) => Promise<readonly (readonly [string, Reply | null])[]>
 
-/** A node's answer to a publication. */
-interface NodeOutcome {
-  /** Null: the only one. */
-  readonly name: string | null
-  /** `unknown`: it did not answer, and may have it all the same. */
-  readonly outcome: 'published' | 'refused' | 'unknown'
-  readonly inUse: boolean
-  /** The reason of a refusal; null: it was not refused. */
-  readonly why: string | null
-}
-
 /** Editing agents in the console: the texts of this node's folder, and their publication at all nodes of the fleet. */
 export class EditorApi {
   readonly #editor: AgentEditing | undefined
@@ -60,7 +58,7 @@ export class EditorApi {
     const own = await this.here()
     if (own.status !== 200) return own
     const others = await this.#askAll({ what: 'edited' })
-    const nodes = [[this.#node, own] as const, ...others].map(([name, reply]) =>
+    const nodes: EditedList['nodes'] = [[this.#node, own] as const, ...others].map(([name, reply]) =>
       reply?.status === 200
         ? { name, answered: true, why: null, ...(jsonOf(reply) as EditedHere) }
         : { name, answered: reply !== null, why: refusalOf(reply), files: [], agents: [] },
@@ -112,11 +110,11 @@ export class EditorApi {
     const own = await this.publishHere({ file, text, bases: [base] }, operator)
     if (own.status !== 200) return own
     const { faults, hash, inUse, earlier } = jsonOf(own) as PublishedHere
-    if (faults.length > 0) return jsonReply({ published: false, faults, hash, nodes: [] })
+    if (faults.length > 0) return published({ published: false, faults, hash, nodes: [] })
     const bases = [...new Set([base, ...earlier])]
     const others = await this.#askAll({ what: 'publish-agent', file, text, bases, operator }, PUBLISH_PEER_MS)
     const here: NodeOutcome = { name: this.#node, outcome: 'published', inUse, why: null }
-    return jsonReply({ published: true, faults, hash, nodes: [here, ...others.map(outcomeOf)] })
+    return published({ published: true, faults, hash, nodes: [here, ...others.map(outcomeOf)] })
   }
 
   /** Publishes at this node. @param via  the node that asks for it; null: this one */
@@ -169,6 +167,10 @@ function refusalOf(reply: Reply | null): string {
   if (reply === null) return 'it did not answer'
   const { error } = jsonOf(reply) as { readonly error?: { readonly message?: string } }
   return error?.message ?? `it answered ${reply.status}`
+}
+
+function published(result: Publication): Reply {
+  return jsonReply(result)
 }
 
 const NO_EDITOR: Reply = errorReply(404, 'NOT_FOUND', 'agents are not edited at this process: AGENTS_EDIT is not set')

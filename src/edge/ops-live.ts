@@ -1,4 +1,4 @@
-import type { FleetRow } from '../call/documents/call-view.js'
+import type { CallEvent, CallsEvent, FleetRow, NodeHead } from '../call/documents/call-view.js'
 import type { Clock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
@@ -21,8 +21,7 @@ interface LiveFeedsOptions {
   readonly fleet: FleetApi
   readonly clock: Clock
   readonly log: Log
-  /** This node's data for the head of the console, beside the calls. */
-  readonly node: () => unknown
+  readonly node: () => NodeHead
   /** How often each subject on this node is looked at, in place of OPS_LIVE_LIST_MS and OPS_LIVE_CALL_MS. */
   readonly everyMs: number | undefined
 }
@@ -188,14 +187,13 @@ class ListFeed extends Feed {
       if (before.get(row.callSid)?.key !== key) changed.push(row)
     }
     const gone = [...before.keys()].filter((sid) => !this.#rows.has(sid))
-    const head = JSON.stringify({ node: this.options.node(), silent })
+    const state = { node: this.options.node(), silent }
+    const head = JSON.stringify(state)
     const news = changed.length > 0 || gone.length > 0 || head !== this.#head
     this.#head = head
-    const fields = head.slice(1)
-    this.publish(
-      'calls',
-      news ? `{"rows":${JSON.stringify(changed)},"gone":${JSON.stringify(gone)},${fields}` : null,
-      () => `{"whole":true,"rows":${JSON.stringify(rows)},"gone":[],${fields}`,
+    const json = (event: CallsEvent): string => JSON.stringify(event)
+    this.publish('calls', news ? json({ rows: changed, gone, ...state }) : null, () =>
+      json({ whole: true, rows, gone: [], ...state }),
     )
   }
 }
@@ -223,7 +221,7 @@ class CallFeed extends Feed {
     }
     this.#elsewhere = found.elsewhere
     const before = this.#parts
-    this.#parts = partsOf(found)
+    this.#parts = new Map(Object.entries(partsOf(found)).map(([name, value]) => [name, JSON.stringify(value)]))
     const changed = [...this.#parts].filter(([name, json]) => before.get(name) !== json)
     this.publish('call', changed.length === 0 ? null : joined(changed), () =>
       joined([...this.#parts, ['durationMs', String(found.call.durationMs)]]),
@@ -237,10 +235,10 @@ function joined(parts: readonly (readonly [string, string])[]): string {
 }
 
 /** The parts in which a live call changes. The length of the call is not one: the page counts the seconds itself. */
-function partsOf({ call, timeline }: WatchedCall): Map<string, string> {
+function partsOf({ call, timeline }: WatchedCall): CallEvent {
   const { transcript, toolCalls, durationMs: _, ...head } = call
   const { turns, bargeIns, stages, timeline: marks, timelineDropped, streamOpenedMs, live } = timeline
-  const parts = {
+  return {
     head: 'version' in head ? null : head,
     live,
     streamOpenedMs,
@@ -249,8 +247,7 @@ function partsOf({ call, timeline }: WatchedCall): Map<string, string> {
     turns,
     bargeIns,
     stages,
+    marks,
+    timelineDropped,
   }
-  return new Map(
-    Object.entries({ ...parts, marks, timelineDropped }).map(([name, value]) => [name, JSON.stringify(value)]),
-  )
 }

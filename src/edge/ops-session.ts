@@ -11,6 +11,19 @@ const CONSOLE_READ_SESSION_S = 24 * 3600
 export const SESSION_RIGHTS = ['read', 'act', 'listen'] as const
 export type SessionRights = (typeof SESSION_RIGHTS)[number]
 
+/** `GET /api/session`. */
+export interface Session {
+  /** A token is needed here, or would be. */
+  readonly login: boolean
+  /** Null: log in first. */
+  readonly rights: SessionRights | null
+  readonly version?: string
+  readonly agents?: readonly string[]
+  readonly phone?: boolean
+  /** Agents can be edited at this process. */
+  readonly edit?: boolean
+}
+
 const LENGTH_S: Readonly<Record<SessionRights, number>> = {
   read: CONSOLE_READ_SESSION_S,
   act: CONSOLE_ACT_SESSION_S,

@@ -112,6 +112,26 @@ export interface CheckedText {
   readonly version: string | null
 }
 
+/** A text of the agents folder, as it is or as it was. */
+export interface OpenedText {
+  readonly file: string
+  /** Null: it is not shown, because of `refusal`. */
+  readonly text: string | null
+  readonly refusal: string | null
+  /** Name of the agent in it; null where none can be read. */
+  readonly agent: string | null
+  readonly hash: string
+  /** Hash of the file as it is. */
+  readonly current: string
+  readonly versions: readonly { readonly hash: string; readonly atMs: number }[]
+}
+
+/** A text that calls from the console can try. */
+export interface TriableDraft extends Omit<CheckedText, 'hash'> {
+  /** Null with faults. */
+  readonly id: string | null
+}
+
 export interface PublishOrder {
   readonly file: string
   readonly text: string
@@ -128,6 +148,33 @@ export interface PublishedHere extends Pick<CheckedText, 'faults' | 'hash'> {
   readonly earlier: readonly string[]
 }
 
+/** A node's answer to a publication. */
+export interface NodeOutcome {
+  /** Null: the only one. */
+  readonly name: string | null
+  /** `unknown`: it did not answer, and may have it all the same. */
+  readonly outcome: 'published' | 'refused' | 'unknown'
+  readonly inUse: boolean
+  /** The reason of a refusal; null: it was not refused. */
+  readonly why: string | null
+}
+
+/** `GET /api/editor`. */
+export interface EditedList {
+  readonly nodes: readonly (EditedHere & {
+    readonly name: string | null
+    readonly answered: boolean
+    /** The reason why it has no list; null: it has one. */
+    readonly why: string | null
+  })[]
+}
+
+/** `POST /api/editor/publish`. */
+export interface Publication extends Pick<CheckedText, 'faults' | 'hash'> {
+  readonly published: boolean
+  readonly nodes: readonly NodeOutcome[]
+}
+
 /**
  * Edits agents of this process. Every method rejects with a GatewayError: AGENT_UNKNOWN for what is no file of the folder,
  * AGENT_INVALID for one that is not edited here, CAPACITY while others wait for their check, CALL_FAULT, AGENTS_DIR_UNWRITABLE.
@@ -135,29 +182,12 @@ export interface PublishedHere extends Pick<CheckedText, 'faults' | 'hash'> {
 export interface AgentEditing {
   here(): Promise<EditedHere>
   /** @param version  hash of a kept text; null: the file as it is */
-  open(
-    file: string,
-    version: string | null,
-  ): Promise<{
-    readonly file: string
-    /** Null: it is not shown, because of `refusal`. */
-    readonly text: string | null
-    readonly refusal: string | null
-    /** Name of the agent in it; null where none can be read. */
-    readonly agent: string | null
-    readonly hash: string
-    /** Hash of the file as it is. */
-    readonly current: string
-    readonly versions: readonly { readonly hash: string; readonly atMs: number }[]
-  }>
+  open(file: string, version: string | null): Promise<OpenedText>
   check(draft: { readonly file: string; readonly text: string }): Promise<CheckedText>
   /** With faults nothing is published. Rejects also with AGENT_CHANGED where the file has none of the texts that it may replace. */
   publish(order: PublishOrder): Promise<PublishedHere>
-  /** Holds a text for calls from the console that try it. `id`: of the draft; null with faults. */
-  draft(draft: {
-    readonly file: string
-    readonly text: string
-  }): Promise<Pick<CheckedText, 'faults' | 'agent' | 'version'> & { readonly id: string | null }>
+  /** Holds a text for calls from the console that try it. */
+  draft(draft: { readonly file: string; readonly text: string }): Promise<TriableDraft>
   /** True if a call was placed here to try a draft. */
   tries(callSid: string): boolean
 }

@@ -8,7 +8,15 @@ import { canaryFault } from '../agents/loader.js'
 import type { AgentDraft } from '../agents/loader.js'
 import type { Environment } from '../agents/template.js'
 import { GatewayError, messageOf } from '../core/errors.js'
-import type { AgentEditing, CheckedText, EditedHere, PublishOrder, PublishedHere } from '../edge/options.js'
+import type {
+  AgentEditing,
+  CheckedText,
+  EditedHere,
+  OpenedText,
+  PublishOrder,
+  PublishedHere,
+  TriableDraft,
+} from '../edge/options.js'
 import { versionOf } from '../workers/main/call-continuity.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import { inThread } from './agent-inspector.js'
@@ -104,7 +112,7 @@ export class AgentEditor implements AgentEditing {
     }
   }
 
-  async open(file: string, version: string | null) {
+  async open(file: string, version: string | null): Promise<OpenedText> {
     const { texts, env, workerEnv } = this.#options
     const [{ text, hash }, versions] = await Promise.all([texts.read(file, version), texts.versions(file)])
     const current = version === null ? hash : await texts.hashOf(file)
@@ -136,7 +144,7 @@ export class AgentEditor implements AgentEditing {
     return { faults, before, hash, inUse, earlier }
   }
 
-  async draft(draft: AgentDraft) {
+  async draft(draft: AgentDraft): Promise<TriableDraft> {
     const { agents, drafts } = this.#options
     const { faults, hosted } = await this.#inTurn(() => this.#examined(draft))
     const { agent, version } = factsOf(hosted)

@@ -68,6 +68,36 @@ export interface FleetRow extends ListedCall {
   readonly node: string | null
 }
 
+/** A node's data for the head of the console, beside the calls. */
+export interface NodeHead {
+  readonly name: string | null
+  readonly free: number
+  readonly capacity: number
+  readonly draining: boolean
+  /** Why it takes no new call; null: it takes one. */
+  readonly notReady: string | null
+}
+
+/** An event of `GET /api/live`. */
+export interface CallsEvent {
+  readonly whole?: true
+  readonly rows: readonly FleetRow[]
+  readonly gone: readonly string[]
+  readonly node: NodeHead
+  /** Nodes that did not answer. */
+  readonly silent: readonly string[]
+}
+
+/** An event of `GET /api/calls/{sid}/live`: the parts that have changed. Nodes that run an earlier version may lack some. */
+export interface CallEvent
+  extends
+    Partial<Pick<CallTimelineView, 'live' | 'streamOpenedMs' | 'turns' | 'bargeIns' | 'stages' | 'timelineDropped'>>,
+    Partial<Pick<CallRecord, 'transcript' | 'toolCalls' | 'durationMs'>> {
+  /** Null: the call is over. */
+  readonly head?: Omit<LiveCallView, 'transcript' | 'toolCalls' | 'durationMs'> | null
+  readonly marks?: CallTimelineView['timeline']
+}
+
 /** A page of `GET /api/find`. */
 export interface FoundView {
   /** Newest first. */
