@@ -1,5 +1,11 @@
 import { z } from 'zod'
-import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_ESCALATION_OPTIONS as ESCALATION } from '../call/call-options.js'
+import {
+  DEFAULT_CALL_OPTIONS as CALL,
+  DEFAULT_ESCALATION_OPTIONS as ESCALATION,
+  callSections,
+} from '../call/call-options.js'
+import { claimsSchema } from '../call/claim-definition.js'
+import { rulesSchema } from '../call/escalation-rules.js'
 import { codeOf, languageCode, spokenSchema as spoken } from '../call/localized-text.js'
 import { isTimeZone } from '../core/local-time.js'
 import { SPAN, WEEKDAYS, openHumans } from '../escalation/hunt-group.js'
@@ -14,7 +20,6 @@ import { sharesOf } from './own-backends.js'
 import { LIVE_VOICES, backendOptionsSchema, strangeOptions } from './backend-options.js'
 import { analysisSchema } from './analysis.js'
 import { callerSchema } from './caller.js'
-import { claimsSchema } from './claims.js'
 import { digitsSchema } from './digits.js'
 import { mcpSchema, mcpToolName } from './mcp-definition.js'
 import { offlineShape } from './offline.js'
@@ -40,42 +45,8 @@ const KNOWLEDGE_FILES_MAX = 20
 const AGENT_CALLS_MAX = 1_000_000
 /** Modules of one agent's tools. */
 const AGENT_MODULES_MAX = 10
-/** Questions that may be asked to verify a caller, and words of a rule. */
+/** Questions that may be asked to verify a caller. */
 const VERIFICATION_QUESTIONS_MAX = 6
-const RULE_PHRASES_MAX = 100
-
-const vipField = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: 'must be a name of verification.identity' })
-
-/** When the gateway itself escalates a call to a human, whatever the model decides. */
-const rulesSchema = z.strictObject({
-  words: z
-    .strictObject({
-      phrases: z
-        .array(z.string().trim().min(1).max(100))
-        .min(1)
-        .max(RULE_PHRASES_MAX)
-        .describe(
-          'Words of an angry caller, in all languages that callers speak; compared word by word, without case and punctuation.',
-        ),
-      times: z.int().min(1).max(10).default(1).describe("How many of the caller's sentences must contain one of them."),
-    })
-    .nullable()
-    .default(null)
-    .describe('Words of the caller after which the call escalates to a human.'),
-  vip: vipField
-    .nullable()
-    .default(null)
-    .describe('Field of the verified identity: when it is true, the call escalates to a human.'),
-  failures: z
-    .int()
-    .min(1)
-    .max(20)
-    .nullable()
-    .default(null)
-    .describe(
-      'Failed tools and fixes that did not help (note_fix), together, after which the call escalates to a human.',
-    ),
-})
 
 const fieldPath = z.string().regex(/^[^.\s]+(\.[^.\s]+)*$/, { error: 'must be a path such as account.birthDate' })
 const identityName = z
@@ -345,213 +316,6 @@ const saySchema = z.strictObject({
     .describe("Language of the carrier's voice."),
 })
 
-const turnSchema = z.strictObject({
-  endOfSpeechMs: z
-    .int()
-    .min(200)
-    .max(3000)
-    .default(CALL.speech.endOfSpeechMs)
-    .describe(
-      "Silence after the last voiced sample that ends the caller's turn. Only for backends that do not detect turns by " +
-        'themselves.',
-    ),
-  adaptive: z
-    .boolean()
-    .default(CALL.speech.adaptive)
-    .describe(
-      'Wait shorter for a yes or a no, longer for digits, in noise, and for a caller who pauses; endOfSpeechMs is the ' +
-        'quiet for anything else. False: always endOfSpeechMs.',
-    ),
-  words: z
-    .strictObject({
-      completeMs: z
-        .int()
-        .min(100)
-        .max(2000)
-        .default(CALL.speech.words.completeMs)
-        .describe(
-          'Silence that ends a turn whose words are complete: a yes or a no that was asked for, a whole number, a question.',
-        ),
-      unfinishedMs: z
-        .int()
-        .min(0)
-        .max(5000)
-        .default(CALL.speech.words.unfinishedMs)
-        .describe('Longest silence in addition after words that go on: "and", "lakini", "um", half a number.'),
-      numberDigits: z
-        .array(z.int().min(1).max(30))
-        .max(10)
-        .default([...CALL.speech.words.numberDigits])
-        .describe(
-          'How many digits the numbers have that the agent asks for, where its question does not say. Phone numbers are known.',
-        ),
-    })
-    .nullable()
-    .prefault({})
-    .describe(
-      'Changes of an adaptive wait by the words so far, with backends that deliver them while the caller speaks. null: none.',
-    ),
-  waitWords: z
-    .boolean()
-    .default(CALL.bargeIn.waitWords)
-    .describe(
-      'A caller who says only "wait" or "subiri", or over the agent "stop" or "acha", gets no answer until they go on. False: the model answers.',
-    ),
-})
-
-const silenceSchema = z.strictObject({
-  afterMs: z
-    .int()
-    .min(2000)
-    .max(60_000)
-    .default(CALL.silence.afterMs)
-    .describe('How long both sides are silent before a prompt is spoken.'),
-  firstAfterMs: z
-    .int()
-    .min(2000)
-    .max(60_000)
-    .default(CALL.silence.firstAfterMs)
-    .describe('The same for a caller who has not spoken yet; at least afterMs.'),
-  firstPrompt: spoken
-    .exactOptional()
-    .describe(
-      `Said to such a caller in place of the first prompt. Default: of English agents "${CALL.silence.firstPrompt ?? ''}", else the first prompt.`,
-    ),
-  afterQuestionMs: z
-    .int()
-    .min(2000)
-    .max(60_000)
-    .default(CALL.silence.afterQuestionMs)
-    .describe('The same after a question of the agent; at least afterMs.'),
-  afterWaitMs: z
-    .int()
-    .min(2000)
-    .max(60_000)
-    .default(CALL.silence.afterWaitMs)
-    .describe('The same after the caller has asked for a moment; at least afterMs.'),
-  prompts: z
-    .array(spoken)
-    .max(5)
-    .default([
-      { en: CALL.silence.prompts[0], sw: 'Bado uko kwenye simu?' },
-      { en: CALL.silence.prompts[1], sw: 'Sikusikii. Bado uko kwenye simu?' },
-    ])
-    .describe(
-      'Spoken one after the other, each once in a call; when all were used and it is still silent, the agent says goodbye and hangs up.',
-    ),
-})
-
-const closingSchema = z.strictObject({
-  afterMs: z
-    .int()
-    .min(1000)
-    .max(30_000)
-    .default(CALL.closing?.afterMs ?? 3000)
-    .describe('How long both sides are silent before the goodbye.'),
-})
-
-const putOnHoldSchema = z
-  .strictObject({
-    afterMs: z
-      .int()
-      .min(3000)
-      .max(60_000)
-      .default(CALL.putOnHold.afterMs)
-      .describe('Speech-like sound without words after which the agent, having asked once, waits silently.'),
-    maxS: z
-      .int()
-      .min(5)
-      .max(1800)
-      .default(CALL.putOnHold.maxMs / 1000)
-      .describe('How long it waits for words; then it offers a call back if it can, or says goodbye.'),
-  })
-  .nullable()
-
-const limitsSchema = z.strictObject({
-  maxDurationS: z
-    .int()
-    .min(30)
-    .max(7200)
-    .default(CALL.duration.maxMs / 1000)
-    .describe('Maximum duration of a call.'),
-  maxDurationText: spoken
-    .default({ en: CALL.duration.text, sw: 'Muda wa simu hii umekwisha. Kwaheri.' })
-    .describe('Spoken at the end of that time, before the gateway hangs up.'),
-})
-
-const bargeInSchema = z
-  .strictObject({
-    onsetMs: z
-      .int()
-      .min(20)
-      .max(300)
-      .default(CALL.speech.onsetMs)
-      .describe('Onset: voiced time over the agent until the agent pauses.'),
-    commitMs: z
-      .int()
-      .min(60)
-      .max(1500)
-      .default(CALL.bargeIn.commitMs)
-      .describe("Commit: voiced time until the agent's speech is discarded and the caller has the turn."),
-    doubtfulOnsetMs: z
-      .int()
-      .min(20)
-      .max(300)
-      .default(CALL.speech.doubtfulOnsetMs)
-      .describe('Onset where most of the voice may be music or a noise; not less than onsetMs.'),
-    doubtfulCommitMs: z
-      .int()
-      .min(60)
-      .max(3000)
-      .default(CALL.bargeIn.doubtfulCommitMs)
-      .describe('Commit where most of the voice may be music; not less than commitMs.'),
-    backchannel: z
-      .strictObject({
-        maxMs: z
-          .int()
-          .min(100)
-          .max(1500)
-          .default(CALL.bargeIn.backchannel.maxMs)
-          .describe('Longest voiced time over the agent that may be a backchannel: "mm-hm".'),
-        words: z
-          .array(z.string().min(1).max(40))
-          .max(100)
-          .default([...CALL.bargeIn.backchannel.words])
-          .describe(
-            'Backchannel words, in any combination; other words interrupt. Only where the gateway decides what interrupts.',
-          ),
-      })
-      .nullable()
-      .prefault({})
-      .describe(
-        'A short sound over the agent is a backchannel, not an interruption. null: it interrupts like any other.',
-      ),
-    quieterDb: z
-      .number()
-      .min(10)
-      .max(60)
-      .nullable()
-      .default(CALL.bargeIn.quieterDb)
-      .describe(
-        "A voice this much below the caller's is another person's, and interrupts nothing. null: every voice counts.",
-      ),
-    resumeAfterMs: z
-      .int()
-      .min(200)
-      .max(5000)
-      .default(CALL.bargeIn.resumeAfterMs)
-      .describe('False interruption: without a commit in this time the speech resumes where it paused.'),
-    onDtmf: z.boolean().default(CALL.bargeIn.onDtmf).describe('Lets a DTMF digit interrupt too.'),
-    protectGreeting: z
-      .boolean()
-      .default(CALL.bargeIn.protectGreeting)
-      .describe('Keeps the greeting from being interrupted.'),
-  })
-  .refine((bargeIn) => bargeIn.commitMs >= bargeIn.onsetMs, {
-    path: ['commitMs'],
-    error: 'must not be shorter than onsetMs',
-  })
-
 /** Percents are floats: thirds sum to 100 only nearly. */
 const PERCENT_TOLERANCE = 0.001
 
@@ -633,38 +397,6 @@ const budgetSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe("Your contract's prices, which take precedence over those of PRICES_FILE and the vendors' public ones."),
-})
-
-const fillersSchema = z.strictObject({
-  afterMs: z
-    .int()
-    .min(200)
-    .max(10_000)
-    .default(CALL.filler.afterMs)
-    .describe('Silence while a tool runs, before a filler is spoken.'),
-  everyMs: z
-    .int()
-    .min(2000)
-    .max(30_000)
-    .default(CALL.filler.everyMs)
-    .describe('Silence between two fillers of one turn, while a tool runs.'),
-  answerAfterMs: z
-    .int()
-    .min(500)
-    .max(10_000)
-    .nullable()
-    .default(CALL.filler.answerAfterMs)
-    .describe(
-      "From the end of the caller's words to a filler where no tool runs and the answer is late. null: no filler then.",
-    ),
-  phrases: z
-    .array(spoken)
-    .max(10)
-    .default([
-      { en: CALL.filler.texts[0], sw: 'Subiri kidogo, tafadhali.' },
-      { en: CALL.filler.texts[1], sw: 'Bado naangalia, asante kwa kusubiri.' },
-    ])
-    .describe('Spoken one after the other; an empty list means silence.'),
 })
 
 /** Contents of a call's context beyond date, time, language and caller. */
@@ -1138,29 +870,7 @@ export const agentSchema = z
     greeting: spoken.nullable().default(null).describe('The first words of the agent. Default: the model decides.'),
     say: saySchema.prefault({}),
     stream: streamSchema.prefault({}),
-    turn: turnSchema.prefault({}),
-    silence: silenceSchema.prefault({}),
-    closing: closingSchema
-      .prefault({})
-      .nullable()
-      .describe(
-        'A caller who says that this is all ("that\'s all, thank you", "hayo tu, asante") is answered once, then the call ends. null: only the model ends it.',
-      ),
-    putOnHold: putOnHoldSchema
-      .prefault({})
-      .describe('Behaviour while the caller has put the agent on hold. null: it asks repeatedly.'),
-    limits: limitsSchema.prefault({}),
-    bargeIn: bargeInSchema.prefault({}),
-    fillers: fillersSchema.prefault({}),
-    goodbye: spoken
-      .default({ en: CALL.goodbyeText, sw: 'Asante kwa kupiga simu. Kwaheri.' })
-      .describe('Spoken before the gateway ends a call.'),
-    tryAgain: spoken
-      .default({ en: CALL.responseFailedText, sw: 'Samahani, unaweza kurudia?' })
-      .describe('Spoken when an answer failed.'),
-    apology: spoken
-      .default({ en: CALL.apologyText, sw: 'Samahani, nina tatizo la kiufundi.' })
-      .describe('Spoken when a backend fails during a call and none replaces it.'),
+    ...callSections.shape,
     waitingSound: waitingSoundSchema
       .nullable()
       .default(null)

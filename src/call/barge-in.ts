@@ -1,6 +1,9 @@
+import { z } from 'zod'
 import { isBackchannel } from './backchannel.js'
-import type { BargeInOptions } from './call-options.js'
+import { inSession } from './documents/document.js'
+import type { DocumentOf } from './documents/document.js'
 import type { BargeInRecord } from './documents/record.js'
+import { LISTENING_WORDS } from './turn-words.js'
 
 /** Times `backchannel.maxMs` for which a sound of backchannels alone may last: "mm, sawa, ndiyo". */
 const LISTENING_TIMES = 2
@@ -136,3 +139,98 @@ export class BargeIn {
 function stopMs(start: BargeInStart, lastSentAtMs: number | null): number | null {
   return start.audible && lastSentAtMs !== null ? Math.max(0, lastSentAtMs - start.firstVoicedMs) : null
 }
+
+/** `bargeIn:` of an agent's file. */
+export const bargeInSchema = z
+  .strictObject({
+    onsetMs: z
+      .int()
+      .min(20)
+      .max(300)
+      .default(40) // two frames: one voiced frame is often a click (docs/ARCHITECTURE.md, barge-in)
+      .describe('Onset: voiced time over the agent until the agent pauses.'),
+    commitMs: z
+      .int()
+      .min(60)
+      .max(1500)
+      // Low end of what the field ships (200-800 ms), affordable because the agent is silent from the onset.
+      .default(200)
+      .describe("Commit: voiced time until the agent's speech is discarded and the caller has the turn."),
+    doubtfulOnsetMs: z
+      .int()
+      .min(20)
+      .max(300)
+      // Most blips of noise that pass for a voice are shorter, and all of them are doubtful; a caller seldom is (bench/vad/README.md).
+      .default(100)
+      .describe('Onset where most of the voice may be music or a noise; not less than onsetMs.'),
+    doubtfulCommitMs: z
+      .int()
+      .min(60)
+      .max(3000)
+      // The detector of music needs a second or more, and what it then finds is no voice any more. A caller is seldom doubtful.
+      .default(1000)
+      .describe('Commit where most of the voice may be music; not less than commitMs.'),
+    backchannel: z
+      .strictObject({
+        maxMs: z
+          .int()
+          .min(100)
+          .max(1500)
+          // "mm-hm", "okay" and "sawa sawa" have 250 to 560 ms of voice; the agent is silent from the onset anyway.
+          .default(600)
+          .describe('Longest voiced time over the agent that may be a backchannel: "mm-hm".'),
+        words: z
+          .array(z.string().min(1).max(40))
+          .max(100)
+          .default([...LISTENING_WORDS]) // a "yes" to a question comes at its end, where nothing is taken for a backchannel
+          .describe(
+            'Backchannel words, in any combination; other words interrupt. Only where the gateway decides what interrupts.',
+          ),
+      })
+      .nullable()
+      .prefault({})
+      .describe(
+        'A short sound over the agent is a backchannel, not an interruption. null: it interrupts like any other.',
+      ),
+    quieterDb: z
+      .number()
+      .min(10)
+      .max(60)
+      .nullable()
+      .default(20)
+      .describe(
+        "A voice this much below the caller's is another person's, and interrupts nothing. null: every voice counts.",
+      ),
+    resumeAfterMs: z
+      .int()
+      .min(200)
+      .max(5000)
+      .default(1000) // the field resumes after 1-2 s
+      .describe('False interruption: without a commit in this time the speech resumes where it paused.'),
+    onDtmf: z.boolean().default(true).describe('Lets a DTMF digit interrupt too.'),
+    protectGreeting: z.boolean().default(false).describe('Keeps the greeting from being interrupted.'),
+  })
+  .refine((bargeIn) => bargeIn.commitMs >= bargeIn.onsetMs, {
+    path: ['commitMs'],
+    error: 'must not be shorter than onsetMs',
+  })
+
+/** `turn.waitWords` of an agent's file. */
+export const waitWords = z
+  .boolean()
+  .default(true)
+  .describe(
+    'A caller who says only "wait" or "subiri", or over the agent "stop" or "acha", gets no answer until they go on. False: the model answers.',
+  )
+
+const { onsetMs, doubtfulOnsetMs, ...commits } = bargeInSchema.shape
+/** The onset is for `CallerSpeech`. */
+export const onsets = { onsetMs, doubtfulOnsetMs }
+
+/** The rest in a session. */
+export const bargeInOptionsSchema = inSession({ ...commits, waitWords }, ['waitWords']).extend({
+  /** How long the caller must have been quiet before paused speech resumes. */
+  quietMs: z.number(),
+  protectEscalation: z.boolean(),
+})
+export type BargeInOptions = DocumentOf<typeof bargeInOptionsSchema>

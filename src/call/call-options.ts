@@ -1,128 +1,18 @@
 import { z } from 'zod'
+import { bargeInOptionsSchema, bargeInSchema } from './barge-in.js'
 import { callerOptionsSchema } from './caller-data.js'
+import { claimOptionsSchema } from './claim-definition.js'
+import { closingSchema } from './closing-cues.js'
 import { collectionSchema } from './digit-collection.js'
+import { inSession } from './documents/document.js'
 import type { DocumentOf } from './documents/document.js'
-import { claimWordsSchema } from './words/language.js'
-import { phraseSchema } from './localized-text.js'
+import { speechOptionsSchema, turnSchema } from './end-of-turn.js'
+import { rulesSchema } from './escalation-rules.js'
+import { fillerOptionsSchema, fillersSchema } from './fillers.js'
+import { putOnHoldSchema } from './put-on-hold.js'
+import { FIRST_PROMPT, silenceOptionsSchema, silenceSchema } from './silence.js'
+import { phraseSchema, spokenSchema as spoken } from './localized-text.js'
 import { stageOptionsSchema } from './stage-definition.js'
-import { LISTENING_WORDS } from './turn-words.js'
-
-const speechSchema = z.object({
-  /** Voice without a pause that begins a segment of caller speech. */
-  onsetMs: z.number(),
-  /** The same over the agent's speech, where most of that voice is doubtful: it may be music or a noise. Not less. */
-  doubtfulOnsetMs: z.number().default(0),
-  /** Quiet after the last voiced sample that ends the segment; adaptive: of open speech on a good line. */
-  endOfSpeechMs: z.number(),
-  /** The quiet follows from what is expected and how this caller pauses. */
-  adaptive: z.boolean(),
-  /** Voice in one segment that makes it speech rather than comfort noise or a click. */
-  realSpeechMs: z.number(),
-  /** Effect of partial words on an adaptive pause, for backends that deliver words while the caller speaks; null: none. */
-  words: z
-    .object({
-      /** Quiet that ends a turn whose words are complete: a yes to a question for it, a whole number, a question. */
-      completeMs: z.number(),
-      /** Longest quiet in addition, where the words are not complete: "and", "na", half a number. */
-      unfinishedMs: z.number(),
-      /** How many digits a number may have that the agent asks for, where its question does not say; empty: any. */
-      numberDigits: z.array(z.number()),
-    })
-    .nullable()
-    .default(null),
-})
-
-const bargeInSchema = z.object({
-  /** Voice since the onset after which the agent's speech is discarded. */
-  commitMs: z.number(),
-  /** The same where most of that voice is doubtful: it may be music. */
-  doubtfulCommitMs: z.number(),
-  /** "Mm-hm", "sawa": who says that while the agent speaks is listening. Null: a short sound interrupts like any other. */
-  backchannel: z
-    .object({
-      /** Voice over the agent that may still be one. */
-      maxMs: z.number(),
-      /** Words that are one, in any combination; only backends that recognise speech for the gateway need them. */
-      words: z.array(z.string()),
-    })
-    .nullable(),
-  /** Words that only ask for a moment, or over the agent for silence, are not answered. */
-  waitWords: z.boolean().default(false),
-  /** A voice this much quieter than the caller's is somebody else's and interrupts nothing; null: every voice counts. */
-  quieterDb: z.number().nullable(),
-  /** Paused speech resumes after this, once the caller is quiet, unless the interruption was committed. */
-  resumeAfterMs: z.number(),
-  /** How long the caller must have been quiet before paused speech resumes. */
-  quietMs: z.number(),
-  /** A digit interrupts speech too. */
-  onDtmf: z.boolean(),
-  protectGreeting: z.boolean(),
-  protectEscalation: z.boolean(),
-})
-
-const silenceSchema = z.object({
-  /** Quiet of both sides before a prompt, and after the last prompt before the goodbye. */
-  afterMs: z.number(),
-  /** The same for the first prompt of a caller who has not spoken yet. Default, and at least: `afterMs`. */
-  firstAfterMs: z.number().exactOptional(),
-  /** Said to such a caller in place of the first prompt: an offer, not a doubt. Default: the first prompt. */
-  firstPrompt: phraseSchema.nullable().exactOptional(),
-  /** The same after a question of the agent. Default, and at least: `afterMs`. */
-  afterQuestionMs: z.number().exactOptional(),
-  /** The same after the caller has asked for a moment. Default, and at least: `afterMs`. */
-  afterWaitMs: z.number().exactOptional(),
-  /** The prompts of the call, in order; empty: straight to the goodbye. */
-  prompts: z.array(phraseSchema),
-})
-
-const putOnHoldSchema = z.object({
-  /** Voice without words after which, once we have asked, the agent waits quietly. */
-  afterMs: z.number(),
-  /** How long it waits for words before it offers a call back or says goodbye. */
-  maxMs: z.number(),
-})
-
-const rulesSchema = z.object({
-  /** Phrases of an angry caller, and how many of their utterances must contain one. */
-  words: z.object({ phrases: z.array(z.string()), times: z.number() }).nullable(),
-  /** Field of the verified identity; if it is true, the caller is escalated at once. */
-  vip: z.string().nullable(),
-  /** Number of failed tool calls plus fixes that did not help; null: no such rule. */
-  failures: z.number().nullable(),
-})
-
-/** Fields that a tool's result must have somewhere, with these values; null: any result will do. */
-export const claimResultSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).nullable()
-
-const claimsSchema = z.object({
-  /** The numbers, prices and weekdays that the agent says are judged too; null: they are not. */
-  facts: z
-    .object({
-      /** The model gets a correction for a figure that nothing supports. */
-      correct: z.boolean(),
-      /** Text of the agent's file and of the call (`KnownFacts`). */
-      given: z.string(),
-      /** Time zone of the callers, for "tomorrow, Friday"; null: not known. */
-      timeZone: z.string().nullable(),
-    })
-    .nullable()
-    .default(null),
-  /** The model gets each claim that nothing supports, so that it corrects itself. */
-  correct: z.boolean(),
-  /** Claims that the agent may make, and the tool calls that make them true. */
-  rules: z.array(
-    z.object({
-      /** One of them must have succeeded in this call; empty: the agent has no tool for it, so that the claim is never true. */
-      tools: z.array(z.string()),
-      result: claimResultSchema,
-      /** Phrases by language. */
-      phrases: z.record(z.string(), z.array(z.string())),
-    }),
-  ),
-  /** Lists of words by name, for the phrases. */
-  words: z.record(z.string(), z.string()),
-  languages: z.record(z.string(), claimWordsSchema),
-})
 
 const escalationSchema = z.object({
   /** Said before the stream is closed or held; null for nothing. */
@@ -213,38 +103,23 @@ export const sessionOptionsSchema = z
     /** `escalate` falls back to hanging up when no escalation is set. */
     onBackendFailure: z.enum(['escalate', 'hangup']),
     goodbyeText: phraseSchema,
-    speech: speechSchema,
-    bargeIn: bargeInSchema,
-    silence: silenceSchema,
+    speech: speechOptionsSchema,
+    bargeIn: bargeInOptionsSchema,
+    silence: silenceOptionsSchema,
     /** Behaviour after the caller has said that this is all, and the agent has answered; null: none. */
-    closing: z
-      .object({
-        /** Quiet of both sides before the goodbye. */
-        afterMs: z.number(),
-      })
-      .nullable()
-      .exactOptional(),
+    closing: inSession(closingSchema.shape).nullable().exactOptional(),
     /** Null: sound without words is asked about again and again, and then the call ends. */
-    putOnHold: putOnHoldSchema.nullable(),
+    putOnHold: z.object({ afterMs: z.number(), maxMs: z.number() }).nullable(),
     duration: z.object({ maxMs: z.number(), text: phraseSchema }),
-    filler: z.object({
-      /** Used in turn; empty: no fillers. */
-      texts: z.array(phraseSchema),
-      /** Quiet while a tool runs before the first filler. */
-      afterMs: z.number(),
-      /** Quiet after one filler before the next. */
-      everyMs: z.number(),
-      /** From the end of a turn whose words were understood to a filler where no tool runs. Default, and null: none. */
-      answerAfterMs: z.number().nullable().exactOptional(),
-    }),
+    filler: fillerOptionsSchema,
     /** How long a caller waits before the agent's waiting sound begins; absent: it has none. */
     waitingSoundAfterMs: z.number().exactOptional(),
     /** A tool call without a result by then is answered with an error; the tool runner's own limit is shorter. */
     toolLimitMs: z.number(),
     /** When the session escalates by itself; null: never. Needs `escalation`. */
-    rules: rulesSchema.nullable(),
+    rules: inSession(rulesSchema.shape).nullable(),
     /** Claims that the agent may make; null: nothing is judged. */
-    claims: claimsSchema.nullable().default(null),
+    claims: claimOptionsSchema.nullable().default(null),
     /** How callers are known before the greeting; null: they are not. */
     caller: callerOptionsSchema.nullable().default(null),
     /** The stages of the call and what can be known in it; null: one conversation without stages. */
@@ -270,14 +145,80 @@ export const sessionOptionsSchema = z
   })
   .meta({ id: 'options' })
 export type CallSessionOptions = DocumentOf<typeof sessionOptionsSchema>
-export type SpeechOptions = CallSessionOptions['speech']
-export type BargeInOptions = CallSessionOptions['bargeIn']
-export type SilenceOptions = CallSessionOptions['silence']
-export type PutOnHoldOptions = NonNullable<CallSessionOptions['putOnHold']>
-export type RuleOptions = NonNullable<CallSessionOptions['rules']>
-/** Claims that the agent may make, and the tool calls that make them true. */
-export type ClaimOptions = NonNullable<CallSessionOptions['claims']>
 export type EscalationOptions = NonNullable<CallSessionOptions['escalation']>
+
+/** `limits:` of an agent's file. */
+const limitsSchema = z.strictObject({
+  maxDurationS: z
+    .int()
+    .min(30)
+    .max(7200)
+    .default(30 * 60)
+    .describe('Maximum duration of a call.'),
+  maxDurationText: spoken
+    .default({
+      en: 'We have reached the time limit of this call. Goodbye.',
+      sw: 'Muda wa simu hii umekwisha. Kwaheri.',
+    })
+    .describe('Spoken at the end of that time, before the gateway hangs up.'),
+})
+
+/** Keys of an agent's file that become options of a session. */
+export const callSections = z.strictObject({
+  turn: turnSchema.prefault({}),
+  silence: silenceSchema.prefault({}),
+  closing: closingSchema
+    .prefault({})
+    .nullable()
+    .describe(
+      'A caller who says that this is all ("that\'s all, thank you", "hayo tu, asante") is answered once, then the call ends. null: only the model ends it.',
+    ),
+  putOnHold: putOnHoldSchema
+    .nullable()
+    .prefault({})
+    .describe('Behaviour while the caller has put the agent on hold. null: it asks repeatedly.'),
+  limits: limitsSchema.prefault({}),
+  bargeIn: bargeInSchema.prefault({}),
+  fillers: fillersSchema.prefault({}),
+  goodbye: spoken
+    .default({ en: 'Thank you for calling. Goodbye.', sw: 'Asante kwa kupiga simu. Kwaheri.' })
+    .describe('Spoken before the gateway ends a call.'),
+  tryAgain: spoken
+    .default({ en: 'Sorry, could you say that again?', sw: 'Samahani, unaweza kurudia?' })
+    .describe('Spoken when an answer failed.'),
+  apology: spoken
+    .default({ en: 'I am sorry, I have a technical problem.', sw: 'Samahani, nina tatizo la kiufundi.' })
+    .describe('Spoken when a backend fails during a call and none replaces it.'),
+})
+
+/** The options of a session that these keys become. */
+export function sectionOptions(sections: z.output<typeof callSections>) {
+  const { waitWords, ...pauses } = sections.turn
+  const { onsetMs, doubtfulOnsetMs, ...bargeIn } = sections.bargeIn
+  const { phrases, ...filler } = sections.fillers
+  const { silence, closing, putOnHold, limits } = sections
+  return {
+    responseFailedText: sections.tryAgain,
+    apologyText: sections.apology,
+    goodbyeText: sections.goodbye,
+    speech: {
+      ...{ onsetMs, doubtfulOnsetMs, ...pauses },
+      realSpeechMs: 200, // shortest "no" in the test corpus has 180-220 ms of voice; comfort noise bursts are shorter
+    },
+    bargeIn: {
+      ...bargeIn,
+      doubtfulCommitMs: Math.max(bargeIn.commitMs, bargeIn.doubtfulCommitMs),
+      waitWords,
+      quietMs: 200, // a pause between two syllables is shorter
+      protectEscalation: true,
+    },
+    silence,
+    closing,
+    putOnHold: putOnHold === null ? null : { afterMs: putOnHold.afterMs, maxMs: putOnHold.maxS * 1000 },
+    duration: { maxMs: limits.maxDurationS * 1000, text: limits.maxDurationText },
+    filler: { ...filler, texts: phrases },
+  } satisfies Partial<CallSessionOptions>
+}
 
 /** Defaults for every agent. */
 export const DEFAULT_CALL_OPTIONS = {
@@ -291,60 +232,8 @@ export const DEFAULT_CALL_OPTIONS = {
   backendReadyTimeoutMs: 4000,
   // Slow models answer a long context within 4 s at the 99th percentile; three times that is dead.
   answerTimeoutMs: 12_000,
-  responseFailedText: 'Sorry, could you say that again?',
-  apologyText: 'I am sorry, I have a technical problem.',
   onBackendFailure: 'escalate',
-  goodbyeText: 'Thank you for calling. Goodbye.',
-  speech: {
-    onsetMs: 40, // two frames: one voiced frame is often a click (docs/ARCHITECTURE.md, barge-in)
-    // Most blips of noise that pass for a voice are shorter, and all of them are doubtful; a caller seldom is (bench/vad/README.md).
-    doubtfulOnsetMs: 100,
-    endOfSpeechMs: 620, // adaptive, so more in noise and after longer pauses; bench/endpointing/README.md has what it cuts
-    adaptive: true,
-    realSpeechMs: 200, // shortest "no" in the test corpus has 180-220 ms of voice; comfort noise bursts are shorter
-    words: {
-      completeMs: 250, // a gap between two words is shorter
-      unfinishedMs: 2000, // who looks for a word takes up to 1.5 s; bench/endpointing/README.md has what it cuts
-      numberDigits: [],
-    },
-  },
-  bargeIn: {
-    // Low end of what the field ships (200-800 ms), affordable because the agent is silent from the onset.
-    commitMs: 200,
-    // The detector of music needs a second or more, and what it then finds is no voice any more. A caller is seldom doubtful.
-    doubtfulCommitMs: 1000,
-    backchannel: {
-      maxMs: 600, // "mm-hm", "okay" and "sawa sawa" have 250 to 560 ms of voice; the agent is silent from the onset anyway
-      words: LISTENING_WORDS, // a "yes" to a question comes at its end, where nothing is taken for a backchannel
-    },
-    waitWords: true,
-    quieterDb: 20,
-    resumeAfterMs: 1000, // the field resumes after 1-2 s
-    quietMs: 200, // a pause between two syllables is shorter
-    onDtmf: true,
-    protectGreeting: false,
-    protectEscalation: true,
-  },
-  silence: {
-    afterMs: 8000, // callers look up an order number in 5-7 s
-    firstAfterMs: 12_000, // of callers who were asked 5 s after the greeting, four of four left
-    firstPrompt: 'How can I help you?',
-    afterQuestionMs: 10_000, // what was asked for may have to be looked up
-    afterWaitMs: 20_000,
-    prompts: ['Are you still there?', 'I cannot hear you. Are you still there?'],
-  },
-  closing: { afterMs: 3000 }, // people take 1 to 2 s to think of one more thing
-  putOnHold: {
-    afterMs: 8000, // longer than people speak without a word that is understood
-    maxMs: 60_000,
-  },
-  duration: { maxMs: 30 * 60_000, text: 'We have reached the time limit of this call. Goodbye.' },
-  filler: {
-    texts: ['One moment, please.', 'I am still looking, thank you for waiting.'],
-    afterMs: 700, // a pause of 700 ms is where callers begin to say "hello?"
-    everyMs: 6000,
-    answerAfterMs: 2500, // callers say "hello?" after 3 to 4 s
-  },
+  ...sectionOptions(callSections.parse({ silence: { firstPrompt: FIRST_PROMPT } })),
   toolLimitMs: 30_000,
   amd: null,
   sendsDigits: false,

@@ -1,10 +1,10 @@
 import { FRAME_MS } from '../core/units.js'
 import type { CallerExpectation } from './backend-events.js'
-import type { SpeechOptions } from './call-options.js'
 import { dbfsOf, hertzOf, levelStep, pitchStep } from './frame-figures.js'
 import type { CallerFrame } from './frame-figures.js'
 import type { Asked } from './turn-words.js'
-import { AdaptivePause, FixedPause, RESUMED_MS_MAX, type TurnDecider } from './end-of-turn.js'
+import { AdaptivePause, FixedPause, RESUMED_MS_MAX } from './end-of-turn.js'
+import type { SpeechOptions, TurnDecider } from './end-of-turn.js'
 
 /**
  * Frames come with the ticks of a clock that is a little early or late. Without this tolerance every other segment
@@ -98,7 +98,7 @@ export class CallerSpeech {
     }
     this.#rowMs += FRAME_MS
     if (frame.doubtful) this.#rowDoubtfulMs += FRAME_MS
-    const { onsetMs, doubtfulOnsetMs } = this.#options
+    const { onsetMs, doubtfulOnsetMs = 0 } = this.#options
     const mayBeNoise = overAgent && 2 * this.#rowDoubtfulMs > this.#rowMs
     const neededMs = mayBeNoise ? Math.max(onsetMs, doubtfulOnsetMs) : onsetMs
     const begins = this.#rowMs >= neededMs

@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import { hasPhrase, phraseSet, plainText, saysOnly } from './backchannel.js'
 import { wordsOf } from './words/languages.js'
 
@@ -17,3 +18,13 @@ export function isClosing(words: string): boolean {
 export function saysGoodbye(words: string): boolean {
   return hasPhrase(plainText(words), FAREWELLS)
 }
+
+/** `closing:` of an agent's file: after the caller has said that this is all, and the agent has answered. */
+export const closingSchema = z.strictObject({
+  afterMs: z
+    .int()
+    .min(1000)
+    .max(30_000)
+    .default(3000) // people take 1 to 2 s to think of one more thing
+    .describe('How long both sides are silent before the goodbye.'),
+})

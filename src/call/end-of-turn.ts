@@ -1,7 +1,10 @@
+import { z } from 'zod'
 import { FRAME_MS } from '../core/units.js'
 import type { LegRateHz } from '../core/units.js'
 import type { CallerExpectation } from './backend-events.js'
-import type { SpeechOptions } from './call-options.js'
+import { onsets, waitWords } from './barge-in.js'
+import { inSession } from './documents/document.js'
+import type { DocumentOf } from './documents/document.js'
 import { turnEnding } from './turn-words.js'
 import type { Asked, TurnEnding } from './turn-words.js'
 
@@ -132,7 +135,7 @@ export class AdaptivePause implements TurnDecider {
   readonly #yesNoMs: number
   readonly #digitsMs: number
   readonly #moreDigitsMs: number
-  readonly #byWords: SpeechOptions['words']
+  readonly #byWords: NonNullable<SpeechOptions['words']> | null
   /** How the words so far end; null: none were delivered in this turn. */
   #ending: TurnEnding | null = null
   #text = ''
@@ -156,7 +159,7 @@ export class AdaptivePause implements TurnDecider {
     this.#yesNoMs = Math.min(YES_NO_MS, this.#openMs)
     this.#digitsMs = Math.max(DIGITS_MS, this.#openMs)
     this.#moreDigitsMs = Math.max(MORE_DIGITS_MS, this.#openMs)
-    this.#byWords = options.words
+    this.#byWords = options.words ?? null
   }
 
   expect(what: CallerExpectation): void {
@@ -263,3 +266,61 @@ export class AdaptivePause implements TurnDecider {
     }
   }
 }
+
+/** `turn:` of an agent's file. */
+export const turnSchema = z.strictObject({
+  endOfSpeechMs: z
+    .int()
+    .min(200)
+    .max(3000)
+    .default(620) // adaptive, so more in noise and after longer pauses; bench/endpointing/README.md has what it cuts
+    .describe(
+      "Silence after the last voiced sample that ends the caller's turn. Only for backends that do not detect turns by " +
+        'themselves.',
+    ),
+  adaptive: z
+    .boolean()
+    .default(true)
+    .describe(
+      'Wait shorter for a yes or a no, longer for digits, in noise, and for a caller who pauses; endOfSpeechMs is the ' +
+        'quiet for anything else. False: always endOfSpeechMs.',
+    ),
+  words: z
+    .strictObject({
+      completeMs: z
+        .int()
+        .min(100)
+        .max(2000)
+        .default(250) // a gap between two words is shorter
+        .describe(
+          'Silence that ends a turn whose words are complete: a yes or a no that was asked for, a whole number, a question.',
+        ),
+      unfinishedMs: z
+        .int()
+        .min(0)
+        .max(5000)
+        .default(2000) // who looks for a word takes up to 1.5 s; bench/endpointing/README.md has what it cuts
+        .describe('Longest silence in addition after words that go on: "and", "lakini", "um", half a number.'),
+      numberDigits: z
+        .array(z.int().min(1).max(30))
+        .max(10)
+        .default([])
+        .describe(
+          'How many digits the numbers have that the agent asks for, where its question does not say. Phone numbers are known.',
+        ),
+    })
+    .nullable()
+    .prefault({})
+    .describe(
+      'Changes of an adaptive wait by the words so far, with backends that deliver them while the caller speaks. null: none.',
+    ),
+  waitWords,
+})
+
+const { waitWords: _, ...pauses } = turnSchema.shape
+/** Cuts the caller's sound into turns: what a session has of `turn` and `bargeIn`. */
+export const speechOptionsSchema = inSession({ ...onsets, ...pauses }, ['doubtfulOnsetMs', 'words']).extend({
+  /** Voice in one segment that makes it speech rather than comfort noise or a click. */
+  realSpeechMs: z.number(),
+})
+export type SpeechOptions = DocumentOf<typeof speechOptionsSchema>

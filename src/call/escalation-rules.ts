@@ -1,9 +1,13 @@
-import type { RuleOptions } from './call-options.js'
+import { z } from 'zod'
+import type { DocumentOf } from './documents/document.js'
 import type { SessionResume } from './documents/checkpoint.js'
 import type { CallInput } from './events.js'
 
 /** The DTMF digit that accepts what a caller was asked, such as the offer of a call back. */
 export const YES_DIGIT = '1'
+
+/** Phrases of the words of an angry caller. */
+const RULE_PHRASES_MAX = 100
 
 /** Errors of the model's tool call, not of the tool: they do not show that the caller cannot be helped. */
 const NOT_FAILURES: readonly string[] = [
@@ -100,3 +104,37 @@ function padded(text: string): string {
     .filter((word) => word !== '')
     .join(' ')} `
 }
+
+/** `rules:` of an agent's file: when the gateway itself escalates a call to a human, whatever the model decides. */
+export const rulesSchema = z.strictObject({
+  words: z
+    .strictObject({
+      phrases: z
+        .array(z.string().trim().min(1).max(100))
+        .min(1)
+        .max(RULE_PHRASES_MAX)
+        .describe(
+          'Words of an angry caller, in all languages that callers speak; compared word by word, without case and punctuation.',
+        ),
+      times: z.int().min(1).max(10).default(1).describe("How many of the caller's sentences must contain one of them."),
+    })
+    .nullable()
+    .default(null)
+    .describe('Words of the caller after which the call escalates to a human.'),
+  vip: z
+    .string()
+    .regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: 'must be a name of verification.identity' })
+    .nullable()
+    .default(null)
+    .describe('Field of the verified identity: when it is true, the call escalates to a human.'),
+  failures: z
+    .int()
+    .min(1)
+    .max(20)
+    .nullable()
+    .default(null)
+    .describe(
+      'Failed tools and fixes that did not help (note_fix), together, after which the call escalates to a human.',
+    ),
+})
+type RuleOptions = DocumentOf<typeof rulesSchema>

@@ -1,8 +1,9 @@
-import type { CallSessionOptions } from './call-options.js'
+import { z } from 'zod'
+import { inSession } from './documents/document.js'
+import type { DocumentOf } from './documents/document.js'
+import { phraseSchema, spokenSchema as spoken } from './localized-text.js'
 import type { LocalizedText } from './localized-text.js'
 import { saysOneMoment } from './turn-words.js'
-
-type FillerOptions = CallSessionOptions['filler']
 
 /** A filler is considered again after this while somebody speaks. */
 export const FILLER_POLL_MS = 100
@@ -58,3 +59,41 @@ export class Fillers {
     this.#next--
   }
 }
+
+/** `fillers:` of an agent's file. */
+export const fillersSchema = z.strictObject({
+  afterMs: z
+    .int()
+    .min(200)
+    .max(10_000)
+    .default(700) // a pause of 700 ms is where callers begin to say "hello?"
+    .describe('Silence while a tool runs, before a filler is spoken.'),
+  everyMs: z
+    .int()
+    .min(2000)
+    .max(30_000)
+    .default(6000)
+    .describe('Silence between two fillers of one turn, while a tool runs.'),
+  answerAfterMs: z
+    .int()
+    .min(500)
+    .max(10_000)
+    .nullable()
+    .default(2500) // callers say "hello?" after 3 to 4 s
+    .describe(
+      "From the end of the caller's words to a filler where no tool runs and the answer is late. null: no filler then.",
+    ),
+  phrases: z
+    .array(spoken)
+    .max(10)
+    .default([
+      { en: 'One moment, please.', sw: 'Subiri kidogo, tafadhali.' },
+      { en: 'I am still looking, thank you for waiting.', sw: 'Bado naangalia, asante kwa kusubiri.' },
+    ])
+    .describe('Spoken one after the other; an empty list means silence.'),
+})
+
+const { phrases: _, ...pauses } = fillersSchema.shape
+/** The same in a session, where the phrases are `texts`. */
+export const fillerOptionsSchema = inSession({ ...pauses, texts: z.array(phraseSchema) }, ['answerAfterMs'])
+type FillerOptions = DocumentOf<typeof fillerOptionsSchema>

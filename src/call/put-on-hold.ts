@@ -1,6 +1,6 @@
+import { z } from 'zod'
 import { ANSWER_UNHEARD_MS } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
-import type { PutOnHoldOptions } from './call-options.js'
 
 /** A sound with a longer pause is over. Announcements and songs pause less; a person who is asked pauses more. */
 const GOES_ON_MS = 2000
@@ -92,4 +92,25 @@ export class PutOnHold {
     this.#afterQuestionMs = 0
     this.#asked = false
   }
+}
+
+/** `putOnHold:` of an agent's file. */
+export const putOnHoldSchema = z.strictObject({
+  afterMs: z
+    .int()
+    .min(3000)
+    .max(60_000)
+    .default(8000) // longer than people speak without a word that is understood
+    .describe('Speech-like sound without words after which the agent, having asked once, waits silently.'),
+  maxS: z
+    .int()
+    .min(5)
+    .max(1800)
+    .default(60)
+    .describe('How long it waits for words; then it offers a call back if it can, or says goodbye.'),
+})
+
+interface PutOnHoldOptions {
+  readonly afterMs: number
+  readonly maxMs: number
 }

@@ -1,6 +1,10 @@
+import { z } from 'zod'
 import { ANSWER_UNHEARD_MS, UNDERSTOOD_SPEECH_MS_MAX } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
-import type { CallSessionOptions, SilenceOptions } from './call-options.js'
+import { inSession } from './documents/document.js'
+import type { DocumentOf } from './documents/document.js'
+import type { SpeechOptions } from './end-of-turn.js'
+import { phraseSchema, spokenSchema as spoken } from './localized-text.js'
 import type { LocalizedText } from './localized-text.js'
 
 /** If the backend has not answered by then (ANSWER_UNHEARD_MS), the gateway asks, and has one second left to speak. */
@@ -119,6 +123,13 @@ const SENTENCE_MS = 3500
 /** Latest end of that sentence. The backend needs the rest to answer, before the gateway asks. */
 const SENTENCE_END_MS_MAX = (ANSWER_UNHEARD_MS + ASK_UNHEARD_MS) / 2
 
+interface UnrecognisedOptions {
+  readonly serverVad: boolean
+  readonly speech: Pick<SpeechOptions, 'endOfSpeechMs'>
+  readonly responseFailedText: LocalizedText
+  readonly silence: Pick<SilenceOptions, 'prompts'>
+}
+
 /** State of the session that a decision about unrecognised speech needs. */
 interface SpeechNow {
   readonly nowMs: number
@@ -157,7 +168,7 @@ type UnrecognisedDecision =
  */
 export class UnrecognisedSpeech {
   ignoring = false
-  readonly #options: CallSessionOptions
+  readonly #options: UnrecognisedOptions
   /** When the current unrecognised sound began; NaN when there is none. */
   #sinceMs = NaN
   /** The backend's own VAD has heard the caller since then. */
@@ -168,7 +179,7 @@ export class UnrecognisedSpeech {
   /** Questions of the gateway since the last understood word. */
   #asked = 0
 
-  constructor(options: CallSessionOptions) {
+  constructor(options: UnrecognisedOptions) {
     this.#options = options
   }
 
@@ -256,3 +267,58 @@ export class UnrecognisedSpeech {
     return { type: 'ask', text, untilMs: nowMs + POLL_MS }
   }
 }
+
+/** Said in place of the first prompt by agents that speak no other languages. */
+export const FIRST_PROMPT = { en: 'How can I help you?', sw: 'Naweza kukusaidia vipi?' }
+
+/** `silence:` of an agent's file. */
+export const silenceSchema = z.strictObject({
+  afterMs: z
+    .int()
+    .min(2000)
+    .max(60_000)
+    .default(8000) // callers look up an order number in 5-7 s
+    .describe('How long both sides are silent before a prompt is spoken.'),
+  firstAfterMs: z
+    .int()
+    .min(2000)
+    .max(60_000)
+    .default(12_000) // of callers who were asked 5 s after the greeting, four of four left
+    .describe('The same for a caller who has not spoken yet; at least afterMs.'),
+  firstPrompt: spoken
+    .exactOptional()
+    .describe(
+      `Said to such a caller in place of the first prompt. Default: of English agents "${FIRST_PROMPT.en}", else the first prompt.`,
+    ),
+  afterQuestionMs: z
+    .int()
+    .min(2000)
+    .max(60_000)
+    .default(10_000) // what was asked for may have to be looked up
+    .describe('The same after a question of the agent; at least afterMs.'),
+  afterWaitMs: z
+    .int()
+    .min(2000)
+    .max(60_000)
+    .default(20_000)
+    .describe('The same after the caller has asked for a moment; at least afterMs.'),
+  prompts: z
+    .array(spoken)
+    .max(5)
+    .default([
+      { en: 'Are you still there?', sw: 'Bado uko kwenye simu?' },
+      { en: 'I cannot hear you. Are you still there?', sw: 'Sikusikii. Bado uko kwenye simu?' },
+    ])
+    .describe(
+      'Spoken one after the other, each once in a call; when all were used and it is still silent, the agent says goodbye and hangs up.',
+    ),
+})
+
+/** The same in a session; `firstPrompt` null: the first prompt. */
+export const silenceOptionsSchema = inSession({ ...silenceSchema.shape, firstPrompt: phraseSchema.nullable() }, [
+  'firstAfterMs',
+  'firstPrompt',
+  'afterQuestionMs',
+  'afterWaitMs',
+])
+type SilenceOptions = DocumentOf<typeof silenceOptionsSchema>

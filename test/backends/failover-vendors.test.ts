@@ -13,6 +13,7 @@ import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/s
 import { priceList } from '../../src/backends/prices.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import { textIn } from '../../src/call/localized-text.js'
 import type { CallOutput } from '../../src/call/events.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
@@ -492,7 +493,7 @@ const ended = (rig: Rig): CallOutput | undefined => rig.log.find(({ output }) =>
 t.test('a caller who waits for another backend hears a filler, unless somebody speaks', async (t) => {
   const rig = Rig.talking()
   rig.backend({ type: 'holding' })
-  t.same(announced(rig), [DEFAULT_CALL_OPTIONS.filler.texts[0]])
+  t.same(announced(rig), [textIn(DEFAULT_CALL_OPTIONS.filler.texts[0] ?? '', 'en')])
   rig.backend({ type: 'holding' })
   t.equal(announced(rig).length, 1, 'not while one is playing')
   const speaking = Rig.talking()

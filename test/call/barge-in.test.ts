@@ -320,7 +320,7 @@ t.test('a short answer to the end of a question interrupts at once', async (t) =
 })
 
 t.test('words decide where the backend can weigh them: any but a backchannel interrupts', async (t) => {
-  const words = DEFAULT_CALL_OPTIONS.bargeIn.backchannel.words
+  const words = DEFAULT_CALL_OPTIONS.bargeIn.backchannel?.words ?? []
   const asks = listeningToALongAnswer({ weighsSpeech: true })
   asks.speak(400)
   asks.run(620)

@@ -301,6 +301,25 @@ t.test('a placed call whose journal an earlier build wrote runs again, output fo
   t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [])
 })
 
+t.test('so does a journal of a build that had no words of a turn and no doubtful onset', async (t) => {
+  const { words: _, doubtfulOnsetMs: __, ...speech } = DEFAULT_CALL_OPTIONS.speech
+  const rig = Rig.talking({ speech: { ...speech, words: null, doubtfulOnsetMs: 0 } })
+  rig.answer(2, 'a2', 3000, 'It was sent.')
+  rig.run(500)
+  rig.speak(80, { doubtful: true })
+  rig.run(1500)
+  rig.speak(500)
+  rig.backend({ type: 'transcript', role: 'caller', text: 'a room and', final: false, itemId: 'c1', generation: 2 })
+  rig.run(1500)
+  rig.writer.flush()
+  const earlier = rig.journal.map((line) => line.replace(',"words":null,"doubtfulOnsetMs":0', ''))
+  t.not(earlier[0], rig.journal[0])
+  const { outputs, recorded } = replayJournal(earlier)
+  t.ok(recorded.some(({ output }) => output.type === 'playout-pause'))
+  t.ok(recorded.some(({ output }) => output.type === 'backend-speech-end'))
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [])
+})
+
 t.test('any call runs again, output for output', async () => {
   fc.assert(
     fc.property(fc.array(callStep, { maxLength: 60 }), fc.boolean(), fc.boolean(), (steps, serverVad, weighsSpeech) => {

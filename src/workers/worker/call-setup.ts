@@ -15,13 +15,15 @@ import { UNKNOWN_CALLER, callerFieldsIn, withCaller } from '../../call/caller-da
 import type { CallerNow, CallerValues } from '../../call/caller-data.js'
 import { codeOf, textIn } from '../../call/localized-text.js'
 import type { LocalizedText } from '../../call/localized-text.js'
-import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../../call/call-options.js'
-import type { CallSessionOptions, EscalationOptions, ClaimOptions } from '../../call/call-options.js'
+import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS, sectionOptions } from '../../call/call-options.js'
+import type { CallSessionOptions, EscalationOptions } from '../../call/call-options.js'
+import type { ClaimOptions } from '../../call/claim-definition.js'
 import { CLAIM_LANGUAGES } from '../../call/claim-phrases.js'
 import { CALL_BACK_INSTRUCTIONS, sessionTools } from '../../call/gateway-tools.js'
 import type { TranscriptEntry } from '../../call/documents/record.js'
 import type { Stages } from '../../call/stages.js'
 import { KnownFacts } from '../../call/known-facts.js'
+import { FIRST_PROMPT } from '../../call/silence.js'
 import { speedOf } from '../../call/speech-rate.js'
 import { resumedTools } from '../../call/tool-ledger.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
@@ -35,10 +37,10 @@ export function sessionOptions(
   wallOffsetMs: number,
 ): CallSessionOptions {
   const { agent } = start
-  const { onsetMs, doubtfulOnsetMs, ...bargeIn } = agent.bargeIn
-  const { phrases, ...filler } = agent.fillers
   return {
     ...DEFAULT_CALL_OPTIONS,
+    ...sectionOptions(agent),
+    silence: { ...agent.silence, firstPrompt: firstPromptOf(agent) },
     callSid: start.callSid,
     agent: agent.name,
     languages: agent.languages,
@@ -62,8 +64,6 @@ export function sessionOptions(
       }),
     ),
     greeting: greetingOf(start),
-    responseFailedText: agent.tryAgain,
-    apologyText: agent.apology,
     cutOffText: agent.recovery.text,
     rules: agent.rules,
     claims: agent.claims === null ? null : claimOptions(start, agent.claims, Date.now()),
@@ -71,28 +71,7 @@ export function sessionOptions(
     handoverTo: agent.handoverTo,
     stages: agent.stages === null ? null : { stages: agent.stages, facts: agent.facts },
     caller: callerOptions(start),
-    goodbyeText: agent.goodbye,
-    speech: {
-      ...DEFAULT_CALL_OPTIONS.speech,
-      onsetMs,
-      doubtfulOnsetMs,
-      endOfSpeechMs: agent.turn.endOfSpeechMs,
-      adaptive: agent.turn.adaptive,
-      words: agent.turn.words,
-    },
     onBackendFailure: agent.escalation === null ? 'hangup' : 'escalate',
-    bargeIn: {
-      ...DEFAULT_CALL_OPTIONS.bargeIn,
-      ...bargeIn,
-      doubtfulCommitMs: Math.max(bargeIn.commitMs, bargeIn.doubtfulCommitMs),
-      waitWords: agent.turn.waitWords,
-    },
-    silence: { ...agent.silence, firstPrompt: firstPromptOf(agent) },
-    closing: agent.closing,
-    putOnHold:
-      agent.putOnHold === null ? null : { afterMs: agent.putOnHold.afterMs, maxMs: agent.putOnHold.maxS * 1000 },
-    duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },
-    filler: { ...filler, texts: phrases },
     ...(agent.waitingSound === null ? {} : { waitingSoundAfterMs: agent.waitingSound.afterMs }),
     amd: pick(amdOf(start)),
     sendsDigits: start.direction === 'outbound' && agent.outbound.sendDigits,
@@ -258,8 +237,6 @@ export function fixedPhrases(agent: AgentDefinition, language: string): readonly
   const texts = phrases.filter((phrase) => phrase !== null).map((phrase) => withCaller(textIn(phrase, language), {}))
   return [...new Set(texts)]
 }
-
-const FIRST_PROMPT = { en: DEFAULT_CALL_OPTIONS.silence.firstPrompt, sw: 'Naweza kukusaidia vipi?' }
 
 function firstPromptOf({ languages, silence: { firstPrompt, prompts } }: AgentDefinition): LocalizedText | null {
   if (firstPrompt !== undefined) return firstPrompt
