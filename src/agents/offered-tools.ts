@@ -1,15 +1,12 @@
 import {
   COLLECT_TOOL,
-  DO_NOT_CALL_TOOL,
-  END_CALL_TOOL,
-  GATEWAY_TOOLS,
-  HANDOVER_TOOL,
   NOTE_FIX_TOOL,
   SEARCH_TOOL,
   SEND_DIGITS_TOOL,
   SPEECH_RATE_TOOL_SPEC,
   STAGE_TOOL,
   VERIFY_TOOL,
+  sessionTools,
 } from '../call/gateway-tools.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
 import { KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
@@ -132,21 +129,22 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
     const told = Object.entries(agent.facts).flatMap(([name, { ask }]) => (ask === undefined ? [] : [name]))
     tools.set(STAGE_TOOL, { arguments: ['stage', 'summary', ...told], required: ['stage'], fields: ['stage'] })
   }
-  if (Object.keys(agent.handoverTo).length > 0)
-    tools.set(HANDOVER_TOOL, { arguments: ['agent', 'summary'], required: ['agent'], fields: null })
   if (agent.digits.length > 0)
     tools.set(COLLECT_TOOL, { arguments: ['name', 'with'], required: ['name'], fields: null })
-  if (agent.outbound.sendDigits)
-    tools.set(SEND_DIGITS_TOOL, { arguments: ['digits', 'sensitive'], required: ['digits'], fields: ['sent'] })
-  tools.set(DO_NOT_CALL_TOOL, { arguments: [], required: [], fields: null })
-  for (const { name, parameters } of GATEWAY_TOOLS) {
-    // The other tools escalate.
-    if (name !== END_CALL_TOOL && agent.escalation === null) continue
+  const every = {
+    ...{ handoverTo: agent.handoverTo, escalation: agent.escalation && { strategies: ['callback'] }, stage: null },
+    ...{ sendsDigits: agent.outbound.sendDigits, placed: true, messagesOnly: false, asksToGoOn: false, languages: [] },
+  }
+  for (const { name, parameters } of sessionTools(every)) {
     const { properties, required = [] } = parameters as {
       readonly properties: object
       readonly required?: readonly string[]
     }
-    tools.set(name, { arguments: Object.keys(properties), required, fields: null })
+    tools.set(name, {
+      arguments: Object.keys(properties),
+      required,
+      fields: name === SEND_DIGITS_TOOL ? ['sent'] : null,
+    })
   }
   return tools
 }

@@ -1,3 +1,5 @@
+import type { CallKernel } from './call-kernel.js'
+
 /** A tool as the model sees it. */
 export interface GatewayTool {
   readonly name: string
@@ -24,10 +26,6 @@ export interface GatewayTool {
 export const ESCALATE_TOOL = 'escalate_to_human'
 export const END_CALL_TOOL = 'end_call'
 export const CALLBACK_TOOL = 'request_callback'
-/** Offered to agents that speak several languages. */
-export const LANGUAGE_TOOL = 'set_language'
-/** Offered in calls that we place. */
-export const DO_NOT_CALL_TOOL = 'do_not_call'
 /** Offered to agents that may hand over to others. */
 export const HANDOVER_TOOL = 'hand_over'
 /** Offered to agents with stages: goes to another one. */
@@ -48,186 +46,8 @@ export const SEND_DIGITS_TOOL = 'send_digits'
 /** Offered to agents whose file has `digits:`. */
 export const COLLECT_TOOL = 'collect_digits'
 
-const BUILT_IN = [
-  ESCALATE_TOOL,
-  END_CALL_TOOL,
-  CALLBACK_TOOL,
-  RESUME_TOOL,
-  LANGUAGE_TOOL,
-  COLLECT_TOOL,
-  DO_NOT_CALL_TOOL,
-  SEND_DIGITS_TOOL,
-  STAGE_TOOL,
-  HANDOVER_TOOL,
-] as const
-
-/** A tool that the session performs itself; `TOOL_HANDLERS` has each. */
-export type BuiltInTool = (typeof BUILT_IN)[number]
-
-/** Every tool that the gateway itself carries out; an agent's own may not take their names. */
-export const GATEWAY_TOOL_NAMES: readonly string[] = [
-  ...BUILT_IN,
-  VERIFY_TOOL,
-  SEARCH_TOOL,
-  NOTE_FIX_TOOL,
-  SPEECH_RATE_TOOL,
-]
-
-/** The session performs it itself; no tool runs. */
-export function isBuiltIn(name: string): name is BuiltInTool {
-  return (BUILT_IN as readonly string[]).includes(name)
-}
-
-/** Tools that end the conversation, or make a sound: they are called only after the speech before them was delivered. */
-export const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL, HANDOVER_TOOL, SEND_DIGITS_TOOL]
-
-/** Arguments for records, logs and humans: without the answer that proves the caller's identity, and keys that nobody is to read. */
-export function recordedArguments(
-  name: string,
-  args: Readonly<Record<string, unknown>>,
-): Readonly<Record<string, unknown>> {
-  if (name === SEND_DIGITS_TOOL && args['sensitive'] === true) return { ...args, digits: '…' }
-  return name === VERIFY_TOOL && 'answer' in args ? { ...args, answer: '…' } : args
-}
-
-/** Tools that the session performs itself. Those that lead to a human are offered only when an escalation is set. */
-export const GATEWAY_TOOLS: readonly GatewayTool[] = [
-  {
-    name: ESCALATE_TOOL,
-    description:
-      'Hands the caller to a human colleague. Use it when the caller asks for a human, or when you cannot ' +
-      'help. The caller is told by the system; do not announce it yourself.',
-    parameters: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['reason'],
-      properties: {
-        reason: { type: 'string', description: 'Why a human is needed, in a few words.' },
-        summary: {
-          type: 'string',
-          description: 'What the colleague must know: what the caller wants and what was tried.',
-        },
-      },
-    },
-  },
-  {
-    name: CALLBACK_TOOL,
-    description:
-      'Notes that the caller is to be called back. Use it when the caller agrees to it or asks for it, then ' +
-      'tell them that it is noted.',
-    parameters: {
-      type: 'object',
-      additionalProperties: false,
-      properties: {
-        number: {
-          type: 'string',
-          description: 'Only when they want to be called on another number than the one they call from.',
-        },
-        note: { type: 'string', description: 'What it is about, and when it suits them.' },
-        at: {
-          type: 'string',
-          description:
-            'Only when they named a time: their date and time, as 2026-11-27T15:00. Read it back to them before.',
-        },
-      },
-    },
-  },
-  {
-    name: END_CALL_TOOL,
-    description: 'Ends the call after your current words were heard. Say goodbye first.',
-    parameters: {
-      type: 'object',
-      additionalProperties: false,
-      properties: { reason: { type: 'string', description: 'Why the call is over, in a few words.' } },
-    },
-  },
-]
-
-export const RESUME_TOOL_SPEC: GatewayTool = {
-  name: RESUME_TOOL,
-  description:
-    'Gives you the earlier conversation. Call it as soon as the person confirms that it was them and that they ' +
-    'want to go on, and not before. Their identity has to be verified again.',
-  parameters: { type: 'object', additionalProperties: false, properties: {} },
-}
-
-const DO_NOT_CALL_TOOL_SPEC: GatewayTool = {
-  name: DO_NOT_CALL_TOOL,
-  description:
-    'Puts the number on the list of those who are never called again. Call it as soon as the person says that they want ' +
-    'no (more) calls ("do not call me again", "sitaki", "msinipigie tena"), then say that it is done, and goodbye.',
-  parameters: { type: 'object', additionalProperties: false, properties: {} },
-}
-
-const SEND_DIGITS_TOOL_SPEC: GatewayTool = {
-  name: SEND_DIGITS_TOOL,
-  description:
-    'Presses keys on the phone: an extension, or what a recorded menu asks for. Listen to the whole menu first. It is answered ' +
-    'when the tones were sent; then listen to what follows.',
-  parameters: {
-    type: 'object',
-    additionalProperties: false,
-    required: ['digits'],
-    properties: {
-      digits: { type: 'string', description: 'Of 0-9, *, # and A-D; w is a pause of half a second: 2w104#.' },
-      sensitive: { type: 'boolean', description: 'True for a PIN or an account number, which no record is to have.' },
-    },
-  },
-  once: true,
-}
-
-export const SPEECH_RATE_TOOL_SPEC: GatewayTool = {
-  name: SPEECH_RATE_TOOL,
-  description:
-    'Changes how fast you speak, by one step, from your next answer on. Call it when the caller asks you to speak slower ' +
-    'or faster, or cannot follow you, and then say your last answer again.',
-  parameters: {
-    type: 'object',
-    additionalProperties: false,
-    required: ['rate'],
-    properties: { rate: { type: 'string', enum: [...SPEECH_RATES] } },
-  },
-}
-
-/** @param agents  the agents to whom this one may hand over, with when */
-function handoverToolSpec(agents: Readonly<Record<string, string>>): GatewayTool {
-  const when = Object.entries(agents).map(([agent, text]) => `${agent}: ${text}`)
-  return {
-    name: HANDOVER_TOOL,
-    description:
-      `Hands the call over to another agent of this company, for good: ${when.join('; ')}. Tell the caller in a few words ` +
-      'that you connect them; the other agent knows what was said, and greets them.',
-    parameters: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['agent'],
-      properties: {
-        agent: { type: 'string', enum: Object.keys(agents) },
-        summary: { type: 'string', description: 'What the caller wants and what was done, in one sentence.' },
-      },
-    },
-  }
-}
-
-/** @param languages  tags of the agent's languages */
-function languageToolSpec(languages: readonly string[]): GatewayTool {
-  return {
-    name: LANGUAGE_TOOL,
-    description:
-      'Tells the system which language the caller speaks now, so that its own phrases and the voice follow. Call it when ' +
-      'the caller goes over to another language for a whole sentence, not for a borrowed word, and not when it is the ' +
-      'language already.',
-    parameters: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['language'],
-      properties: { language: { type: 'string', enum: [...languages] } },
-    },
-  }
-}
-
 /** Facts of an agent and a call that decide which of its own tools the session offers. */
-interface ToolOffer {
+export interface ToolOffer {
   readonly languages: readonly string[]
   readonly handoverTo: Readonly<Record<string, string>>
   /** Null: no human can be reached. */
@@ -243,22 +63,312 @@ interface ToolOffer {
   readonly stage: GatewayTool | null
 }
 
+type Arguments = Readonly<Record<string, unknown>>
+
+/** A tool that the session performs itself. */
+interface SessionTool {
+  readonly name: string
+  /** Shown to the model of such a call; false: it is not offered. */
+  readonly spec: (offer: ToolOffer) => Omit<GatewayTool, 'name'> | false
+  /**
+   * It ends the conversation or makes a sound: a model's call of it waits until the speech before it was delivered.
+   * @defaultValue `false`
+   */
+  readonly afterSpeech?: boolean
+  /**
+   * True if this call offers it.
+   * @defaultValue it does
+   */
+  readonly offered?: (call: CallKernel) => boolean
+  /** @returns why it cannot be performed with these arguments; null when it can */
+  readonly fault?: (call: CallKernel, args: Arguments) => string | null
+  /** Performs it, and answers the tool call now or later. */
+  readonly run: (call: CallKernel, callId: string, args: Arguments) => void
+}
+
+const NO_ARGUMENTS = { type: 'object', additionalProperties: false, properties: {} }
+
+/** Every tool that the session performs itself, in the order in which a model is offered them. */
+const SESSION_TOOLS: readonly SessionTool[] = [
+  /** Answered only when nobody can be reached. */
+  {
+    name: ESCALATE_TOOL,
+    spec: ({ escalation, messagesOnly }) =>
+      escalation !== null &&
+      !messagesOnly && {
+        description:
+          'Hands the caller to a human colleague. Use it when the caller asks for a human, or when you cannot ' +
+          'help. The caller is told by the system; do not announce it yourself.',
+        parameters: {
+          type: 'object',
+          additionalProperties: false,
+          required: ['reason'],
+          properties: {
+            reason: { type: 'string', description: 'Why a human is needed, in a few words.' },
+            summary: {
+              type: 'string',
+              description: 'What the colleague must know: what the caller wants and what was tried.',
+            },
+          },
+        },
+      },
+    afterSpeech: true,
+    fault: noHuman,
+    run: (call, callId, args) =>
+      void call.escalation.escalate({
+        reason: String(args['reason']),
+        summary: textOf(args['summary']),
+        origin: 'agent',
+        toolCallId: callId,
+        takesMessage: args['takesMessage'] === true,
+      }),
+  },
+  {
+    name: CALLBACK_TOOL,
+    spec: ({ escalation }) =>
+      escalation?.strategies.includes('callback') === true && {
+        description:
+          'Notes that the caller is to be called back. Use it when the caller agrees to it or asks for it, then ' +
+          'tell them that it is noted.',
+        parameters: {
+          type: 'object',
+          additionalProperties: false,
+          properties: {
+            number: {
+              type: 'string',
+              description: 'Only when they want to be called on another number than the one they call from.',
+            },
+            note: { type: 'string', description: 'What it is about, and when it suits them.' },
+            at: {
+              type: 'string',
+              description:
+                'Only when they named a time: their date and time, as 2026-11-27T15:00. Read it back to them before.',
+            },
+          },
+        },
+      },
+    fault: noHuman,
+    run: (call, callId, args) => {
+      const { number, at } = args
+      const wantedAt = textOf(at).trim()
+      const refusal = call.callBack.request(
+        typeof number === 'string' ? number : null,
+        textOf(args['note']),
+        wantedAt === '' ? null : wantedAt,
+      )
+      answer(call, callId, { noted: true }, refusal)
+    },
+  },
+  /** Answered only when the caller speaks up. */
+  {
+    name: END_CALL_TOOL,
+    spec: () => ({
+      description: 'Ends the call after your current words were heard. Say goodbye first.',
+      parameters: {
+        type: 'object',
+        additionalProperties: false,
+        properties: { reason: { type: 'string', description: 'Why the call is over, in a few words.' } },
+      },
+    }),
+    afterSpeech: true,
+    run: (call, callId, args) => {
+      const silent = !call.agentSpokeLast && !call.sounding
+      call.ending.endAfterSpeech(textOf(args['reason']), callId, silent ? call.goodbye : '')
+    },
+  },
+  /** Answered once it is written, or could not be. */
+  {
+    name: 'do_not_call',
+    spec: ({ placed }) =>
+      placed && {
+        description:
+          'Puts the number on the list of those who are never called again. Call it as soon as the person says that they want ' +
+          'no (more) calls ("do not call me again", "sitaki", "msinipigie tena"), then say that it is done, and goodbye.',
+        parameters: NO_ARGUMENTS,
+      },
+    run: (call, callId) => {
+      call.mark('do-not-call')
+      call.out({ type: 'do-not-call', callId })
+    },
+  },
+  /** Answered when the tones were sent. */
+  {
+    name: SEND_DIGITS_TOOL,
+    spec: ({ placed, sendsDigits }) =>
+      placed &&
+      sendsDigits && {
+        description:
+          'Presses keys on the phone: an extension, or what a recorded menu asks for. Listen to the whole menu first. It is answered ' +
+          'when the tones were sent; then listen to what follows.',
+        parameters: {
+          type: 'object',
+          additionalProperties: false,
+          required: ['digits'],
+          properties: {
+            digits: { type: 'string', description: 'Of 0-9, *, # and A-D; w is a pause of half a second: 2w104#.' },
+            sensitive: {
+              type: 'boolean',
+              description: 'True for a PIN or an account number, which no record is to have.',
+            },
+          },
+        },
+        once: true,
+      },
+    afterSpeech: true,
+    offered: ({ options }) => options.sendsDigits,
+    fault: (call, args) => call.sentDigits.fault(args),
+    run: (call, callId, { digits }) => call.sentDigits.send(callId, textOf(digits)),
+  },
+  {
+    name: 'set_language',
+    spec: ({ languages }) =>
+      languages.length > 1 && {
+        description:
+          'Tells the system which language the caller speaks now, so that its own phrases and the voice follow. Call it when ' +
+          'the caller goes over to another language for a whole sentence, not for a borrowed word, and not when it is the ' +
+          'language already.',
+        parameters: {
+          type: 'object',
+          additionalProperties: false,
+          required: ['language'],
+          properties: { language: { type: 'string', enum: [...languages] } },
+        },
+      },
+    fault: ({ options }, { language }) =>
+      options.languages.includes(String(language)) ? null : `language must be one of ${options.languages.join(', ')}.`,
+    run: (call, callId, { language }) => {
+      if (call.language.set(String(language))) call.words.languageChanged()
+      answer(call, callId, { language: call.language.now }, null)
+    },
+  },
+  {
+    name: STAGE_TOOL,
+    spec: ({ stage }) => stage ?? false,
+    offered: (call) => call.stages.machine !== null,
+    run: (call, callId, args) => call.stages.asked(callId, args),
+  },
+  {
+    name: HANDOVER_TOOL,
+    spec: ({ handoverTo }) =>
+      Object.keys(handoverTo).length > 0 && {
+        description:
+          'Hands the call over to another agent of this company, for good: ' +
+          Object.entries(handoverTo)
+            .map(([agent, when]) => `${agent}: ${when}`)
+            .join('; ') +
+          '. Tell the caller in a few words that you connect them; the other agent knows what was said, and greets them.',
+        parameters: {
+          type: 'object',
+          additionalProperties: false,
+          required: ['agent'],
+          properties: {
+            agent: { type: 'string', enum: Object.keys(handoverTo) },
+            summary: { type: 'string', description: 'What the caller wants and what was done, in one sentence.' },
+          },
+        },
+      },
+    afterSpeech: true,
+    offered: ({ options }) => Object.keys(options.handoverTo).length > 0,
+    fault: ({ options }, args) => {
+      const agents = Object.keys(options.handoverTo)
+      return agents.includes(String(args['agent'])) ? null : `agent must be one of ${agents.join(', ')}.`
+    },
+    run: (call, callId, args) => {
+      const value = { agent: args['agent'] }
+      const refusal = call.handover.handOver(String(args['agent']), textOf(args['summary']))
+      // The model that called it says nothing more.
+      if (refusal === null) call.ledger.result(callId, { ok: true, value, error: undefined })
+      else answer(call, callId, value, refusal)
+    },
+  },
+  {
+    name: RESUME_TOOL,
+    spec: ({ asksToGoOn }) =>
+      asksToGoOn && {
+        description:
+          'Gives you the earlier conversation. Call it as soon as the person confirms that it was them and that they ' +
+          'want to go on, and not before. Their identity has to be verified again.',
+        parameters: NO_ARGUMENTS,
+      },
+    offered: (call) => call.ringBack.unconfirmed !== null,
+    run: (call, callId) => answer(call, callId, call.ringBack.confirmed('words'), null),
+  },
+  /** Answered when the caller has entered the digits, or does not. Models are offered it with the agent's own tools. */
+  {
+    name: COLLECT_TOOL,
+    spec: () => false,
+    fault: (call, args) => call.digits.fault(args),
+    run: (call, callId, args) => call.digits.collect(callId, args),
+  },
+]
+
+const BY_NAME: ReadonlyMap<string, SessionTool> = new Map(SESSION_TOOLS.map((tool) => [tool.name, tool]))
+
+/** The tool of that name that the session performs itself; undefined: there is none. */
+export function sessionTool(name: string): SessionTool | undefined {
+  return BY_NAME.get(name)
+}
+
+/** The session performs it itself; no tool runs. */
+export function isBuiltIn(name: string): boolean {
+  return BY_NAME.has(name)
+}
+
+/** Every tool that the gateway itself carries out; an agent's own may not take their names. */
+export const GATEWAY_TOOL_NAMES: readonly string[] = [
+  ...BY_NAME.keys(),
+  VERIFY_TOOL,
+  SEARCH_TOOL,
+  NOTE_FIX_TOOL,
+  SPEECH_RATE_TOOL,
+]
+
+/** Tools that end the conversation, or make a sound: they are called only after the speech before them was delivered. */
+export const TOOLS_AFTER_SPEECH: readonly string[] = SESSION_TOOLS.flatMap(({ name, afterSpeech }) =>
+  afterSpeech === true ? [name] : [],
+)
+
 /** The session's own tools that a model is offered, but for `collect_digits`, which is one of the agent's. */
 export function sessionTools(offer: ToolOffer): readonly GatewayTool[] {
-  const { escalation, handoverTo, languages, placed, stage } = offer
-  const offered: Readonly<Record<string, boolean>> = {
-    [ESCALATE_TOOL]: escalation !== null && !offer.messagesOnly,
-    [CALLBACK_TOOL]: escalation?.strategies.includes('callback') === true,
-  }
-  return [
-    ...GATEWAY_TOOLS.filter(({ name }) => offered[name] ?? true),
-    ...(placed ? [DO_NOT_CALL_TOOL_SPEC] : []),
-    ...(placed && offer.sendsDigits ? [SEND_DIGITS_TOOL_SPEC] : []),
-    ...(languages.length > 1 ? [languageToolSpec(languages)] : []),
-    ...(stage === null ? [] : [stage]),
-    ...(Object.keys(handoverTo).length > 0 ? [handoverToolSpec(handoverTo)] : []),
-    ...(offer.asksToGoOn ? [RESUME_TOOL_SPEC] : []),
-  ]
+  return SESSION_TOOLS.flatMap(({ name, spec }) => {
+    const shown = spec(offer)
+    return shown === false ? [] : [{ name, ...shown }]
+  })
+}
+
+function answer(call: CallKernel, callId: string, value: unknown, refusal: string | null): void {
+  call.tools.result(callId, refusal === null, refusal === null ? value : { error: refusal }, refusal ?? undefined)
+}
+
+function noHuman({ options }: CallKernel): string | null {
+  return options.escalation === null ? 'No human can be reached from this line.' : null
+}
+
+/** An argument that is a text; empty where the model gave something else. */
+export function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+
+/** Arguments for records, logs and humans: without the answer that proves the caller's identity, and keys that nobody is to read. */
+export function recordedArguments(
+  name: string,
+  args: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  if (name === SEND_DIGITS_TOOL && args['sensitive'] === true) return { ...args, digits: '…' }
+  return name === VERIFY_TOOL && 'answer' in args ? { ...args, answer: '…' } : args
+}
+
+export const SPEECH_RATE_TOOL_SPEC: GatewayTool = {
+  name: SPEECH_RATE_TOOL,
+  description:
+    'Changes how fast you speak, by one step, from your next answer on. Call it when the caller asks you to speak slower ' +
+    'or faster, or cannot follow you, and then say your last answer again.',
+  parameters: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['rate'],
+    properties: { rate: { type: 'string', enum: [...SPEECH_RATES] } },
+  },
 }
 
 /** Added to the instructions of an agent that rings a caller back. */

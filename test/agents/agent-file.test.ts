@@ -467,7 +467,7 @@ facts:
 t.test('claims name tools that exist, phrases that can be read and languages that are known', async (t) => {
   const claims = (rest: string): string => minimal(`claims:\n  rules:\n${rest}`)
   t.match(await faultsOf(claims('    - tools: [end_cal]\n      phrases: {en: [goodbye]}\n')), [
-    /^a\.yaml:6:15: claims\.rules\[0\]\.tools\[0\] is end_cal, which is not a tool of this agent; did you mean end_call\? allowed: do_not_call, end_call$/,
+    /^a\.yaml:6:15: claims\.rules\[0\]\.tools\[0\] is end_cal, which is not a tool of this agent; did you mean end_call\? allowed: end_call, do_not_call$/,
   ])
   t.match(
     await faultsOf(

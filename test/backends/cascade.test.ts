@@ -11,7 +11,8 @@ import { RateConverter } from '../../src/media/resample/rate-converter.js'
 import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
 import { CallBackend } from '../../src/backends/call-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
-import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, GATEWAY_TOOLS } from '../../src/call/gateway-tools.js'
+import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, sessionTools } from '../../src/call/gateway-tools.js'
+import { OFFER } from '../support/tool-offer.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
 import { writeWav } from '../../src/media/wav.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
@@ -411,7 +412,7 @@ async function messageLine(
 }
 
 t.test('a caller whose model has failed leaves a message, after a human was asked for', async (t) => {
-  const { double, backend, recorder, said } = await messageLine(t, { tools: GATEWAY_TOOLS })
+  const { double, backend, recorder, said } = await messageLine(t, { tools: sessionTools(OFFER) })
   double.script.reply({ say: 'Hello.' })
   const say = (text: string): Promise<void> => {
     double.script.callerSays(text)
@@ -453,7 +454,7 @@ t.test('a caller whose model has failed leaves a message, after a human was aske
 })
 
 t.test('a message is taken in the language of the call, with a number where that is withheld', async (t) => {
-  const callBack = GATEWAY_TOOLS.filter(({ name }) => name === CALLBACK_TOOL)
+  const callBack = sessionTools(OFFER).filter(({ name }) => name === CALLBACK_TOOL)
   const { double, backend, recorder, said } = await messageLine(t, { tools: callBack, language: 'sw-KE' })
   double.refuse.llm = { status: 401, body: '{"error":{"message":"no"}}' }
   const say = async (text: string): Promise<void> => {

@@ -3,7 +3,8 @@ import t from 'tap'
 import { CallLog } from '../../src/call/call-log.js'
 import { type LoggedToolCall } from '../../src/call/documents/log-entry.js'
 import { parseResume } from '../../src/call/documents/checkpoint.js'
-import { GATEWAY_TOOLS } from '../../src/call/gateway-tools.js'
+import { sessionTools } from '../../src/call/gateway-tools.js'
+import { OFFER } from '../support/tool-offer.js'
 import { sameJson, TOOL_ROUNDS_MAX, ToolLedger, TOOLS_RUNNING_MAX } from '../../src/call/tool-ledger.js'
 import { TOOL_CALLS_MAX } from '../../src/core/limits.js'
 import { escalation, Rig } from './rig.js'
@@ -331,7 +332,7 @@ t.test("a caller who speaks up during the agent's goodbye takes the end back", a
 
 t.test("the gateway's tools are described for a model, and their arguments are checked", async (t) => {
   t.same(
-    GATEWAY_TOOLS.map(({ name }) => name),
+    sessionTools(OFFER).map(({ name }) => name),
     ['escalate_to_human', 'request_callback', 'end_call'],
   )
   const rig = Rig.talking({ escalation })

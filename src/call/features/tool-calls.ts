@@ -6,10 +6,8 @@ import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { FILLER_POLL_MS, Fillers } from '../fillers.js'
-import { ESCALATE_TOOL, isBuiltIn, isOfAStage } from '../gateway-tools.js'
+import { ESCALATE_TOOL, isOfAStage, sessionTool } from '../gateway-tools.js'
 import { Feature } from './feature.js'
-import { TOOL_HANDLERS } from './tool-handlers.js'
-import type { ToolHandler } from './tool-handlers.js'
 
 type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
 
@@ -22,7 +20,7 @@ const TOOL_NAME_CHARS_MAX = 64
  *     tool-call --refused (unknown, invalid, too many)--> error to the model at once
  *     tool-call --the agent's--> run-tool; filler after afterMs of quiet; result to the model, exactly once
  *     tool-call --its answer comes later--> see `PendingTools`; the model gets an answer for now, and the outcome
- *     tool-call --the session's own--> see `TOOL_HANDLERS`
+ *     tool-call --the session's own--> see `SESSION_TOOLS`
  */
 export class ToolCalls extends Feature implements CallFeature {
   /** The model has called tools for too long, and has to answer without them. */
@@ -95,7 +93,7 @@ export class ToolCalls extends Feature implements CallFeature {
     const fault =
       this.#faultOf(event) ?? this.call.waits.pending.refusal(name, Object.hasOwn(this.call.options.waits, name))
     if (fault !== null) return this.#refuse(event, fault)
-    const handler = handlerOf(name)
+    const handler = sessionTool(name)
     const decision = this.call.ledger.call(callId, name, args, handler !== undefined, waited)
     switch (decision.type) {
       case 'refuse':
@@ -135,7 +133,7 @@ export class ToolCalls extends Feature implements CallFeature {
   /** @returns why the tool call is invalid; null when it is valid */
   #faultOf({ name, args, invalid }: ToolCallEvent): string | null {
     if (invalid !== undefined) return invalid
-    const handler = handlerOf(name)
+    const handler = sessionTool(name)
     const offered =
       handler === undefined ? this.call.options.toolNames.includes(name) : (handler.offered?.(this.call) ?? true)
     if (!offered) return `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
@@ -229,8 +227,4 @@ export class ToolCalls extends Feature implements CallFeature {
     this.sayFiller()
     if (runs) this.call.in('filler', this.call.options.filler.everyMs)
   }
-}
-
-function handlerOf(name: string): ToolHandler | undefined {
-  return isBuiltIn(name) ? TOOL_HANDLERS[name] : undefined
 }

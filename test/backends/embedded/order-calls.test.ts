@@ -3,7 +3,8 @@ import { offlineSchema } from '../../../src/agents/offline.js'
 import { CallerIdentity } from '../../../src/agents/tool.js'
 import type { BackendSession } from '../../../src/backends/backend.js'
 import { EmbeddedBackend, type EmbeddedSnapshot } from '../../../src/backends/embedded/embedded-backend.js'
-import { END_CALL_TOOL, RESUME_TOOL, RESUME_TOOL_SPEC } from '../../../src/call/gateway-tools.js'
+import { END_CALL_TOOL, RESUME_TOOL, sessionTools } from '../../../src/call/gateway-tools.js'
+import { OFFER } from '../../support/tool-offer.js'
 import { textIn } from '../../../src/call/localized-text.js'
 import { loadFlite } from '../../../src/speech/flite.js'
 import { SpeechClient } from '../../../src/speech/speech-client.js'
@@ -279,7 +280,10 @@ t.test('a stage of another voice and language is spoken in them, from its first 
 const GREETING = 'Hello, we were cut off. Shall we go on where we stopped? Say yes, or press 1.'
 
 function rungBack(): Promise<OpenCall> {
-  return openCall(pool, flite, { greeting: GREETING, tools: [RESUME_TOOL_SPEC] })
+  return openCall(pool, flite, {
+    greeting: GREETING,
+    tools: sessionTools({ ...OFFER, asksToGoOn: true }).filter(({ name }) => name === RESUME_TOOL),
+  })
 }
 
 const toolsOf = ({ line }: OpenCall): string[] => line.calls.map(({ name }) => name)
