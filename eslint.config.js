@@ -147,7 +147,7 @@ export default tseslint.config(
     rules: { 'mkondo/defaults': 'error' },
   },
   {
-    files: ['src/**'],
+    files: ['src/**', 'bench/**'],
     rules: { 'mkondo/comments': 'error', 'mkondo/descriptions': 'error' },
   },
   {

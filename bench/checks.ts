@@ -21,7 +21,7 @@ export function spread(values: readonly number[]): Spread | null {
 }
 
 /**
- * Of the runs of one subject at one level that held, those with the most calls: others are of a search for what holds.
+ * Runs with the most calls, of those of one subject at one level that held: others are of a search for what holds.
  */
 export function heldRuns(cases: readonly CaseResult[], subject: string, level: string): readonly CaseResult[] {
   const held = cases.filter(
@@ -158,7 +158,7 @@ function withoutCalls(few: readonly CaseResult[]): number | null {
 }
 
 /**
- * Whether the audio was true and something was measured. The gateway answers for its own runs; a peer whose run was not true is named
+ * True if the audio was true and something was measured. The gateway answers for its own runs; a peer whose run was not true is named
  * in the report, and fails a run only where nothing else was measured.
  */
 export function isTrue(runs: readonly CaseResult[]): boolean {

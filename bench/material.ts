@@ -53,7 +53,7 @@ export type Crowd = keyof typeof CROWDS
 
 const VOICE_FILE = /\.(ogg|mp3|wav)$/
 const PIECE_FILE = /\.(ogg|mp3|it|xm|s3m|mod)$/
-/** Of hyperrogue: ffmpeg refuses their headers. */
+/** Files of hyperrogue: ffmpeg refuses their headers. */
 const UNREADABLE = /^hr-savino-(caribbean|ivory|ocean)\.ogg$/
 /** After the beginning, which often is not like the rest. */
 const PIECE_FROM_S = 8
@@ -103,7 +103,7 @@ export function missingCrowds(...wanted: readonly Crowd[]): string | null {
 }
 
 /**
- * What each person of a crowd said, in the order of their names: mono, 16 kHz, as it was recorded.
+ * Speech of each person of a crowd, in the order of their names: mono, 16 kHz, as it was recorded.
  * @param count of recordings of each person, spread evenly over all; fewer where there are no more
  */
 export async function crowdRecordings(name: Crowd, count: number): Promise<readonly (readonly Int16Array[])[]> {
@@ -116,7 +116,7 @@ export async function crowdRecordings(name: Crowd, count: number): Promise<reado
   return people
 }
 
-/** So many of them, or all where there are no more, spread evenly. */
+/** That number of them, or all where there are no more, spread evenly. */
 export function spread<T>(all: readonly T[], count: number): T[] {
   const wanted = Math.min(count, all.length)
   return Array.from({ length: wanted }, (_, i) => all[Math.floor((i * all.length) / wanted)] as T)

@@ -53,7 +53,7 @@ export interface BenchOptions {
   readonly levels: readonly Level[]
   readonly subjects: readonly string[]
   readonly calls: number
-  /** The user named a number of calls: then it is told what held instead. */
+  /** The user named a number of calls: then the report names what held instead. */
   readonly callsAsked: boolean
   readonly seconds: number
   readonly repeat: number

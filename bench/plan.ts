@@ -19,7 +19,7 @@ const RAMP_HALVINGS = 2
 const RAMP_TRIES = 2
 const QUICK_RAMP_STEPS = 3
 
-/** What a busy machine leaves out of a quick run is what comes last. */
+/** A busy machine leaves out of a quick run what comes last. */
 const QUICK_LEVELS: readonly Level[] = ['L0', 'L2-prod', 'L2', 'L3', 'L1']
 
 /**
@@ -40,7 +40,7 @@ export class TimeLeft {
     this.#endsAtMs = quick ? nowMs + QUICK_BEGIN_MS_MAX : Infinity
   }
 
-  /** Whether `what` may still begin; else it is noted as left out. */
+  /** True if `what` may still begin; else it is noted as left out. */
   mayBegin(what: string, nowMs = performance.now()): boolean {
     if (nowMs < this.#endsAtMs) return true
     this.leftOut.push(what)
@@ -102,7 +102,7 @@ function callsFor(options: BenchOptions, subject: Subject, level: Level): number
 }
 
 /**
- * Callers whose own words come back all the time would hear them in the echo too, and nothing could be told of what comes
+ * Callers whose own words come back all the time would hear them in the echo too, and nothing could be said of what comes
  * back then.
  */
 function lineEchoPercent({ lineEchoPercent: asked, track }: BenchOptions, level: Level): number {

@@ -7,7 +7,7 @@ import type { Subject } from './subjects.js'
  */
 
 /**
- * What the server under test does with a frame; `L2-prod` is L2 as calls in production get it, `L2-prod-repeat` the same
+ * Work of the server under test with a frame; `L2-prod` is L2 as calls in production get it, `L2-prod-repeat` the same
  * with a model that says back all it hears, `L2-cascade` the same with a cascade of services (bench/README.md).
  */
 export const LEVELS = ['L0', 'L1', 'L2', 'L2-prod', 'L2-prod-repeat', 'L2-cascade', 'L3'] as const
@@ -23,7 +23,7 @@ export function isConversation(level: Level): boolean {
   return level === 'L2-prod' || level === 'L2-cascade'
 }
 
-/** Whether the stand-in backend takes part. */
+/** True if the stand-in backend takes part. */
 export function hasBackend(level: Level): boolean {
   return level !== 'L0' && level !== 'L1'
 }
@@ -100,7 +100,7 @@ export interface GeneratorOptions
    * number follows the call.
    */
   readonly messageFrames: number | null
-  /** What is said comes back this much later, beside what the way takes. A multiple of a frame. */
+  /** Speech comes back this much later, beside what the way takes. A multiple of a frame. */
   readonly answerAfterMs: number
   /** A connection for each webhook: on a shared port that is what the kernel deals out. */
   readonly freshWebhooks: boolean

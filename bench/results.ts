@@ -32,9 +32,9 @@ export interface CaseOptions {
   readonly edgeTls: boolean
   /** Share of the calls whose line gives our speech back, 20 dB softer and 180 ms later. */
   readonly lineEchoPercent: number
-  /** What the carrier forks of the gateway's calls. */
+  /** Tracks that the carrier forks of the gateway's calls. */
   readonly track: Track
-  /** The audio of one call in so many is judged, from the first on; 1 for all. */
+  /** The audio of one call in this number is judged, from the first on; 1 for all. */
   readonly truthEvery: number
   /** Share of the time in which callers whose audio is not judged send. */
   readonly dutyPercent: number
@@ -162,7 +162,7 @@ export interface BenchResults {
   readonly growth: readonly CaseResult[]
   /** The gateway at L2-prod with two small numbers of calls, for what one without them would cost. */
   readonly few: readonly CaseResult[]
-  /** What the user should know of the runs as a whole: what held in place of what was asked for. */
+  /** Notes for the user on the runs as a whole: what held in place of what was asked for. */
   readonly notes: readonly string[]
   readonly skipped: readonly { readonly name: string; readonly why: string }[]
   readonly checks: readonly Check[]

@@ -74,7 +74,7 @@ const peer = (file: string, facts: PeerFacts): Subject => ({
 /** Its audio is mu-law in Twilio's JSON. */
 const TWILIO = { opening: 'twilio', legRateHz: 8000, coding: 'pcmu', snrDbMin: 33 } as const
 
-/** Whether a subject is the gateway, whatever its leg. */
+/** True if a subject is the gateway, whatever its leg. */
 export function isGateway(subject: Subject): boolean {
   return subject.opening === 'webhook'
 }

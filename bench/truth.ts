@@ -39,7 +39,7 @@ export function addTruth(results: readonly GeneratorResult[]): TruthFacts {
 }
 
 /**
- * Whether a process of the run stood still for longer than a frame; of a server that does not say it, nothing is known.
+ * True if a process of the run stood still for longer than a frame; of a server that does not say it, nothing is known.
  */
 export function stoodStill(pauses: ServerPauses | null, lateness: Percentiles | null): boolean {
   return (

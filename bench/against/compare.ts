@@ -17,7 +17,7 @@ export interface Pair {
   readonly there: Run
 }
 
-/** Of a machine's cores others may use no more: with more, the caches and the clocks are theirs too. */
+/** Largest share of a machine's cores that others may use: with more, the caches and the clocks are theirs too. */
 export const FOREIGN_SHARE_MAX = 0.15
 /** Between the least and the largest ratio of all pairs. Alone on a machine of two cores pairs move by a tenth. */
 export const PAIRS_SPREAD_MAX = 1.25

@@ -10,7 +10,7 @@ import { TurnListener } from './turn-listener.js'
 /**
  * A stand-in for a realtime model, in a process of its own: speaks OpenAI's Realtime protocol (JSON and base64 over a
  * WebSocket) and says back what it hears, message by message, each `answerAfterMs` after it came. It decodes nothing that it need not look at, so that its share of the machine is small; what it
- * costs is still told apart.
+ * costs is still measured apart.
  *
  * A response runs from the first audio to a `response.cancel`; the next one begins `thinkMs` later.
  *
@@ -123,7 +123,7 @@ function hear(ws: Socket, session: Session, text: string): void {
   const nowMs = performance.now()
   standIn.append(ms)
   if (options.conversation) return converse(ws, session, text.slice(from, to))
-  // What waited for the connection comes in a heap; said back, it would stand in the way of all that follows.
+  // The audio that waited for the connection comes in a heap; said back, it would stand in the way of all that follows.
   if (session.responses === 0 && session.quietUntilMs === Infinity) session.quietUntilMs = nowMs + SETTLE_MS
   if (session.response === 0 && nowMs < session.quietUntilMs) return
   const audio = text.slice(from, to)

@@ -22,13 +22,13 @@ interface AgentCall {
   readonly lastMs: number
   readonly seed: number
   /**
-   * What the carrier forks: its frame `n` of the caller's side, of a call whose agent was played in `frame` at the
+   * The audio that the carrier forks: its frame `n` of the caller's side, of a call whose agent was played in `frame` at the
    * same tick.
    */
   readonly fork: (frame: Int16Array, n: number) => Int16Array
   /** From the carrier's tick to us. */
   readonly delayMsAt: (nowMs: number) => number
-  /** What happens to the audio on its way. */
+  /** Changes of the audio on its way. */
   readonly disturbances?: readonly Disturbance[]
   /** Barge-in as the session does it: silence at an onset, and on again 700 ms later. */
   readonly pauseAtMs?: number

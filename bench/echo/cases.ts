@@ -17,12 +17,12 @@ export interface Voices {
   readonly caller: Material
 }
 
-/** What settings were chosen by. */
+/** Cases by which settings were chosen. */
 export const TUNING: readonly Voices[] = [
   { agent: 'slt', caller: 'june' },
   { agent: 'june', caller: 'june' },
 ]
-/** What only the tables know. */
+/** Cases that only the tables know. */
 export const HELD_OUT: readonly Voices[] = [
   { agent: 'allison', caller: 'carlo' },
   { agent: 'carlo', caller: 'allison' },

@@ -16,7 +16,7 @@ import type { DialogueLanguage } from './dialogues.js'
 
 type TurnKind = 'monologue' | 'sentence' | 'yes or no' | 'digits' | `dialogue ${DialogueLanguage}`
 
-/** What was said from one time to another, without a pause. */
+/** Speech from one time to another, without a pause. */
 interface SaidPart {
   readonly text: string
   readonly fromMs: number
@@ -30,9 +30,9 @@ interface TurnTimes {
   readonly pauseMs: number
   readonly startMs: number
   readonly endMs: number
-  /** What was said, where that is known. */
+  /** The words, where that is known. */
   readonly parts: readonly SaidPart[]
-  /** What the agent has asked. */
+  /** Question of the agent. */
   readonly asked: Asked
 }
 
@@ -60,7 +60,7 @@ const SNR_DB = 10
 const SPEECH_DBFS = -20
 const LEAD_MS = 1000
 const TAIL_MS = 2500
-/** Of each kind, for each speaker. Half of the monologues are long prompts, half are sentences joined with pauses. */
+/** Number of each kind, for each speaker. Half of the monologues are long prompts, half are sentences joined with pauses. */
 const MONOLOGUES = 60
 const SENTENCES = 40
 const WORDS = 40
@@ -86,13 +86,13 @@ interface Clip {
   readonly text: string
 }
 
-/** What one speaker said, at one rate: trimmed, at one level. */
+/** Speech of one speaker, at one rate: trimmed, at one level. */
 interface Said {
   /** Long enough to have pauses of their own. */
   readonly prompts: readonly Clip[]
   /** Without a pause. */
   readonly sentences: readonly Clip[]
-  /** Of a moment, as a yes or a no is. */
+  /** As short as a yes or a no. */
   readonly words: readonly Clip[]
   /** 0 to 9. */
   readonly digits: readonly Clip[]

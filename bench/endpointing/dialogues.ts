@@ -1,4 +1,4 @@
-/** What a caller says in one turn, after what the agent said. */
+/** Words of a caller in one turn, after those of the agent. */
 interface DialogueTurn {
   readonly agent: string
   /** Pauses in brackets, in milliseconds. */

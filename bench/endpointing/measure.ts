@@ -24,7 +24,7 @@ const WORD_LAG_MS = 250
 /** And closes what it has with a full stop in a pause this long, whatever the words are. */
 const FULL_STOP_MS = 500
 
-/** The words that a streaming recogniser has told by then. */
+/** The words that a streaming recogniser has delivered by then. */
 function wordsAt({ parts }: HeardTurn, nowMs: number): string {
   const told: string[] = []
   for (const { text, fromMs, toMs } of parts) {
@@ -70,7 +70,7 @@ export function endingOf(turn: HeardTurn, decider: Decider): Ending {
     const told = decider === 'words' ? wordsAt(turn, nowMs) : ''
     if (told !== words) speech.heardWords(told, asked)
     words = told
-    // What passes for voice in the noise before the turn ends no turn.
+    // Noise before the turn that passes for voice ends no turn.
     if (speech.frame(frame, nowMs) !== 'end' || !speech.real || speech.lastVoicedMs <= startMs) continue
     if (nowMs >= endMs) return { cut, waitMs: nowMs - endMs, why: speech.endedBecause(nowMs) }
     cut = true
@@ -81,7 +81,7 @@ export function endingOf(turn: HeardTurn, decider: Decider): Ending {
 export interface EndingFigures {
   readonly turns: number
   readonly cut: number
-  /** Of those that were not cut. */
+  /** Waits of those that were not cut. */
   readonly medianMs: number
   readonly p90Ms: number
   /** Turns whose end was not found in 2.5 s. */

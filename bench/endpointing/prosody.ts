@@ -6,9 +6,9 @@ import { truthOf } from '../vad/corpus.js'
 import { meanOf } from '../vad/score.js'
 import { RECORDED, proseOf } from './corpus.js'
 
-/** What is said to tell the end of a turn from a pause in it, each as it is when the voice stops; higher is more like an end. */
+/** Figures that are said to distinguish the end of a turn from a pause in it, each as it is when the voice stops; higher is more like an end. */
 export const CUES = {
-  /** Of the pitch's logarithm in the last 100 ms of voice, against the 200 ms before. */
+  /** Slope of the pitch's logarithm in the last 100 ms of voice, against the 200 ms before. */
   'pitch falls': ({ pitch }: Stop): number => meanOf(pitch.slice(-15, -5)) - meanOf(pitch.slice(-5)),
   /** The last 100 ms against all that the speaker has said so far. */
   'pitch is low': ({ pitch }: Stop): number => meanOf(pitch) - meanOf(pitch.slice(-5)),

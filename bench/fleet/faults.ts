@@ -17,7 +17,7 @@ export interface Fault {
   readonly breaks: 'resumed' | 'rung' | null
   /** The fleet takes `--calls` and no more; three quarters of them are live before. */
   readonly full?: true
-  /** Each node takes so many calls more than its share of `--calls`. */
+  /** Calls that each node takes beyond its share of `--calls`. */
   readonly room?: number
   /** How long its callers may wait for the agent, and the carrier for an answer; absent: as for any other fault. */
   readonly backMsMax?: number

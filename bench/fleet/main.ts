@@ -40,7 +40,7 @@ const RINGING_P99_MS_MAX = 800
 
 interface Row {
   readonly fault: string
-  /** Of the whole run, with the start of its fleet. */
+  /** Time of the whole run, with the start of its fleet. */
   readonly seconds: number
   readonly calls: number
   /** Streams that were to break, and calls among them whose callers heard the agent again, or were rung. */

@@ -5,7 +5,7 @@ interface Load {
   readonly operations: number
   /** Both ways. */
   readonly bytes: number
-  /** Of Redis' processor. */
+  /** Time of Redis' processor. */
   readonly cpuMs: number
 }
 
@@ -97,7 +97,7 @@ function each(of: (name: keyof Load) => number): Load {
 const CALLS_PER_NODE = 100
 const CALL_S = 180
 
-/** The same for a fleet of so many calls at once, each of three minutes. */
+/** The same for a fleet with that number of calls at once, each of three minutes. */
 export function forFleetOf(calls: number, load: StoreLoad, nodes = Math.ceil(calls / CALLS_PER_NODE)) {
   const of = (name: keyof Load): number =>
     calls * (load.live[name] + (load.arrival[name] + load.end[name]) / CALL_S) +

@@ -31,7 +31,7 @@ export interface SharedByCallers {
     /** From the end of a turn to its answer, without what the way takes; null where the server decides when a turn ends. */
     readonly answerDueMs: number | null
   } | null
-  /** The audio of one call in so many is judged; of the others frames are counted. */
+  /** The audio of one call in this number is judged; of the others frames are counted. */
   readonly truthEvery: number
   /** Share of the time in which those others send. */
   readonly dutyPercent: number
@@ -253,7 +253,7 @@ const STALL_SHARE = 0.005
 const STALL_FRAMES_MAX = 3
 
 /**
- * What the line and the caller do at level L3, from a seed: one frame in two hundred begins a stall of 20 to 60 ms,
+ * Behaviour of the line and the caller at level L3, from a seed: one frame in two hundred begins a stall of 20 to 60 ms,
  * after which what was held back comes at once, so that one frame in a hundred is late; and every four seconds the
  * caller speaks over the agent.
  */
@@ -266,7 +266,7 @@ export class Interruptions {
     this.#random = seededRandom(seed)
   }
 
-  /** Whether the frame that is due now is held back. */
+  /** True if the frame that is due now is held back. */
   hold(): boolean {
     if (this.#stallFrames > 0) {
       this.#stallFrames--
@@ -276,7 +276,7 @@ export class Interruptions {
     return this.#stallFrames > 0
   }
 
-  /** Whether the caller begins to speak with the frame due at `dueMs`; `startMs` was its first. */
+  /** True if the caller begins to speak with the frame due at `dueMs`; `startMs` was its first. */
   begins(dueMs: number, startMs: number): boolean {
     if (Number.isNaN(this.#nextMs)) {
       // Callers are spread over the period, on the grid of their frames, and let the agent begin.

@@ -1,6 +1,6 @@
 import type { AudioCounts } from './received-audio.js'
 
-/** What comes back on a call whose audio is not looked at: with thousands of calls, one in so many is, in full. */
+/** Frames that come back on a call whose audio is not judged: with thousands of calls, only some are, in full. */
 export class CountedFrames {
   readonly #counts: AudioCounts
   readonly #frame: number

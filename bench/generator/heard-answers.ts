@@ -32,7 +32,7 @@ export class HeardAnswers {
   /**
    * @param expected  what an answer sounds like where nothing is lost
    * @param dueMs  from the end of a turn to its answer, without what the way takes. Null: nobody can say; then the wait is
-   * told as a whole
+   * given as a whole
    */
   constructor(
     rateHz: LegRateHz,

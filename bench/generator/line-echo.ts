@@ -7,7 +7,7 @@ const ECHO_DELAY_MS = 180
 /** Audio that a server may send ahead of time; more is not played. */
 const AHEAD_MS_MAX = 500
 
-/** Whether caller number `caller` has an echo, when `percent` of the callers have one: spread evenly. */
+/** True if caller number `caller` has an echo, when `percent` of the callers have one: spread evenly. */
 export function hasLineEcho(caller: number, percent: number): boolean {
   return Math.floor(((caller + 1) * percent) / 100) > Math.floor((caller * percent) / 100)
 }

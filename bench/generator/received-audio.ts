@@ -218,7 +218,7 @@ export class ReceivedAudio {
   }
 
   /**
-   * What comes back now may be the caller's own speech. It holds no markers, and its quality cannot be measured; frames
+   * The audio that comes back now may be the caller's own speech. It holds no markers, and its quality cannot be measured; frames
    * lost in it are found at the next marker.
    */
   #mayTalk(arrivalMs: number): boolean {
@@ -375,7 +375,7 @@ export class ReceivedAudio {
 
   /** With interruptions a frame's place is known from the markers alone: the last one sent before it came. */
   #freely(marker: boolean, arrivalMs: number): void {
-    // Of the caller's own speech coming back, some sounds pass for a marker.
+    // Some sounds of the caller's own speech pass for a marker when they come back.
     if (marker && !this.#inMarker && arrivalMs > this.#excusedUntilMs) {
       this.#counts.markersSeen++
       this.#settleQuality()

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { seededRandom } from '../../src/carrier/random.js'
 
 /**
- * What the machine itself charges for what a gateway does thousands of times a second: falling asleep, being woken, and
+ * Time that the machine itself charges for what a gateway does thousands of times a second: falling asleep, being woken, and
  * reading memory that is in no cache. One virtual machine was seen to charge 33 and 70 µs for the same sleep within two
  * hours; the figures of a run move with these, and mean little beside those of another machine without them.
  */

@@ -24,13 +24,13 @@ const ENDS_EACH_MS = 60
 const FRAMES_LOST_MORE_MAX = 0.005
 const GAP_MORE_MS_MAX = 40
 const WEBHOOK_MORE_MS_MAX = 50
-/** Of the calls that ended, those whose message the other receiver has. */
+/** Share of the ended calls whose message the other receiver has. */
 const TOLD_MIN = 0.99
 const TOLD_WAIT_MS = 15_000
 
 interface Row extends Measured {
   readonly what: 'no receiver' | 'one of two is down'
-  /** Calls of which the receiver that works was told. */
+  /** Calls whose message the receiver that works got. */
   readonly told: number
   readonly missed: readonly string[]
 }

@@ -43,14 +43,14 @@ const isRecorded = (speaker: Speaker): speaker is 'allison' | 'june' | 'carlo' =
 const LINES = { recorded: [-26, null], noise: [-26, 20], clipped: [-12, null], soft: [-40, null] } as const
 type Line = keyof typeof LINES
 
-/** Of which eight are said where any number may be. */
+/** Eight of them are said where any number may be. */
 const NUMBERS = 24
 /** Said where eight are known, each among seven others. */
 const KNOWN_NUMBERS = 40
 const KNOWN = 8
 const DIGIT_GAP_MS = 60
 const PIECE_MS = 100
-/** At most so many of one person. */
+/** Largest number of one person. */
 const SENTENCES = 100
 const SENTENCE_LINES = ['recorded', 'noise'] as const
 /** Prompts with numbers, letters and nothing. */
@@ -154,7 +154,7 @@ function numbersOf(count: number, oh: boolean, random: () => number): string[] {
 }
 
 /**
- * What the shipped order line listens for when it asks for an order number, where the caller has these orders, and its
+ * Words that the shipped order line listens for when it asks for an order number, where the caller has these orders, and its
  * words for the digits.
  */
 async function orderLine(): Promise<{

@@ -3,7 +3,7 @@ import { FRAME_MS } from '../../src/core/units.js'
 import { answerProbe } from './isolate-probe.js'
 
 /**
- * What piled up behind a stall would stay in the way of an echo for good: it ends, and begins anew when all is quiet.
+ * Audio that piled up behind a stall would stay in the way of an echo for good: it ends, and begins anew when all is quiet.
  */
 const SILENT_FRAMES = 30
 const open = new Set<EchoBackend>()

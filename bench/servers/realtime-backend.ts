@@ -11,7 +11,7 @@ answerProbe()
 const { backendUrl, messageMs } = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
 if (backendUrl === null) throw new Error('levels from L2 on need the stand-in backend')
 
-/** What L2 has always had, for comparison over time; L2-prod has what the gateway takes. */
+/** Rate that L2 has always had, for comparison over time; L2-prod has what the gateway takes. */
 const L2_MESSAGE_MS = 60
 
 /** The gateway's own OpenAI client, with nothing changed but where it connects to and the length of its messages. */

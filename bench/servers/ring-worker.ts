@@ -7,7 +7,7 @@ import { answerProbe } from './isolate-probe.js'
 import type { ToRingWorker } from './ring-echo.js'
 
 /**
- * What piled up behind a stall would stay in the way of an echo for good: it falls silent until playout has run dry.
+ * Audio that piled up behind a stall would stay in the way of an echo for good: it falls silent until playout has run dry.
  */
 const SILENT_MS = 500
 const clock = processClock()

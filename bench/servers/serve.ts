@@ -22,7 +22,7 @@ import {
 /** Workers answer within this, or are counted as silent. */
 const PROBE_WAIT_MS = 500
 
-/** Tells the bench that this server takes calls at `port`, and answers its questions until it is told to stop. */
+/** Tells the bench that this server takes calls at `port`, and answers its questions until it gets the order to stop. */
 export function serve(port: number, stop: () => Promise<void>): void {
   const probe = isolateProbe()
   endWithParent()

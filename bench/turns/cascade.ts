@@ -13,7 +13,7 @@ import type { CascadeUrls, FromTurnsGateway, ToTurnsGateway, TurnsGatewayOptions
 import { END_OF_SPEECH_MS, WARM_TURNS, cpuOf, figure, nth, voice } from './share.js'
 import { TurnCaller } from './turn-caller.js'
 
-/** What the services take: a recogniser's final text, a model's first token, a voice's first byte. */
+/** Time that the services take: a recogniser's final text, a model's first token, a voice's first byte. */
 export const SERVICE_MS = { stt: 150, llm: 300, tts: 120 } as const
 const SERVICES_MS = SERVICE_MS.stt + SERVICE_MS.llm + SERVICE_MS.tts
 const KEY = 'key-of-the-bench'
@@ -37,16 +37,16 @@ export interface CascadeResult {
   readonly answered: number
   readonly unanswered: number
   /**
-   * Of `in turn`: end of the turn, as the recogniser is told it, to the first sound at the caller's socket, less what the
+   * In turn: from the end of the turn, as the recogniser learns it, to the first sound at the caller's socket, less what the
    * services take.
    */
   readonly afterEnd: Percentiles | null
   /**
-   * Of `in turn`: last voiced sample to the first sound, less the quiet and what the services take. Below zero where the
+   * In turn: from the last voiced sample to the first sound, less the quiet and what the services take. Below zero where the
    * detector began the quiet before the word's last sound.
    */
   readonly share: Percentiles | null
-  /** Of `in turn`: as `afterEnd`, with what the services take. */
+  /** In turn: as `afterEnd`, with what the services take. */
   readonly whole: Percentiles | null
   /** Last voiced sample to the first sound: all that the caller waits, with the quiet that ends a turn. */
   readonly wait: Percentiles | null
@@ -54,7 +54,7 @@ export interface CascadeResult {
   readonly cpuMs: number
 }
 
-/** Whether LiveKit's packages are installed (`node bench/peers/install.mjs`). */
+/** True if LiveKit's packages are installed (`node bench/peers/install.mjs`). */
 export function hasLiveKit(): boolean {
   return existsSync(join(packageRoot(), 'bench/peers/node_modules/@livekit/agents-plugin-elevenlabs'))
 }
@@ -118,7 +118,7 @@ export async function measureCascade(
 }
 
 /**
- * @param ends  when the recogniser was told of the ends of the turns, by `performance.now`
+ * @param ends  when the recogniser learnt of the ends of the turns, by `performance.now`
  * @param inTurn  one service follows the other, after a fixed quiet
  */
 export function figuresOf(

@@ -140,7 +140,7 @@ class TakeoverCall {
     const sounds: number[] = []
     this.#recorder.onAudio = () => sounds.push(machineMs())
     while (machineMs() - beganMs < TAKEOVER_MS_MAX) {
-      // Of the audio: after this process has stood still, frames come late and all of them belong to the question.
+      // About the audio: after this process has stood still, frames come late and all of them belong to the question.
       const atMs = (this.#said.length / FRAME) * FRAME_MS
       const asked = !Number.isNaN(askedMs)
       this.#frame()

@@ -189,7 +189,7 @@ export function truthOf(clean: Float64Array, rateHz: LegRateHz): boolean[] {
   return speech
 }
 
-/** What a telephone line makes of samples: the two laws of G.711, or nothing. */
+/** Effect of a telephone line on samples: the two laws of G.711, or nothing. */
 export const CODINGS = ['pcmu', 'pcma', 'pcm'] as const
 export type Coding = (typeof CODINGS)[number]
 
@@ -209,7 +209,7 @@ export function throughLine(
   return out
 }
 
-/** What came over a telephone line of 8 kHz, on a leg of 16 kHz. */
+/** Audio that came over a telephone line of 8 kHz, on a leg of 16 kHz. */
 export function widened(telephone: Int16Array): Int16Array {
   return throughLine(resampled(Float64Array.from(telephone), 8000, 16_000), 16_000, false)
 }
@@ -247,7 +247,7 @@ function bandPassed(samples: Float64Array, rateHz: number): Float64Array {
 
 export function resampled(samples: Float64Array, fromHz: number, toHz: number): Float64Array {
   const step = fromHz / toHz
-  // What the new rate cannot hold is taken out by a moving average as long as its step.
+  // Frequencies that the new rate cannot hold are taken out by a moving average as long as its step.
   const reach = Math.max(1, step)
   // Between rates that are multiples of one another there are few weights.
   const few = Number.isInteger(step) || Number.isInteger(1 / step)

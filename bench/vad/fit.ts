@@ -138,7 +138,7 @@ interface Moments {
   readonly deviation: Float64Array
 }
 
-/** Of each input. */
+/** Mean and scale of each input. */
 function moments(parts: readonly Float32Array[]): Moments {
   const count = parts.reduce((sum, { length }) => sum + length, 0) / INPUTS
   const mean = new Float64Array(INPUTS)
@@ -173,7 +173,7 @@ function shuffle(order: Uint32Array, random: () => number): void {
   }
 }
 
-// Of `fitMemory`: so many calls at once, so many frames of each for one step.
+// For `fitMemory`: calls at once, and frames of each for one step.
 const LANES = 32
 const SPAN = 100
 const MEMORY_RATE = 0.005

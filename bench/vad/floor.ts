@@ -25,7 +25,7 @@ const INTO_ANSWER_MS = 1500
 /** A caller who was not given the turn by then was not heard. */
 const GIVEN_UP_MS = 3000
 const ROOM_MS = 60_000
-/** Of each speaker. */
+/** Number for each speaker. */
 const ROOMS = 2
 /** Between two sentences on television. */
 const TV_GAP_MS = 250
@@ -69,7 +69,7 @@ interface RoomRow {
 interface SpeakerRow {
   readonly speaker: Speaker
   readonly line: Line
-  /** What a tenth of the voiced frames exceeds, and what a hundredth does, above the RMS of all of them. */
+  /** Level that a tenth of the voiced frames exceeds, and that a hundredth does, above the RMS of all of them. */
   readonly tenthDb: number
   readonly hundredthDb: number
 }

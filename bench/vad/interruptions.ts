@@ -39,12 +39,12 @@ export class TalkingAgent {
   readonly pausesAtMs: number[] = []
   readonly commitsAtMs: number[] = []
   readonly resumesAtMs: number[] = []
-  /** What was decided and why, as in the timeline. */
+  /** Decisions and their reasons, as in the timeline. */
   readonly decisions: string[] = []
   readonly session: CallSession
   nowMs = 0
   #generation = 0
-  /** What he says waits to be sent, or was taken from him; paused it is kept. */
+  /** His speech waits to be sent, or was taken from him; paused it is kept. */
   #talks = false
   #paused = false
   #lastSentAtMs: number | null = null
@@ -129,7 +129,7 @@ export class TalkingAgent {
         this.commitsAtMs.push(this.nowMs)
         return
       case 'backend-speech-end':
-        // What may not be meant for him is answered only with words.
+        // Sound that may not be meant for him is answered only with words.
         if (output.unless === undefined) this.#answers = true
         return
       case 'mark':

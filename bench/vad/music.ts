@@ -1,7 +1,7 @@
 import { nearlyNormal, seededRandom } from '../../src/carrier/random.js'
 import { type Extent, samplesOf } from './sounds.js'
 
-/** What kind of piece is played: held chords, a bass, a tune and a beat, each with its own loudness and decay. */
+/** Kind of the piece that is played: held chords, a bass, a tune and a beat, each with its own loudness and decay. */
 export interface MusicStyle {
   readonly name: string
   /** Fastest and slowest. */
@@ -17,7 +17,7 @@ export interface MusicStyle {
   readonly rollOff: number
   readonly harmonics: number
   readonly vibratoHz: number
-  /** Of the phase, in radians. */
+  /** Swing of the phase, in radians. */
   readonly vibrato: number
   readonly attackS: number
   readonly drumGain: number
@@ -49,7 +49,7 @@ const FIFTHS = [
 ]
 const CHORDS = [POP, MINOR, JAZZ, FIFTHS]
 
-/** What the detector is measured with; nothing is ever fitted to them, nor chosen by them. */
+/** Pieces with which the detector is measured; nothing is ever fitted to them, nor chosen by them. */
 export const HELD_OUT_STYLES: readonly MusicStyle[] = [
   // Plucked and held notes over a bass, a tune on top, a beat under it.
   {
@@ -89,7 +89,7 @@ export const HELD_OUT_STYLES: readonly MusicStyle[] = [
   },
 ]
 
-/** What the choices are made by: seeds, epochs, weights, thresholds (bench/vad/README.md). */
+/** Pieces by which the choices are made: seeds, epochs, weights, thresholds (bench/vad/README.md). */
 export const VALIDATION_STYLES: readonly MusicStyle[] = [
   // A piano alone.
   {

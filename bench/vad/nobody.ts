@@ -14,7 +14,7 @@ type Line = (typeof LINES)[number]
 export interface NobodyRow extends Interruptions {
   readonly name: string
   readonly line: Line
-  /** Of the frames after the first second. */
+  /** Share of the frames after the first second. */
   readonly voicedShare: number
 }
 

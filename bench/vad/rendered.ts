@@ -11,7 +11,7 @@ import { seededRandom } from '../../src/carrier/random.js'
 const SOUNDFONT = '/usr/share/sounds/sf2/TimGM6mb.sf2'
 const PACKAGES = 'fluidsynth timgm6mb-soundfont'
 
-/** What `apt-get install` needs to play pieces on sampled instruments, or null when it is here. */
+/** Packages that `apt-get install` needs to play pieces on sampled instruments, or null when it is here. */
 export function missingInstruments(): string | null {
   const player = (process.env['PATH'] ?? '').split(':').some((folder) => existsSync(join(folder, 'fluidsynth')))
   return player && existsSync(SOUNDFONT) ? null : PACKAGES

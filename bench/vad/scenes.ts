@@ -47,15 +47,15 @@ const LINES = ['8 kHz', '16 kHz', 'tel'] as const
 type Line = (typeof LINES)[number]
 
 export interface SceneOptions {
-  /** Of each synthesised and recorded speaker. */
+  /** Number for each synthesised and recorded speaker. */
   readonly utterances: number
   /** For each line, noise and signal-to-noise ratio. */
   readonly calls: number
-  /** Of each sound in which nobody speaks. */
+  /** Length of each sound in which nobody speaks. */
   readonly soundMs: number
   /** Played on sampled instruments. */
   readonly pieces: number
-  /** Of each piece of the albums. */
+  /** Number for each piece of the albums. */
   readonly excerpts: number
   readonly lines?: readonly Line[]
   readonly noises?: readonly Noise[]
@@ -65,17 +65,17 @@ export interface SceneOptions {
 
 const SNRS_DB = [20, 10, 5, 0] as const
 const CHANGING_SNRS_DB = [20, 10, 5] as const
-/** What lies over a caller and is like him: more of these. */
+/** Sounds that lie over a caller and are like him: more of these. */
 const HARD_SOUNDS = ['babble', 'music'] as const
 const HARD_SNRS_DB = [10, 5] as const
 const HARD_CALLS = 3
 const PEOPLE = ['allison', 'june'] as const
-/** Twenty people who say letters and syllables, and two actors; of each so many utterances. */
+/** Twenty people who say letters and syllables, and two actors; utterances of each. */
 export const TRAINING_CROWDS = { klettres: 12, czech: 60 } as const satisfies Partial<Record<Crowd, number>>
 const CROWD_PITCHES = [1, 1, 0.8, 1, 1.15, 0.88]
 /** Half of what they say is left as they said it; the other half is as of other speakers, mostly larger ones. */
 const PITCHES = [1, 0.75, 1, 0.85, 1, 1.15, 1, 0.8]
-/** Of the five pieces in Debian's package; the others judge. */
+/** Two of the five pieces in Debian's package; the others judge. */
 const TRAINING_MUSIC = ['macroform-cold_day', 'macroform-robot_dity'] as const
 export const TRAINING_ALBUMS: readonly Album[] = ['hyperrogue', 'supertux', 'wesnoth']
 /** Who waits for the greeting speaks after some seconds: the first of them must not stand for speech. */
@@ -100,7 +100,7 @@ const TALK_SNRS_DB = [Infinity, 20, 10]
 const HOLDS = 8
 const WORDS = /^(digits\/\d+|letters\/[a-z]|vm-(yes|no|and|or))$/
 
-/** What is there at one rate. */
+/** Material at one rate. */
 interface Material {
   readonly utterances: Utterances
   /** How many of these, the first, are no people. */
@@ -181,13 +181,13 @@ export async function* trainingScenes(options: SceneOptions): AsyncGenerator<Sce
 
 /** One kind of line, and who calls on it. */
 interface Place {
-  /** Of the sound before it goes over the line. */
+  /** Rate of the sound before it goes over the line. */
   readonly rateHz: LegRateHz
   readonly telephone: boolean
   readonly pieces: readonly Float64Array[]
   readonly words: readonly Float64Array[]
   readonly synthesised: readonly Float64Array[]
-  /** The next so many callers, six utterances each. */
+  /** The next `count` callers, six utterances each. */
   readonly callers: (count: number) => Utterances
   readonly hardCallers: (count: number) => Utterances
   readonly onLine: (call: LabelledCall) => { readonly rateHz: LegRateHz; readonly call: LabelledCall }

@@ -14,10 +14,10 @@ export const ON_FRAMES = 2
 export const OFF_FRAMES = 4
 
 interface Echo {
-  /** What the agent says; it comes back that much softer and later. */
+  /** Speech of the agent; it comes back that much softer and later. */
   readonly agent: Int16Array
   readonly delayMs: number
-  /** What the carrier was asked for: the caller alone, whose telephone lets us through, or both mixed. */
+  /** Track that the carrier was asked for: the caller alone, whose telephone lets us through, or both mixed. */
   readonly track: ForkedTrack
 }
 

@@ -7,7 +7,7 @@ import { type Origin, type SceneOptions, trainingScenes } from './scenes.js'
 import { INPUTS, JsVoiceKernel, VoiceFeatures } from './voice-features.js'
 
 /**
- * What the second stage learns from: the calls of `trainingScenes`. It remembers all of their frames, and those count
+ * Frames that the second stage learns from: the calls of `trainingScenes`. It remembers all of their frames, and those count
  * that are more likely speech than not by the numbers of the `first`.
  */
 export async function secondExamples(options: SceneOptions, first: ArrayLike<number>): Promise<Examples[]> {
@@ -59,7 +59,7 @@ const HOPELESS_WEIGHT = 0.6
 const ONSET_FRAMES = 6
 const ONSET_WEIGHT = 2
 
-/** What frames count in which nobody speaks. */
+/** Weight of frames in which nobody speaks. */
 function otherWeight({ scene, sound }: Origin): number {
   if (scene === 'nobody') return ALONE_WEIGHTS[sound] ?? STEADY_WEIGHT
   return scene === 'call' ? (PAUSE_WEIGHTS[sound] ?? 1) : scene === 'changing' ? CHANGING_WEIGHT : 1

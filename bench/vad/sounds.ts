@@ -190,7 +190,7 @@ export function steppingNoise(extent: Extent): Float64Array {
   return out
 }
 
-/** Many voices at once, each from its own place in `speech`, until no word can be told from another. */
+/** Many voices at once, each from its own place in `speech`, until no word can be distinguished from another. */
 export function babble(extent: Extent, speech: readonly Float64Array[]): Float64Array {
   const random = seededRandom(extent.seed)
   const out = new Float64Array(samplesOf(extent))
@@ -256,7 +256,7 @@ const tones = (name: string, ...parts: Cadence[]): NonSpeech => ({
   make: (extent) => cadence(parts, extent),
 })
 
-/** What a line carries besides people and music. Cadences after ITU-T E.180 and Bellcore. */
+/** Sounds that a line carries besides people and music. Cadences after ITU-T E.180 and Bellcore. */
 export const NON_SPEECH: readonly NonSpeech[] = [
   { name: 'digital silence', signal: true, make: (extent) => new Float64Array(samplesOf(extent)) },
   tones('tone 440 Hz', { hz: [440], onMs: 60_000, offMs: 0 }),

@@ -34,7 +34,7 @@ type Weigh = (origin: Origin, sinceOnset: number | null) => number
 
 interface FirstOptions {
   readonly utterances: number
-  /** Of each sound in which nobody speaks. */
+  /** Length of each sound in which nobody speaks. */
   readonly soundMs: number
   /** Default: both rates. */
   readonly ratesHz?: readonly LegRateHz[]

@@ -24,7 +24,7 @@ export const INPUTS = 48
 export const UNITS = 32
 /** The units of the second stage also weigh what they were in the last frame: their memory. */
 export const MEMORY_INPUTS = INPUTS + UNITS
-/** What a stream remembers: the units of all groups. */
+/** Memory of a stream: the units of all groups. */
 export const MEMORY_UNITS = GROUPS * UNITS
 
 /** How many numbers a layer of units has: their biases, and for each input its weights. */
@@ -344,7 +344,7 @@ const low = new Float32Array(LOW_SAMPLES)
 export class JsVoiceKernel {
   /** `HISTORY_SAMPLES` at 2 kHz, the newest last. */
   readonly history = new Float32Array(HISTORY_SAMPLES)
-  /** Of `LAGS`, the longest first: -1 to 1. */
+  /** Correlation at each of `LAGS`, the longest first: -1 to 1. */
   readonly correlation = new Float32Array(LAGS)
   /** The first `INPUTS` are of the frame, the others the memory of a group of the second stage. */
   readonly inputs = new Float32Array(MEMORY_INPUTS)
@@ -389,7 +389,7 @@ export class JsVoiceKernel {
   /**
    * The second stage, whose units remember: each takes over a share of what the frame and the memory of its group make
    * of it, and decides that share by the same (a gated recurrent unit without a reset gate). Once for each frame.
-   * @param odds of the first stage; it stands in place of the call's newness, within `ODDS_LIMIT`
+   * @param odds of the first stage; it takes the place of the call's newness, within `ODDS_LIMIT`
    * @param memory the `MEMORY_UNITS` units of the stream, 0 when it begins; changed to what they are after this frame
    * @returns the log of the odds that the frame is speech, by all that was heard
    */

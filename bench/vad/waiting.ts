@@ -13,12 +13,12 @@ export const WAITED_MS = [1500, 6000, 12_000] as const
 const RATES_HZ = [8000, 16_000] as const
 const NOISES = ['pink', 'car', 'street', 'babble', 'music'] as const
 const SNRS_DB = [10, 5] as const
-/** Of each speaker of prompts: as many sentences and as many single words. */
+/** Sentences, and single words, of each speaker of prompts. */
 const UTTERANCES = 12
-/** Nothing is fitted to these: sentences of two actors and words of twenty-two people, so many of each. */
+/** Nothing is fitted to these: sentences of two actors and words of twenty-two people; utterances of each. */
 const JUDGING_CROWDS = { dutch: 14, ktuberling: 2 } as const
 const AFTER_MS = 1000
-/** What is found later has lost its first word. */
+/** Speech that is found later has lost its first word. */
 const FOUND_MS = 400
 
 export interface WaitingRow {
@@ -92,7 +92,7 @@ export async function measureWaiting(vadBank: VadBank): Promise<readonly Waiting
   return rows
 }
 
-/** What `apt-get install` needs for `measureWaiting`, or null. */
+/** Packages that `apt-get install` needs for `measureWaiting`, or null. */
 function missingForWaiting(): string | null {
   const missing = [
     missingMaterial(...SPEAKERS),
