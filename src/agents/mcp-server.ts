@@ -36,10 +36,7 @@ const MESSAGE_BYTES_MAX = 1024 * 1024
 const LIST_PAGES_MAX = 8
 /** Characters that a model gets of a server's tools: names, descriptions and schemas. Forty tools of the largest servers have 60,000. */
 const OFFERED_CHARS_MAX = 64 * 1024
-/**
- * Limits for one connection to a server. A whole list comes at once, and answers of tools are small; a server that sends more would occupy
- * the worker.
- */
+/** Limits for one connection: a whole list comes at once, and answers of tools are small; a server that sends more would occupy the worker. */
 const SERVER_RATES = {
   bytesPerS: MESSAGE_BYTES_MAX,
   bytesAtOnce: 2 * LIST_PAGES_MAX * MESSAGE_BYTES_MAX,

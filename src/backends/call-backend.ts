@@ -61,49 +61,6 @@ const ROTATION_LAST_MS = 2000
 const STANDBY_RETRY_MS = 30_000
 const STANDBY_TRIES_MAX = 5
 
-type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
-
-export interface CallBackendOptions extends CandidateOptions {
-  /** The instructions of a session that begins now; absent: those of the call's session. */
-  readonly instructionsNow?: () => string
-  /** Keeps the next candidate connected, without audio, from the start of the call. */
-  readonly standby?: boolean
-  readonly connectMs?: number
-  /** How long silence after a question lasts until it counts as a fault. */
-  readonly stallMs?: number
-  /** How long the caller waits before a `holding` event. */
-  readonly holdAfterMs?: number
-  readonly failoversMax?: number
-  /** Limits of the call, and the meter of its cost; without it neither is counted. */
-  readonly budget?: BudgetOptions
-}
-
-/** Counters of one call; plain fields. */
-function noFailovers() {
-  return {
-    failovers: 0,
-    rotations: 0,
-    stalls: 0,
-    /** From a fault until the next backend had the replayed input: the last and the longest; null before any. */
-    gapMsLast: null as number | null,
-    gapMsMax: null as number | null,
-    /** From the last fault to the first sound of the new backend, null before any. */
-    soundMsLast: null as number | null,
-    /** Caller audio that was replayed, and that was too old to be replayed. */
-    replayedSamples: 0,
-    lostSamples: 0,
-    /** Tool calls that got an earlier result and were not run again. */
-    toolsSpared: 0,
-    /** Audio and events of retired sessions. */
-    lateDropped: 0,
-    rotationsAbandoned: 0,
-    standbysLost: 0,
-  }
-}
-
-/** The backends' report about a call, without the cost. Plain data. */
-export type CallBackendReport = Omit<CallResult['report'], 'cost'>
-
 /**
  * How long a caller waits for a model to be reached, before it is given up: at the start, where nothing was said yet, and
  * in mid-call, where the caller hears that it takes a moment. An attempt that was begun in time may take longer.
@@ -918,6 +875,49 @@ export class CallBackend implements Backend, CandidateListener {
     this.#history.release()
   }
 }
+
+type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
+
+export interface CallBackendOptions extends CandidateOptions {
+  /** The instructions of a session that begins now; absent: those of the call's session. */
+  readonly instructionsNow?: () => string
+  /** Keeps the next candidate connected, without audio, from the start of the call. */
+  readonly standby?: boolean
+  readonly connectMs?: number
+  /** How long silence after a question lasts until it counts as a fault. */
+  readonly stallMs?: number
+  /** How long the caller waits before a `holding` event. */
+  readonly holdAfterMs?: number
+  readonly failoversMax?: number
+  /** Limits of the call, and the meter of its cost; without it neither is counted. */
+  readonly budget?: BudgetOptions
+}
+
+/** Counters of one call; plain fields. */
+function noFailovers() {
+  return {
+    failovers: 0,
+    rotations: 0,
+    stalls: 0,
+    /** From a fault until the next backend had the replayed input: the last and the longest; null before any. */
+    gapMsLast: null as number | null,
+    gapMsMax: null as number | null,
+    /** From the last fault to the first sound of the new backend, null before any. */
+    soundMsLast: null as number | null,
+    /** Caller audio that was replayed, and that was too old to be replayed. */
+    replayedSamples: 0,
+    lostSamples: 0,
+    /** Tool calls that got an earlier result and were not run again. */
+    toolsSpared: 0,
+    /** Audio and events of retired sessions. */
+    lateDropped: 0,
+    rotationsAbandoned: 0,
+    standbysLost: 0,
+  }
+}
+
+/** The backends' report about a call, without the cost. Plain data. */
+export type CallBackendReport = Omit<CallResult['report'], 'cost'>
 
 function gone(): GatewayError {
   return new GatewayError('BACKEND_CLOSED', 'the call ended before its backend was connected')

@@ -45,12 +45,6 @@ export function queryOf(read: (name: string) => string): OpsQuery {
   return Object.fromEntries(QUERIES.map((name) => [name, read(name)])) as OpsQuery
 }
 
-/** This node's part of editing agents. @see EditorApi */
-interface EditsHere {
-  readonly here: () => Promise<Reply>
-  readonly publishHere: (order: PublishOrder, operator: Operator, via: string | null) => Promise<Reply>
-}
-
 /** A node's answer to another: the status of the HTTP answer, and the JSON of its body. */
 interface PeerReply {
   readonly status: Reply['status']
@@ -442,6 +436,12 @@ export class FleetApi {
         return jsonReply({})
     }
   }
+}
+
+/** This node's part of editing agents. @see EditorApi */
+interface EditsHere {
+  readonly here: () => Promise<Reply>
+  readonly publishHere: (order: PublishOrder, operator: Operator, via: string | null) => Promise<Reply>
 }
 
 /**

@@ -27,14 +27,6 @@ export interface Softphone {
   place(order: SoftphoneOrder, events: SoftphoneEvents): SoftphoneCall
 }
 
-interface SoftphoneOrder {
-  readonly agent: string
-  /** Id of a draft of it that the call is to try; null: it gets a version as any call does. */
-  readonly draft: string | null
-  /** E.164. Never logged. */
-  readonly from: string
-}
-
 interface SoftphoneEvents {
   /** Actions of the carrier, as plain JSON with a `type`; `ended` is the last. */
   readonly news: (news: Readonly<Record<string, unknown>>) => void
@@ -178,6 +170,14 @@ export class PhoneSockets {
   #send(ws: WebSocket<PhoneData>, text: string): void {
     if (this.#open.has(ws)) ws.send(text)
   }
+}
+
+interface SoftphoneOrder {
+  readonly agent: string
+  /** Id of a draft of it that the call is to try; null: it gets a version as any call does. */
+  readonly draft: string | null
+  /** E.164. Never logged. */
+  readonly from: string
 }
 
 interface SoftphoneCall {

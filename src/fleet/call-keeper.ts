@@ -25,22 +25,6 @@ const KEEP_SWEEP_BUSY_MS = 1
 /** Calls that are over whose entries have not been deleted yet; beyond it the oldest are left to their TTL. */
 const KEEP_OVER_MAX = 10_000
 
-interface CallKeeperOptions {
-  /** Name of this node. */
-  readonly node: string
-  /** True: nobody could read a state, so none is written; an entry only says that its call is over. */
-  readonly alone: boolean
-  readonly store: Pick<CallStore, 'saveAll' | 'over'>
-  /** TOKEN_SECRET: the first encrypts, each decrypts. */
-  readonly secrets: readonly string[]
-  readonly clock: Clock
-  readonly log: Log
-  /** With which this node owns a call now; null where it does not, or not yet. */
-  readonly tokenOf: (callSid: CallSid) => OwnerToken | null
-  /** The store says that `token` does not own the call any more. */
-  readonly lost: (callSid: CallSid, token: OwnerToken) => void
-}
-
 /** Most of the state's share; the rest is the log's. */
 const STATE_BYTES_MAX = STORED_CALL_BYTES_MAX / 2
 /** A log that is rewritten leaves room, so that it is not rewritten again a second later. */
@@ -414,6 +398,22 @@ export class CallKeeper implements CallKeeping {
     }
     return chunks
   }
+}
+
+interface CallKeeperOptions {
+  /** Name of this node. */
+  readonly node: string
+  /** True: nobody could read a state, so none is written; an entry only says that its call is over. */
+  readonly alone: boolean
+  readonly store: Pick<CallStore, 'saveAll' | 'over'>
+  /** TOKEN_SECRET: the first encrypts, each decrypts. */
+  readonly secrets: readonly string[]
+  readonly clock: Clock
+  readonly log: Log
+  /** With which this node owns a call now; null where it does not, or not yet. */
+  readonly tokenOf: (callSid: CallSid) => OwnerToken | null
+  /** The store says that `token` does not own the call any more. */
+  readonly lost: (callSid: CallSid, token: OwnerToken) => void
 }
 
 function tellAll(waiting: KeptEntry['waiting'], kept: boolean): void {

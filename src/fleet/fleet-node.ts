@@ -36,75 +36,10 @@ const PATIENT_ACT_PAUSE_MS = 250
 /** Orders and calls that this node has placed and that have not opened a stream. */
 const RESERVED_CALLS_MAX = 10_000
 
-/** Status of a node in each of its heartbeats. */
-export interface NodeStatus extends Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'> {
-  /** Live calls by caller, as `CallDirectory.liveByCaller`. */
-  readonly callsByCaller: ReadonlyMap<string, number>
-  readonly liveCosts?: Readonly<Record<string, number>>
-}
-
-/** The way to other nodes, and from them. */
-export interface NodeNetwork {
-  readonly peers: Peers
-  readonly listener: PeerListener
-  /** Origin of the listener, as the others reach it. */
-  readonly url: string
-}
-
-interface FleetNodeOptions {
-  readonly name: string
-  readonly incarnation: string
-  readonly version: string
-  readonly store: GuardedStore
-  /** Null in a gateway that has no other nodes. */
-  readonly network: NodeNetwork | null
-  /** The name of a caller in heartbeats: the other nodes compute the same one, and nobody else can. */
-  readonly callerTag: (caller: string) => string
-  readonly opsUrl: string | null
-  readonly news: () => NodeStatus
-  /** Called with the heartbeats of all nodes. */
-  readonly onView: (view: FleetView) => void
-  readonly clock: Clock
-  readonly wallClock: WallClock
-  /** In [0, 1). */
-  readonly random: () => number
-  readonly log: Log
-  /** Calls that this node gives up: their streams close, and nothing more is done for them outside. */
-  readonly onGivenUp: (callSids: readonly string[], why: 'lost' | 'isolated') => void
-  /** The store has lost what it held. The calls of this node are being claimed again. */
-  readonly onForgotten: () => void
-  /** Another live node has this node's name: this one must end. */
-  readonly onNameTaken: () => void
-}
-
 /** A heartbeat names callers with at least this many calls at its node: most callers have one. */
 const BUSY_CALLER_CALLS = 2
 /** And at most this many of them, those with most calls first: about 2 KB. */
 const BUSY_CALLERS_MAX = 64
-
-/** Permission that the evidence gives for calls of another node. */
-export interface TakeOverPermit {
-  /** The carrier has just said that the stream is over: it may ask within CONTINUATION_MS how the call continues. */
-  readonly mayAsk: boolean
-  /** True if the evidence is about this owner. */
-  readonly isLost: (owner: OwnerToken) => boolean
-  /** True if a claim may still be sent: the evidence gets old. */
-  readonly mayClaim: () => boolean
-}
-
-/** The store's answer about a call of this node. */
-type Confirmation = 'ok' | 'lost' | 'unknown' | 'store-down'
-
-/** From the node that has a call, to the one that the store names. Plain JSON. */
-interface YieldRequest {
-  readonly callSid: string
-  /** Its stream is at the sender. */
-  readonly streams: boolean
-}
-
-interface YieldAnswer {
-  readonly yields: 'yes' | 'no' | 'later'
-}
 
 /** Reads of an entry that changes each time before it can be claimed, because late claims arrive one after the other. */
 const SETTLE_TRIES = 3
@@ -716,6 +651,71 @@ export class FleetNode {
       log.error({ err: thrown, peer: node }, 'the calls of a lost node cannot be read')
     }
   }
+}
+
+/** Status of a node in each of its heartbeats. */
+export interface NodeStatus extends Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'> {
+  /** Live calls by caller, as `CallDirectory.liveByCaller`. */
+  readonly callsByCaller: ReadonlyMap<string, number>
+  readonly liveCosts?: Readonly<Record<string, number>>
+}
+
+/** The way to other nodes, and from them. */
+export interface NodeNetwork {
+  readonly peers: Peers
+  readonly listener: PeerListener
+  /** Origin of the listener, as the others reach it. */
+  readonly url: string
+}
+
+interface FleetNodeOptions {
+  readonly name: string
+  readonly incarnation: string
+  readonly version: string
+  readonly store: GuardedStore
+  /** Null in a gateway that has no other nodes. */
+  readonly network: NodeNetwork | null
+  /** The name of a caller in heartbeats: the other nodes compute the same one, and nobody else can. */
+  readonly callerTag: (caller: string) => string
+  readonly opsUrl: string | null
+  readonly news: () => NodeStatus
+  /** Called with the heartbeats of all nodes. */
+  readonly onView: (view: FleetView) => void
+  readonly clock: Clock
+  readonly wallClock: WallClock
+  /** In [0, 1). */
+  readonly random: () => number
+  readonly log: Log
+  /** Calls that this node gives up: their streams close, and nothing more is done for them outside. */
+  readonly onGivenUp: (callSids: readonly string[], why: 'lost' | 'isolated') => void
+  /** The store has lost what it held. The calls of this node are being claimed again. */
+  readonly onForgotten: () => void
+  /** Another live node has this node's name: this one must end. */
+  readonly onNameTaken: () => void
+}
+
+/** Permission that the evidence gives for calls of another node. */
+export interface TakeOverPermit {
+  /** The carrier has just said that the stream is over: it may ask within CONTINUATION_MS how the call continues. */
+  readonly mayAsk: boolean
+  /** True if the evidence is about this owner. */
+  readonly isLost: (owner: OwnerToken) => boolean
+  /** True if a claim may still be sent: the evidence gets old. */
+  readonly mayClaim: () => boolean
+}
+
+/** The store's answer about a call of this node. */
+type Confirmation = 'ok' | 'lost' | 'unknown' | 'store-down'
+
+/** From the node that has a call, to the one that the store names. Plain JSON. */
+interface YieldRequest {
+  readonly callSid: string
+  /** Its stream is at the sender. */
+  readonly streams: boolean
+}
+
+interface YieldAnswer {
+  readonly yields: 'yes' | 'no' | 'later'
 }
 
 /** The nodes of an emptied store, and those of the view before that have not sent a heartbeat since. */

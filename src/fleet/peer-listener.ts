@@ -22,62 +22,6 @@ const PEER_IDLE_MS = 10_000
 /** Nonces of requests that are remembered for as long as one could be replayed: about 1,600 requests a second. */
 const PEER_NONCES_MAX = 100_000
 
-/** Certificate and key of this node, and the authorities that may have signed another node's; PEM. */
-export interface PeerTls {
-  readonly cert: string
-  readonly key: string
-  readonly ca: string
-}
-
-/**
- * Answers a request of another node. What it returns is sent as JSON.
- * @param body  parsed JSON, not checked further: the sender has the secret, and may be of another version
- */
-type PeerHandler = (body: unknown, from: PeerName) => unknown
-
-export const PEER_REFUSALS = [
-  'certificate',
-  'unsigned',
-  'signature',
-  'another-node',
-  'another-incarnation',
-  'late',
-  'replayed',
-  'not-found',
-  'too-large',
-  'body',
-  'malformed',
-  'protocol',
-  'connections',
-] as const
-
-export type PeerRefusal = (typeof PEER_REFUSALS)[number]
-
-interface ListenerOptions {
-  readonly self: PeerName
-  /** At least one: the first signs, each may have signed. */
-  readonly secrets: readonly string[]
-  readonly host: string
-  /** 0: any free port. */
-  readonly port: number
-  /** Origin at which other nodes reach it, without a port for that of the listener; null: `host` and its port. */
-  readonly url: string | null
-  /** Null: HTTP. Otherwise both sides need a certificate of `ca`. */
-  readonly tls: PeerTls | null
-  /** Another node has proven that it lives; called for each of its requests, before the handler. */
-  readonly onHeard: (from: PeerName) => void
-  readonly clock: Clock
-  readonly wallClock: WallClock
-  readonly log: Log
-}
-
-interface Connection {
-  /** With TLS, the encrypted one as soon as there is one. */
-  socket: Socket
-  /** The node whose request proved it last; null: none has. */
-  node: string | null
-}
-
 /** The status of each refusal, and why, for the sender and the log. */
 const REFUSALS: Readonly<Record<Exclude<PeerRefusal, 'protocol' | 'connections'>, readonly [number, string]>> = {
   certificate: [401, 'the connection has no client certificate that INTERNAL_TLS_CA signed'],
@@ -328,6 +272,62 @@ export class PeerListener {
     this.#counts[reason]++
     this.#lines.note(reason, { why, address, sender }, this.#options.clock())
   }
+}
+
+/** Certificate and key of this node, and the authorities that may have signed another node's; PEM. */
+export interface PeerTls {
+  readonly cert: string
+  readonly key: string
+  readonly ca: string
+}
+
+/**
+ * Answers a request of another node. What it returns is sent as JSON.
+ * @param body  parsed JSON, not checked further: the sender has the secret, and may be of another version
+ */
+type PeerHandler = (body: unknown, from: PeerName) => unknown
+
+export const PEER_REFUSALS = [
+  'certificate',
+  'unsigned',
+  'signature',
+  'another-node',
+  'another-incarnation',
+  'late',
+  'replayed',
+  'not-found',
+  'too-large',
+  'body',
+  'malformed',
+  'protocol',
+  'connections',
+] as const
+
+export type PeerRefusal = (typeof PEER_REFUSALS)[number]
+
+interface ListenerOptions {
+  readonly self: PeerName
+  /** At least one: the first signs, each may have signed. */
+  readonly secrets: readonly string[]
+  readonly host: string
+  /** 0: any free port. */
+  readonly port: number
+  /** Origin at which other nodes reach it, without a port for that of the listener; null: `host` and its port. */
+  readonly url: string | null
+  /** Null: HTTP. Otherwise both sides need a certificate of `ca`. */
+  readonly tls: PeerTls | null
+  /** Another node has proven that it lives; called for each of its requests, before the handler. */
+  readonly onHeard: (from: PeerName) => void
+  readonly clock: Clock
+  readonly wallClock: WallClock
+  readonly log: Log
+}
+
+interface Connection {
+  /** With TLS, the encrypted one as soon as there is one. */
+  socket: Socket
+  /** The node whose request proved it last; null: none has. */
+  node: string | null
 }
 
 /**

@@ -54,6 +54,16 @@ export type PeerResult =
 export const PEER_OUTCOMES = ['answered', ...PEER_REFUSED, ...PEER_SILENT, ...PEER_FAILED] as const
 type PeerOutcome = (typeof PEER_OUTCOMES)[number]
 
+/** The request was not sent, or its answer is of no use. Its message is for the log. */
+class Failure extends Error {
+  readonly reason: (typeof PEER_FAILED)[number]
+
+  constructor(reason: (typeof PEER_FAILED)[number], message: string) {
+    super(message)
+    this.reason = reason
+  }
+}
+
 interface PeersOptions {
   readonly self: PeerName
   /** At least one: the first signs, each may have signed. */
@@ -65,16 +75,6 @@ interface PeersOptions {
   readonly log: Log
   /** @defaultValue `PEER_CONNECT_MS` */
   readonly connectMs?: number
-}
-
-/** The request was not sent, or its answer is of no use. Its message is for the log. */
-class Failure extends Error {
-  readonly reason: (typeof PEER_FAILED)[number]
-
-  constructor(reason: (typeof PEER_FAILED)[number], message: string) {
-    super(message)
-    this.reason = reason
-  }
 }
 
 const TIMED_OUT: PeerResult = { result: 'silent', reason: 'timeout' }

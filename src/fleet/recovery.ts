@@ -32,46 +32,10 @@ const TAKEN_CALLS_MAX = 10_000
 const CALLBACK_ONCE_MS = 24 * 3_600_000
 
 /**
- * Plan for a call whose node is gone:
- * - `resume`: it gets a new stream, in which its agent goes on;
- * - `escalation`: the escalation, or the wait for a tool's outcome, goes on without a stream, and answers the carrier;
- * - `words`: the caller hears the agent's fallback, which may dial a human;
- * - `hang-up`: the carrier holds the leg in silence, so it is asked to end the call.
- */
-type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up'
-
-/**
  * How often, and after how long, the store is asked again whether a call is still this node's: it rests in between.
  */
 const ASKS_MAX = 4
 const ASK_AGAIN_MS = STORE_REST_MS + 50
-
-export interface RecoveryOptions<Answer extends object> {
-  readonly node: FleetNode
-  /** The state of a call as its owner kept it; null when there is none. Throws when it cannot be read. */
-  readonly kept: (callSid: CallSid, entry: StoredCall) => KeptState | null
-  /** True if this node can open a call now. */
-  readonly takes: () => boolean
-  /** Opens the call here, with what was kept. @throws GatewayError when this node cannot take it */
-  readonly open: (kept: KeptState) => void
-  /** The document with the stream of a call that `open` opened. @param host  the `Host` of the webhook that asks */
-  readonly document: (callSid: CallSid, host: string) => Answer
-  /** Makes the record of a call that nobody goes on with, where its node has made none. Must not throw. */
-  readonly lost: (kept: KeptState) => void
-  /** As in `WebhookRouting`. */
-  readonly held: (webhook: ProvenWebhook) => Answer | null
-  /** Answers with the fallback of the agent that the call had. Must not throw. */
-  readonly words: (webhook: ProvenWebhook, agent: string | null) => Answer
-  /** Takes note of a webhook of a call that is not here. Must not throw. */
-  readonly noted: (webhook: ProvenWebhook) => Answer | Promise<Answer>
-  /** Null without an API key. */
-  readonly carrier: Pick<OutboundCarrier, 'hangup' | 'getCall'> | null
-  /** Rings the caller again, if agent, settings and hours allow it. @returns whether it does */
-  readonly callBack: (kept: KeptState) => Promise<boolean>
-  readonly log: Log
-  readonly clock: Clock
-  readonly sleep: (ms: number) => Promise<void>
-}
 
 /**
  * Recovers calls whose owner is gone: from the carrier's webhooks, which come to any node, and from the heartbeats,
@@ -477,6 +441,42 @@ export class Recovery<Answer extends object> {
   #log(callSid: CallSid): Log {
     return this.#options.log.call(callSid)
   }
+}
+
+/**
+ * Plan for a call whose node is gone:
+ * - `resume`: it gets a new stream, in which its agent goes on;
+ * - `escalation`: the escalation, or the wait for a tool's outcome, goes on without a stream, and answers the carrier;
+ * - `words`: the caller hears the agent's fallback, which may dial a human;
+ * - `hang-up`: the carrier holds the leg in silence, so it is asked to end the call.
+ */
+type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up'
+
+export interface RecoveryOptions<Answer extends object> {
+  readonly node: FleetNode
+  /** The state of a call as its owner kept it; null when there is none. Throws when it cannot be read. */
+  readonly kept: (callSid: CallSid, entry: StoredCall) => KeptState | null
+  /** True if this node can open a call now. */
+  readonly takes: () => boolean
+  /** Opens the call here, with what was kept. @throws GatewayError when this node cannot take it */
+  readonly open: (kept: KeptState) => void
+  /** The document with the stream of a call that `open` opened. @param host  the `Host` of the webhook that asks */
+  readonly document: (callSid: CallSid, host: string) => Answer
+  /** Makes the record of a call that nobody goes on with, where its node has made none. Must not throw. */
+  readonly lost: (kept: KeptState) => void
+  /** As in `WebhookRouting`. */
+  readonly held: (webhook: ProvenWebhook) => Answer | null
+  /** Answers with the fallback of the agent that the call had. Must not throw. */
+  readonly words: (webhook: ProvenWebhook, agent: string | null) => Answer
+  /** Takes note of a webhook of a call that is not here. Must not throw. */
+  readonly noted: (webhook: ProvenWebhook) => Answer | Promise<Answer>
+  /** Null without an API key. */
+  readonly carrier: Pick<OutboundCarrier, 'hangup' | 'getCall'> | null
+  /** Rings the caller again, if agent, settings and hours allow it. @returns whether it does */
+  readonly callBack: (kept: KeptState) => Promise<boolean>
+  readonly log: Log
+  readonly clock: Clock
+  readonly sleep: (ms: number) => Promise<void>
 }
 
 /** An operation of the store has no answer, and may have been carried out. */

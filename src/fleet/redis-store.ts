@@ -45,18 +45,6 @@ const REDIS_RETRY_MS_MAX = 500
 /** An entry's time to live begins anew when a quarter of it is over, not with each write. */
 const RENEW_BELOW_MS = CALL_TTL_MS * 0.75
 
-interface RedisStoreOptions {
-  /** As in `REDIS_URL`. */
-  readonly url: string
-  /** Before each key; several fleets may share a Redis. */
-  readonly prefix: string
-  /** TOKEN_SECRET: the first proves this node's heartbeats, each may have proven another's. */
-  readonly secrets: readonly string[]
-  readonly log: Log
-  /** Deadline of each operation, and of a connection that owes an answer. Default: STORE_PATIENCE_MS; `GuardedStore` has less. */
-  readonly deadlineMs?: number
-}
-
 export type IgnoredEntries = RedisStore['ignored']
 
 /** A heartbeat as it is proven: with the store's time in the view before it, 0 where there was none. */
@@ -546,6 +534,18 @@ class RedisStore implements CallStore {
       wrong === null ? null : new GatewayError('CONFIG_INVALID', `REDIS_URL (${this.#shown}) cannot be used: ${wrong}`),
     )
   }
+}
+
+interface RedisStoreOptions {
+  /** As in `REDIS_URL`. */
+  readonly url: string
+  /** Before each key; several fleets may share a Redis. */
+  readonly prefix: string
+  /** TOKEN_SECRET: the first proves this node's heartbeats, each may have proven another's. */
+  readonly secrets: readonly string[]
+  readonly log: Log
+  /** Deadline of each operation, and of a connection that owes an answer. Default: STORE_PATIENCE_MS; `GuardedStore` has less. */
+  readonly deadlineMs?: number
 }
 
 const retryStrategy = (attempt: number): number => Math.min(50 * 2 ** (attempt - 1), REDIS_RETRY_MS_MAX)

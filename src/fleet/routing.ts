@@ -50,48 +50,6 @@ const PLACE_ANSWER_MS = 200
 const STORE_AGAIN_MS = STORE_REST_MS + 50
 
 /**
- * How a node answers a proven webhook:
- * - `open`: it opens a new call; where it has no room, the caller hears the fallback
- * - `open-or-decline`: it opens a new call; where it has no room, it says so, because another node may
- * - `known`: the fleet has, or had, this call: it is not opened again
- * - `owner-unknown`: no store can be asked, and no node has the call; or an outcome cannot be given to its owner
- * - `late`: no node became the owner of a new call in time: it is not opened, and its caller hears the fallback
- */
-export type AnswerHow = 'open' | 'open-or-decline' | 'known' | 'owner-unknown' | 'late'
-
-/** A node's answer to a proven webhook. Must not throw, nor reject. */
-interface AnswerWebhook<Answer extends object> {
-  (webhook: ProvenWebhook, how: 'open-or-decline'): Answer | Promise<Answer> | NoRoom
-  (webhook: ProvenWebhook, how: Exclude<AnswerHow, 'open-or-decline'>): Answer | Promise<Answer>
-}
-
-/** A webhook that one node forwards to another. Plain JSON. */
-interface Forwarded {
-  readonly webhook: ProvenWebhook
-  /** The receiving node's ownership of the call; null: it may have the call, and no store can tell. */
-  readonly token: OwnerToken | null
-  /** A receiver that does not have the call opens it; without a token it claims it later. */
-  readonly opens: boolean
-}
-
-interface WebhookRoutingOptions<Answer extends object> {
-  readonly node: FleetNode
-  readonly calls: Pick<CallDirectory, 'find' | 'known' | 'free' | 'capacity' | 'draining' | 'afterStream'>
-  readonly answer: AnswerWebhook<Answer>
-  /** True if `answer` has given a call's first webhook the fallback in place of a stream. */
-  readonly turnedAway: (callSid: CallSid) => boolean
-  /** True if this node has placed the call of a webhook, and nobody has opened it yet: only this node knows the order. */
-  readonly placed: (webhook: ProvenWebhook) => boolean
-  /** Asks the carrier to come back with its question, after words for the caller; null where they have waited long enough. */
-  readonly held: (webhook: ProvenWebhook) => Answer | null
-  /** Answers webhooks of calls whose owner is gone, and of those that this node has taken over. */
-  readonly recovery: Pick<Recovery<Answer>, 'has' | 'asks' | 'orphaned' | 'recover' | 'moved'>
-  readonly clock: Clock
-  /** 0 to below 1. */
-  readonly random: () => number
-}
-
-/**
  * Leads each proven webhook to the node that owns its call. A call's webhooks may come to any node, on many connections,
  * but only its owner can answer them. The owner of a new call is chosen here, by the node that got its first webhook.
  */
@@ -552,6 +510,48 @@ export class WebhookRouting<Answer extends object> {
     if (routed.is === 'answered') this.counters.forwarded++
     return routed
   }
+}
+
+/**
+ * How a node answers a proven webhook:
+ * - `open`: it opens a new call; where it has no room, the caller hears the fallback
+ * - `open-or-decline`: it opens a new call; where it has no room, it says so, because another node may
+ * - `known`: the fleet has, or had, this call: it is not opened again
+ * - `owner-unknown`: no store can be asked, and no node has the call; or an outcome cannot be given to its owner
+ * - `late`: no node became the owner of a new call in time: it is not opened, and its caller hears the fallback
+ */
+export type AnswerHow = 'open' | 'open-or-decline' | 'known' | 'owner-unknown' | 'late'
+
+/** A node's answer to a proven webhook. Must not throw, nor reject. */
+interface AnswerWebhook<Answer extends object> {
+  (webhook: ProvenWebhook, how: 'open-or-decline'): Answer | Promise<Answer> | NoRoom
+  (webhook: ProvenWebhook, how: Exclude<AnswerHow, 'open-or-decline'>): Answer | Promise<Answer>
+}
+
+/** A webhook that one node forwards to another. Plain JSON. */
+interface Forwarded {
+  readonly webhook: ProvenWebhook
+  /** The receiving node's ownership of the call; null: it may have the call, and no store can tell. */
+  readonly token: OwnerToken | null
+  /** A receiver that does not have the call opens it; without a token it claims it later. */
+  readonly opens: boolean
+}
+
+interface WebhookRoutingOptions<Answer extends object> {
+  readonly node: FleetNode
+  readonly calls: Pick<CallDirectory, 'find' | 'known' | 'free' | 'capacity' | 'draining' | 'afterStream'>
+  readonly answer: AnswerWebhook<Answer>
+  /** True if `answer` has given a call's first webhook the fallback in place of a stream. */
+  readonly turnedAway: (callSid: CallSid) => boolean
+  /** True if this node has placed the call of a webhook, and nobody has opened it yet: only this node knows the order. */
+  readonly placed: (webhook: ProvenWebhook) => boolean
+  /** Asks the carrier to come back with its question, after words for the caller; null where they have waited long enough. */
+  readonly held: (webhook: ProvenWebhook) => Answer | null
+  /** Answers webhooks of calls whose owner is gone, and of those that this node has taken over. */
+  readonly recovery: Pick<Recovery<Answer>, 'has' | 'asks' | 'orphaned' | 'recover' | 'moved'>
+  readonly clock: Clock
+  /** 0 to below 1. */
+  readonly random: () => number
 }
 
 /** Shares of free slots that differ by less than this are the same: the call stays where its webhook came. */

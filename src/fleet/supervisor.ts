@@ -18,19 +18,6 @@ const PROCESS_SHORT_LIVES_MAX = 5
 /** A process has this long beyond DRAIN_TIMEOUT to end. */
 const PROCESS_STOP_GRACE_MS = 30_000
 
-/**
- * Messages between the supervisor and its processes, over the channel that `fork` makes. Secrets travel only here: not
- * in arguments, not in the environment, not in the log.
- */
-export type ToProcess<Plan> =
-  | {
-      readonly type: 'start'
-      readonly plan: Plan
-      /** How often this process was started again. */
-      readonly restarts: number
-    }
-  | StoreReply
-
 export type FromProcess =
   | ({ readonly type: 'ready' } & ProcessReady)
   /** It could not start. `usage`: because of a setting or an argument, so that a restart does not help. */
@@ -52,16 +39,6 @@ export interface ProcessReady {
   readonly publicPort: number
   readonly opsPort: number
   readonly agents: readonly string[]
-}
-
-interface SupervisorOptions<Plan> {
-  /** Module that each process runs; it waits for the `start` message. */
-  readonly entry: string
-  readonly start: Start<Plan>
-  readonly stopGraceMs?: number
-  /** Store that the processes share if they have none of their own; null if they do. */
-  readonly store: CallStore | null
-  readonly log: Log
 }
 
 /**
@@ -373,6 +350,29 @@ export class Supervisor<Plan> {
     if (place.timer !== null) clearTimeout(place.timer)
     place.timer = null
   }
+}
+
+/**
+ * Messages between the supervisor and its processes, over the channel that `fork` makes. Secrets travel only here: not
+ * in arguments, not in the environment, not in the log.
+ */
+export type ToProcess<Plan> =
+  | {
+      readonly type: 'start'
+      readonly plan: Plan
+      /** How often this process was started again. */
+      readonly restarts: number
+    }
+  | StoreReply
+
+interface SupervisorOptions<Plan> {
+  /** Module that each process runs; it waits for the `start` message. */
+  readonly entry: string
+  readonly start: Start<Plan>
+  readonly stopGraceMs?: number
+  /** Store that the processes share if they have none of their own; null if they do. */
+  readonly store: CallStore | null
+  readonly log: Log
 }
 
 /** The exit code, and the reason when the code is not 0. */

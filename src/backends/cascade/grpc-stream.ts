@@ -19,38 +19,6 @@ import type {
   ServiceMessage,
 } from './service-socket.js'
 
-/** One method of a service. */
-interface GrpcMethod {
-  /** `/google.cloud.speech.v1.Speech/StreamingRecognize` */
-  readonly path: string
-  /** The name of its message. */
-  readonly request: string
-}
-
-/** End of a stream or a request. */
-interface Status {
-  readonly code: number
-  readonly details: string
-}
-
-/** How a service's streams are opened and understood. */
-interface GrpcWire {
-  /** `https://speech.googleapis.com`; http without TLS. */
-  readonly baseUrl: string
-  readonly messages: INamespace
-  readonly stream: GrpcMethod & { readonly response: string }
-  /** The message of the stream with this audio, of which one takes `audioBytesMax`. */
-  readonly audio: (bytes: Uint8Array) => object
-  readonly audioBytesMax: number
-  readonly audioBytesPerMs: number
-  /** An error that came as a message; null for any other message. */
-  readonly errorIn: (message: ServiceMessage) => Status | null
-  /** Asked when the call begins; a refusal of which `answers` is true says that the key is good. */
-  readonly probe: GrpcMethod & { readonly message: object; readonly answers: (status: Status) => boolean }
-  /** With the key; made anew for each request. */
-  readonly metadata: () => Readonly<Record<string, string>>
-}
-
 /** One connection carries this many streams: Google's front ends allow 100, and what is more would wait there unseen. */
 const STREAMS_MAX = 90
 /** Connections of a thread to one service. */
@@ -77,44 +45,6 @@ const BACKOFF_MS = { min: 250, max: 1000 }
 const RETRY_MS = 1500
 /** A connection without a stream is closed after this. */
 const IDLE_MS = 5 * 60_000
-
-/** Codes of gRPC, by which a stream or a request ended. */
-const OK = 0
-const FAULTS: Readonly<Record<number, VendorFault['code']>> = {
-  1: 'network', // CANCELLED
-  3: 'bad_request', // INVALID_ARGUMENT
-  4: 'timeout', // DEADLINE_EXCEEDED
-  5: 'bad_request', // NOT_FOUND
-  7: 'auth', // PERMISSION_DENIED
-  8: 'rate_limit', // RESOURCE_EXHAUSTED
-  9: 'bad_request', // FAILED_PRECONDITION
-  10: 'network', // ABORTED
-  11: 'timeout', // OUT_OF_RANGE: the stream is too long or too fast, or had no audio
-  12: 'bad_request', // UNIMPLEMENTED
-  14: 'network', // UNAVAILABLE
-  16: 'auth', // UNAUTHENTICATED
-}
-
-interface Channel {
-  readonly client: Client
-  streams: number
-}
-
-// Loaded when the first stream is opened: only some gateways use a service over gRPC.
-let libraries: Promise<Libraries> | null = null
-
-interface Libraries {
-  readonly grpc: Pick<typeof Grpc, 'Client' | 'Metadata' | 'credentials' | 'status' | 'connectivityState'>
-  readonly protobuf: Pick<typeof Protobuf, 'Root'>
-}
-
-function load(): Promise<Libraries> {
-  libraries ??= Promise.all([import('@grpc/grpc-js'), import('protobufjs/light.js')]).then(([grpc, protobuf]) => ({
-    grpc: grpc.default,
-    protobuf: protobuf.default,
-  }))
-  return libraries
-}
 
 /** Connections of this thread, by address: keys go with each stream. The settings name the few addresses that there are. */
 const channels = new Map<string, Channel[]>()
@@ -345,6 +275,77 @@ export class GrpcStream implements ServiceConnection {
       vendorFault(faultCode(code, details), `${what}: ${name}${words === '' ? '' : `: ${words}`}`, false),
     )
   }
+}
+
+/** One method of a service. */
+interface GrpcMethod {
+  /** `/google.cloud.speech.v1.Speech/StreamingRecognize` */
+  readonly path: string
+  /** The name of its message. */
+  readonly request: string
+}
+
+/** End of a stream or a request. */
+interface Status {
+  readonly code: number
+  readonly details: string
+}
+
+/** How a service's streams are opened and understood. */
+interface GrpcWire {
+  /** `https://speech.googleapis.com`; http without TLS. */
+  readonly baseUrl: string
+  readonly messages: INamespace
+  readonly stream: GrpcMethod & { readonly response: string }
+  /** The message of the stream with this audio, of which one takes `audioBytesMax`. */
+  readonly audio: (bytes: Uint8Array) => object
+  readonly audioBytesMax: number
+  readonly audioBytesPerMs: number
+  /** An error that came as a message; null for any other message. */
+  readonly errorIn: (message: ServiceMessage) => Status | null
+  /** Asked when the call begins; a refusal of which `answers` is true says that the key is good. */
+  readonly probe: GrpcMethod & { readonly message: object; readonly answers: (status: Status) => boolean }
+  /** With the key; made anew for each request. */
+  readonly metadata: () => Readonly<Record<string, string>>
+}
+
+/** Codes of gRPC, by which a stream or a request ended. */
+const OK = 0
+
+const FAULTS: Readonly<Record<number, VendorFault['code']>> = {
+  1: 'network', // CANCELLED
+  3: 'bad_request', // INVALID_ARGUMENT
+  4: 'timeout', // DEADLINE_EXCEEDED
+  5: 'bad_request', // NOT_FOUND
+  7: 'auth', // PERMISSION_DENIED
+  8: 'rate_limit', // RESOURCE_EXHAUSTED
+  9: 'bad_request', // FAILED_PRECONDITION
+  10: 'network', // ABORTED
+  11: 'timeout', // OUT_OF_RANGE: the stream is too long or too fast, or had no audio
+  12: 'bad_request', // UNIMPLEMENTED
+  14: 'network', // UNAVAILABLE
+  16: 'auth', // UNAUTHENTICATED
+}
+
+interface Channel {
+  readonly client: Client
+  streams: number
+}
+
+// Loaded when the first stream is opened: only some gateways use a service over gRPC.
+let libraries: Promise<Libraries> | null = null
+
+interface Libraries {
+  readonly grpc: Pick<typeof Grpc, 'Client' | 'Metadata' | 'credentials' | 'status' | 'connectivityState'>
+  readonly protobuf: Pick<typeof Protobuf, 'Root'>
+}
+
+function load(): Promise<Libraries> {
+  libraries ??= Promise.all([import('@grpc/grpc-js'), import('protobufjs/light.js')]).then(([grpc, protobuf]) => ({
+    grpc: grpc.default,
+    protobuf: protobuf.default,
+  }))
+  return libraries
 }
 
 function faultCode(code: number, words: string): VendorFault['code'] {

@@ -38,20 +38,6 @@ export type SocketService<Options> = Options & {
   readonly what: string
 }
 
-/** How a service's connection is opened and understood. */
-export interface SocketWire {
-  /** Address, as for `socketUrl`. */
-  readonly url: string
-  /** Reads a text of the service; as JSON when not given. */
-  readonly parse?: (text: string) => ServiceMessage
-  /** Hold the key, where it does not go in a message; none when not given. */
-  readonly headers?: Readonly<Record<string, string>>
-  /** The fault of a message that ends the connection; null for any other message. */
-  readonly faultOf: (message: ServiceMessage) => VendorFault | null
-  /** The fault of a close by the service. `words` are safe to show. `session_expired` when not given, or null. */
-  readonly closeFault?: (code: number, words: string) => VendorFault | null
-}
-
 /** Listener to a service's connection. */
 export interface ConnectionListener {
   message(message: ServiceMessage): void
@@ -59,25 +45,6 @@ export interface ConnectionListener {
   bytes?(data: Buffer): void
   /** The connection is over, after it was open; once. Not after `close`. */
   lost(fault: VendorFault): void
-}
-
-/** The connection of a recogniser: a WebSocket, or a stream of another protocol. */
-export interface ServiceConnection {
-  /**
-   * @param probe  the call begins, and nobody waits yet. False: somebody does
-   * @throws ServiceFault, or the reason of the signal
-   */
-  open(signal: AbortSignal, probe: boolean): Promise<void>
-  send(message: SentMessage): void
-  /** The bytes are copied before this returns. */
-  sendBytes(bytes: Uint8Array): void
-  /** Sends JSON around the base64 of `bytes`; `before` and `after` are ASCII. Absent: its messages are no JSON. */
-  sendAudio?(before: string, bytes: Uint8Array, after: string): void
-  /** Until all that it was given is sent, ms. Absent: it sends all at once. */
-  readonly behindMs?: number
-  /** Ends the connection for this reason. */
-  fail(fault: VendorFault): void
-  close(): void
 }
 
 /** The connection of a recogniser or a voice: JSON, audio, and errors that end the session. */
@@ -193,6 +160,39 @@ export class ServiceSocket implements ServiceConnection {
       vendorFault('session_expired', `${what} closed the session with ${code}`, false)
     )
   }
+}
+
+/** How a service's connection is opened and understood. */
+export interface SocketWire {
+  /** Address, as for `socketUrl`. */
+  readonly url: string
+  /** Reads a text of the service; as JSON when not given. */
+  readonly parse?: (text: string) => ServiceMessage
+  /** Hold the key, where it does not go in a message; none when not given. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** The fault of a message that ends the connection; null for any other message. */
+  readonly faultOf: (message: ServiceMessage) => VendorFault | null
+  /** The fault of a close by the service. `words` are safe to show. `session_expired` when not given, or null. */
+  readonly closeFault?: (code: number, words: string) => VendorFault | null
+}
+
+/** The connection of a recogniser: a WebSocket, or a stream of another protocol. */
+export interface ServiceConnection {
+  /**
+   * @param probe  the call begins, and nobody waits yet. False: somebody does
+   * @throws ServiceFault, or the reason of the signal
+   */
+  open(signal: AbortSignal, probe: boolean): Promise<void>
+  send(message: SentMessage): void
+  /** The bytes are copied before this returns. */
+  sendBytes(bytes: Uint8Array): void
+  /** Sends JSON around the base64 of `bytes`; `before` and `after` are ASCII. Absent: its messages are no JSON. */
+  sendAudio?(before: string, bytes: Uint8Array, after: string): void
+  /** Until all that it was given is sent, ms. Absent: it sends all at once. */
+  readonly behindMs?: number
+  /** Ends the connection for this reason. */
+  fail(fault: VendorFault): void
+  close(): void
 }
 
 function readJson(text: string): ServiceMessage {

@@ -40,49 +40,6 @@ export interface RecogniserOptions extends SocketServiceOptions {
 
 export type RecogniserService = SocketService<RecogniserOptions>
 
-/** The part that differs between streaming recognisers. Made anew for each connection. */
-export interface RecogniserWire {
-  /** A WebSocket, or what makes a connection of another kind. */
-  readonly socket: SocketWire | ((listener: ConnectionListener) => ServiceConnection)
-  /** How samples are written: base64 is put between two parts of a message; `framed` makes messages of s16le. */
-  readonly audio:
-    | 'mulaw'
-    | 'pcm16'
-    | 'float32'
-    | { readonly before: string; readonly after: string; readonly law: 'mulaw' | 'pcm16' }
-    | { readonly framed: (bytes: Uint8Array) => readonly Uint8Array[] }
-  /** The least audio of one message, in milliseconds, but for the last one of a turn; `MESSAGE_MS` when not given: words come up to 40 ms later. */
-  readonly messageMs?: number
-  /** Sent first. */
-  readonly hello?: SentMessage
-  /** Message that keeps the connection open while nobody speaks; null: a little silence. Absent: none is needed. */
-  readonly keepalive?: { readonly everyMs: number; readonly message: SentMessage | null }
-  /** Sent before the audio of a turn. */
-  readonly begin?: readonly SentMessage[]
-  /**
-   * Sent after the audio of a turn; without `oneTurn` also after that of noise, so that its words are out of the way before
-   * those of the next turn.
-   * @param silenceMs  between the caller's last word and the end of the audio
-   */
-  readonly finalize: (silenceMs: number) => SentMessage
-  /** The service does not answer `finalize` where it has little audio. Absent: it always does. */
-  readonly unsure?: true
-  /** After `finalize`, and then without news for this long, the words so far are the text. */
-  readonly finalizeMs: number
-  /** The longest wait after `finalize`, while more words come or none have come; `finalizeMs` when not given. */
-  readonly answerMs?: number
-  /** The service ends the connection with the turn. */
-  readonly oneTurn?: true
-  /** The service ends a session after this time; absent: never. */
-  readonly sessionMs?: number
-  /** Basis of the charge: the time the session is open, the audio that was sent (the default), or what `read` reports. */
-  readonly charges?: 'session' | 'audio' | 'reported'
-  /** The message says something of the audio. Absent: each does. */
-  readonly hears?: (message: ServiceMessage) => boolean
-  /** Puts what a message says into the turns. */
-  readonly read: (message: ServiceMessage, turns: RecogniserTurns) => void
-}
-
 /** A recogniser over a connection. The gateway's VAD ends the turns: the service's own detection of their end is off. */
 export class StreamedRecogniser implements SpeechToText {
   /** Null before `listen`, and once nothing is to be reported any more. */
@@ -181,6 +138,49 @@ export class StreamedRecogniser implements SpeechToText {
     this.#draining.add(before)
     this.changed(before)
   }
+}
+
+/** The part that differs between streaming recognisers. Made anew for each connection. */
+export interface RecogniserWire {
+  /** A WebSocket, or what makes a connection of another kind. */
+  readonly socket: SocketWire | ((listener: ConnectionListener) => ServiceConnection)
+  /** How samples are written: base64 is put between two parts of a message; `framed` makes messages of s16le. */
+  readonly audio:
+    | 'mulaw'
+    | 'pcm16'
+    | 'float32'
+    | { readonly before: string; readonly after: string; readonly law: 'mulaw' | 'pcm16' }
+    | { readonly framed: (bytes: Uint8Array) => readonly Uint8Array[] }
+  /** The least audio of one message, in milliseconds, but for the last one of a turn; `MESSAGE_MS` when not given: words come up to 40 ms later. */
+  readonly messageMs?: number
+  /** Sent first. */
+  readonly hello?: SentMessage
+  /** Message that keeps the connection open while nobody speaks; null: a little silence. Absent: none is needed. */
+  readonly keepalive?: { readonly everyMs: number; readonly message: SentMessage | null }
+  /** Sent before the audio of a turn. */
+  readonly begin?: readonly SentMessage[]
+  /**
+   * Sent after the audio of a turn; without `oneTurn` also after that of noise, so that its words are out of the way before
+   * those of the next turn.
+   * @param silenceMs  between the caller's last word and the end of the audio
+   */
+  readonly finalize: (silenceMs: number) => SentMessage
+  /** The service does not answer `finalize` where it has little audio. Absent: it always does. */
+  readonly unsure?: true
+  /** After `finalize`, and then without news for this long, the words so far are the text. */
+  readonly finalizeMs: number
+  /** The longest wait after `finalize`, while more words come or none have come; `finalizeMs` when not given. */
+  readonly answerMs?: number
+  /** The service ends the connection with the turn. */
+  readonly oneTurn?: true
+  /** The service ends a session after this time; absent: never. */
+  readonly sessionMs?: number
+  /** Basis of the charge: the time the session is open, the audio that was sent (the default), or what `read` reports. */
+  readonly charges?: 'session' | 'audio' | 'reported'
+  /** The message says something of the audio. Absent: each does. */
+  readonly hears?: (message: ServiceMessage) => boolean
+  /** Puts what a message says into the turns. */
+  readonly read: (message: ServiceMessage, turns: RecogniserTurns) => void
 }
 
 /** One connection. */

@@ -36,15 +36,6 @@ export interface SampleSource {
   consume(samples: number): void
 }
 
-interface PlayoutOptions {
-  readonly sampleRateHz: LegRateHz
-  /**
-   * The playout lead: how far ahead of real time we may send; by default 100 ms at 16 kHz, 140 ms at 8 kHz, never above
-   * 200.
-   */
-  readonly leadMs?: number
-}
-
 type PlayoutState = 'idle' | 'playing' | 'dry' | 'tail' | 'pausing' | 'paused' | 'flushed'
 
 /**
@@ -349,4 +340,13 @@ export class Playout {
     this.#clockSamples += samples
     this.playoutEndMs = this.#clockMs + samplesToMs(this.#clockSamples, this.sampleRateHz)
   }
+}
+
+interface PlayoutOptions {
+  readonly sampleRateHz: LegRateHz
+  /**
+   * The playout lead: how far ahead of real time we may send; by default 100 ms at 16 kHz, 140 ms at 8 kHz, never above
+   * 200.
+   */
+  readonly leadMs?: number
 }

@@ -45,19 +45,6 @@ const SOCKET_AFTER_MS = 200
 /** Path of a webhook, with the agent where it names one. */
 const PATH = new RegExp(`^/(${WEBHOOK_ROUTES.join('|')})(?:/([^/]+))?$`)
 
-export interface TextGatewayOptions {
-  readonly agents: ReadonlyMap<string, HostedAgent>
-  readonly businesses: ReadonlyMap<string, Business>
-  /** Environment that tools may read. */
-  readonly env: Environment
-  /** The call that the agent makes; null: one that comes in. */
-  readonly placed: PlacedCall | null
-  /** Outcomes of tools that wait, in order. */
-  readonly settle: readonly SettledTool[]
-  /** Calendar time at which the call begins. */
-  readonly startedAtWallMs: number
-}
-
 /**
  * The gateway of one text call, and the time of that call: webhooks, registry, session, dialogue, tools over HTTP,
  * playout, escalation and record are those of production, with coded sound in place of speech. Only threads, sockets
@@ -226,6 +213,19 @@ export class TextGateway implements CallEnvironment {
     // An outcome that cannot be posted never comes: that fails this scenario, not the run.
     this.clock.after(afterMs, () => void settle().catch(() => undefined))
   }
+}
+
+export interface TextGatewayOptions {
+  readonly agents: ReadonlyMap<string, HostedAgent>
+  readonly businesses: ReadonlyMap<string, Business>
+  /** Environment that tools may read. */
+  readonly env: Environment
+  /** The call that the agent makes; null: one that comes in. */
+  readonly placed: PlacedCall | null
+  /** Outcomes of tools that wait, in order. */
+  readonly settle: readonly SettledTool[]
+  /** Calendar time at which the call begins. */
+  readonly startedAtWallMs: number
 }
 
 /** Media that all text calls of one run share. */

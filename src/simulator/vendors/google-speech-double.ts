@@ -45,22 +45,6 @@ function read<Message>(type: string, bytes: Uint8Array): Message {
   return found.toObject(found.decode(bytes), { enums: String, arrays: true }) as Message
 }
 
-/** A message with what goes before it: that it is not compressed, and its length. */
-function framed(type: string, message: object): Buffer {
-  const found = root.lookupType(type)
-  const bytes = found.encode(found.fromObject(message)).finish()
-  const head = Buffer.alloc(5)
-  head.writeUInt32BE(bytes.length, 1)
-  return Buffer.concat([head, bytes])
-}
-
-type Config = Partial<Omit<GoogleRecognitionConfig, 'encoding'>> & { readonly encoding?: string }
-
-interface StreamingRequest {
-  readonly streamingConfig?: { readonly config?: Config; readonly interimResults?: boolean }
-  readonly audioContent?: Uint8Array
-}
-
 /** Statuses of HTTP in the codes of gRPC; an empty account is refused as a missing permission. */
 const CODES: Readonly<Record<number, number>> = { 400: 3, 401: 16, 402: 7, 403: 7, 404: 5, 429: 8 }
 const INTERNAL = 13
@@ -149,6 +133,22 @@ export class GoogleSpeechDouble extends HttpDouble<Http2Server> {
       answer.end(0, '')
     })
   }
+}
+
+/** A message with what goes before it: that it is not compressed, and its length. */
+function framed(type: string, message: object): Buffer {
+  const found = root.lookupType(type)
+  const bytes = found.encode(found.fromObject(message)).finish()
+  const head = Buffer.alloc(5)
+  head.writeUInt32BE(bytes.length, 1)
+  return Buffer.concat([head, bytes])
+}
+
+type Config = Partial<Omit<GoogleRecognitionConfig, 'encoding'>> & { readonly encoding?: string }
+
+interface StreamingRequest {
+  readonly streamingConfig?: { readonly config?: Config; readonly interimResults?: boolean }
+  readonly audioContent?: Uint8Array
 }
 
 /** Calls `take` with each message of a request. */

@@ -61,68 +61,6 @@ export const PLAYOUT_TICK_PHASE_MS = 2.5
 /** Call SIDs remembered, so that a late webhook of an ended call opens no new one. */
 const KNOWN_CALLS_KEPT = 50_000
 
-export interface CallRegistryOptions extends MainThreadServices {
-  readonly agents: ReadonlyMap<string, HostedAgent>
-  readonly defaultAgent: string | null
-  /** The draft that a call was placed to try; absent: nobody tries any. */
-  readonly draftOf?: (callSid: string) => HostedAgent | undefined
-  /** By our number; changed in place by edits of NUMBERS_FILE. Absent: none. */
-  readonly businesses?: ReadonlyMap<string, Business>
-  /** Opens what runs the tasks of its calls; the registry closes it. */
-  readonly openPool: (calls: PoolCalls) => CallPool
-  /** Calls at once, over all workers. */
-  readonly maxCalls: number
-  /** True while no new calls are to come, by an operator; absent: never. */
-  readonly cordoned?: () => boolean
-  /** Variables that tool templates may read. */
-  readonly env: Environment
-  readonly speech: Pick<SpeechPool, 'openSession'> | null
-  /** Timer of the clock, for the playout tick and a drain; a real one when absent. */
-  readonly setTimer?: typeof unrefTimer
-  /** Handling of phone numbers and words in records; when absent, masked numbers and all words. */
-  readonly privacy?: RecordPrivacy
-  /** Adds its `wholeCost` to a record; absent: records have none. */
-  readonly withCost?: (record: CallRecord) => CallRecord
-  /** How long after its end the record and handoff packet of an agent's call stay in memory; absent: for as long as there is room. */
-  readonly recordsKeepMs?: (agent: string) => number
-  /** Records of an earlier run, oldest first. Their calls are shown, and are not opened again. */
-  readonly ended?: readonly CallRecord[]
-  /** The carrier's after-stream behaviour; learnt when absent or null. */
-  readonly afterStream?: AfterStream | null
-  /** How far the budget of the day of one of our numbers is used up; absent: none has one. */
-  readonly budgetStep?: (number: string) => BudgetStep | null
-  /** Receives each outcome of a tool that its caller has not heard. */
-  readonly onWaitUnheard?: (news: WaitUnheard) => void
-  /** The fleet's; absent or null: this process alone remembers what its calls have done. */
-  readonly effects?: EffectGate | null
-  /** The fleet's; absent or null: this process alone remembers wrong verification answers. */
-  readonly sharedAttempts?: SharedAttempts | null
-  /** When another node takes calls; absent: never. */
-  readonly elsewhere?: () => 'now' | 'soon' | 'never'
-  /**
-   * The process ends while a tool of a call that has no caller any more still waits. @returns where its outcome is awaited
-   * from now on: at another node that has taken the call, by the next run, which finds what was kept of it, or nowhere
-   */
-  readonly leaveWaits?: (callSid: CallSid) => Promise<'moved' | 'kept' | 'nowhere'>
-  /** Called with the record of each call that has ended. @param told  null: no other node can have it */
-  readonly onRecord: (record: CallRecord, told: Promise<OverAnswer> | null) => void
-  /**
-   * Called with the record of each call that was refused, and with the packet for whoever calls back; absent: they stay
-   * in memory. @param handoff  null where the number is withheld
-   */
-  readonly onRefused?: (record: CallRecord, handoff: Handoff | null) => void
-  /** Called when a call has ended here because another node took it. @param part  of the record, kept if the other node makes none */
-  readonly onGoneElsewhere?: (callSid: CallSid, part: CallRecord) => void
-}
-
-/** Runs the tasks of calls: a `MediaPool`, or the simulator's `OneThreadPool`. */
-type CallPool = Pick<MediaPool, 'ready' | 'run' | 'ticks' | 'threads' | 'socketsRead' | 'close'>
-
-interface RecordPrivacy {
-  readonly maskNumbers: boolean
-  readonly transcript: TranscriptPolicy
-}
-
 /**
  * Records of refused calls: one caller gets three, and another one every 20 minutes, since one is enough to call back;
  * all callers together get 120 in a minute. At 1.2 KB each, record and packet, a flood of a whole day writes 200 MB,
@@ -695,6 +633,68 @@ export class CallRegistry implements CallDirectory {
     this.#ticker.periodMs = streams ? TICK_MS : TICK_WITHOUT_STREAM_MS
     this.#tickBusy.observeMs(this.#options.clock() - nowMs)
   }
+}
+
+export interface CallRegistryOptions extends MainThreadServices {
+  readonly agents: ReadonlyMap<string, HostedAgent>
+  readonly defaultAgent: string | null
+  /** The draft that a call was placed to try; absent: nobody tries any. */
+  readonly draftOf?: (callSid: string) => HostedAgent | undefined
+  /** By our number; changed in place by edits of NUMBERS_FILE. Absent: none. */
+  readonly businesses?: ReadonlyMap<string, Business>
+  /** Opens what runs the tasks of its calls; the registry closes it. */
+  readonly openPool: (calls: PoolCalls) => CallPool
+  /** Calls at once, over all workers. */
+  readonly maxCalls: number
+  /** True while no new calls are to come, by an operator; absent: never. */
+  readonly cordoned?: () => boolean
+  /** Variables that tool templates may read. */
+  readonly env: Environment
+  readonly speech: Pick<SpeechPool, 'openSession'> | null
+  /** Timer of the clock, for the playout tick and a drain; a real one when absent. */
+  readonly setTimer?: typeof unrefTimer
+  /** Handling of phone numbers and words in records; when absent, masked numbers and all words. */
+  readonly privacy?: RecordPrivacy
+  /** Adds its `wholeCost` to a record; absent: records have none. */
+  readonly withCost?: (record: CallRecord) => CallRecord
+  /** How long after its end the record and handoff packet of an agent's call stay in memory; absent: for as long as there is room. */
+  readonly recordsKeepMs?: (agent: string) => number
+  /** Records of an earlier run, oldest first. Their calls are shown, and are not opened again. */
+  readonly ended?: readonly CallRecord[]
+  /** The carrier's after-stream behaviour; learnt when absent or null. */
+  readonly afterStream?: AfterStream | null
+  /** How far the budget of the day of one of our numbers is used up; absent: none has one. */
+  readonly budgetStep?: (number: string) => BudgetStep | null
+  /** Receives each outcome of a tool that its caller has not heard. */
+  readonly onWaitUnheard?: (news: WaitUnheard) => void
+  /** The fleet's; absent or null: this process alone remembers what its calls have done. */
+  readonly effects?: EffectGate | null
+  /** The fleet's; absent or null: this process alone remembers wrong verification answers. */
+  readonly sharedAttempts?: SharedAttempts | null
+  /** When another node takes calls; absent: never. */
+  readonly elsewhere?: () => 'now' | 'soon' | 'never'
+  /**
+   * The process ends while a tool of a call that has no caller any more still waits. @returns where its outcome is awaited
+   * from now on: at another node that has taken the call, by the next run, which finds what was kept of it, or nowhere
+   */
+  readonly leaveWaits?: (callSid: CallSid) => Promise<'moved' | 'kept' | 'nowhere'>
+  /** Called with the record of each call that has ended. @param told  null: no other node can have it */
+  readonly onRecord: (record: CallRecord, told: Promise<OverAnswer> | null) => void
+  /**
+   * Called with the record of each call that was refused, and with the packet for whoever calls back; absent: they stay
+   * in memory. @param handoff  null where the number is withheld
+   */
+  readonly onRefused?: (record: CallRecord, handoff: Handoff | null) => void
+  /** Called when a call has ended here because another node took it. @param part  of the record, kept if the other node makes none */
+  readonly onGoneElsewhere?: (callSid: CallSid, part: CallRecord) => void
+}
+
+/** Runs the tasks of calls: a `MediaPool`, or the simulator's `OneThreadPool`. */
+type CallPool = Pick<MediaPool, 'ready' | 'run' | 'ticks' | 'threads' | 'socketsRead' | 'close'>
+
+interface RecordPrivacy {
+  readonly maskNumbers: boolean
+  readonly transcript: TranscriptPolicy
 }
 
 /** An agent that makes a promised call back begins with other words than after a call that was cut off. */

@@ -51,13 +51,12 @@ import type { ToolCallLog } from '../../telemetry/call-spans.js'
  * the call log, the last checkpoint and the escalation. The session in the worker decides what the caller hears; this
  * half sends it at the right time, and continues while the worker is dead.
  *
- * When a worker dies, its calls move to another one. A call that may have caused the death gets a worker of its own. If
- * that one dies too, the call ends, so that it does not end one worker after another.
+ * When a worker dies, its calls move to another one. A call that may have caused the death gets a worker of its own. If that one
+ * dies too, the call ends.
  *
- * When a whole node or only the stream is lost, another one is made from the call's kept state (`CallContinuity`): with a
- * new stream and a session that goes on, or, where a human was being reached, with the escalation alone. This one is `cut`
- * meanwhile, and ends without a record. If the carrier says that the caller has left, or asks nothing, this one ends with
- * it.
+ * When a whole node or only the stream is lost, another one is made from the call's kept state (`CallContinuity`): with a new stream
+ * and a session that goes on, or, where a human was being reached, with the escalation alone. This one is `cut` meanwhile, and
+ * ends without a record. If the carrier says that the caller has left, or asks nothing, this one ends with it.
  */
 export class MainThreadCall implements LiveCall, CarriedCall {
   readonly callSid: CallSid

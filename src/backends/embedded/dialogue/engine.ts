@@ -21,20 +21,6 @@ const DIALOGUE_STEPS_PER_EVENT_MAX = 200
 /** Tool calls of one dialogue that may be unanswered. */
 const DIALOGUE_CALLS_PENDING_MAX = 8
 
-interface DialogueOptions {
-  readonly dialogue: OfflineDialogue
-  /** Values that templates see besides the dialogue's own: `caller`, `greeting`. */
-  readonly values: Values
-  /** Calls whose results are used, once each, instead of calling again. */
-  readonly answered: readonly AnsweredCall[]
-  /** From a checkpoint. */
-  readonly resume: DialogueState | null
-  /** Tag of the language that its texts are said in at first. Default: the first that they have. */
-  readonly language?: string
-  /** The day where the caller is, as `2026-11-25`. Default: no day is understood. */
-  readonly today?: string
-}
-
 /** A longer pause ends an entry; callers pause between groups of digits. */
 const KEY_PAUSE_MS = 3000
 /**
@@ -798,6 +784,20 @@ export class DialogueEngine {
     delete this.#state.number
     this.#actions.push({ type: 'key-timer', ms: null })
   }
+}
+
+interface DialogueOptions {
+  readonly dialogue: OfflineDialogue
+  /** Values that templates see besides the dialogue's own: `caller`, `greeting`. */
+  readonly values: Values
+  /** Calls whose results are used, once each, instead of calling again. */
+  readonly answered: readonly AnsweredCall[]
+  /** From a checkpoint. */
+  readonly resume: DialogueState | null
+  /** Tag of the language that its texts are said in at first. Default: the first that they have. */
+  readonly language?: string
+  /** The day where the caller is, as `2026-11-25`. Default: no day is understood. */
+  readonly today?: string
 }
 
 /**
