@@ -20,6 +20,7 @@ import { CallFinder } from '../telemetry/archive/call-finder.js'
 import type { DocumentKind, StoredValue } from '../telemetry/archive/archive-messages.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { KEPT_KINDS, keptFolder } from '../telemetry/archive/kept-files.js'
+import { wordlessHandoff } from '../telemetry/archive/redaction.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import type { ErasedObjects, ObjectStorage } from '../telemetry/archive/object-storage.js'
 import { findKept } from '../telemetry/archive/stored-file.js'
@@ -166,8 +167,8 @@ export class CallArchive {
     this.#deciding.set(callSid, deciding)
   }
 
-  handoff({ kind, handoff, url, id }: HandoffNews): void {
-    this.#keepHandoff(handoff)
+  handoff({ kind, handoff, url, id, keepsWords }: HandoffNews): void {
+    this.#keepHandoff(keepsWords ? handoff : wordlessHandoff(handoff))
     const type =
       kind === 'callback.requested'
         ? kind

@@ -48,4 +48,6 @@ export interface HandoffNews {
   /** The agent's own webhook; null for HANDOFF_URL. */
   readonly url: string | null
   readonly handoff: Handoff
+  /** False: the caller wants no words of the call kept once the human has them. */
+  readonly keepsWords: boolean
 }

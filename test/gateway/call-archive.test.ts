@@ -245,6 +245,7 @@ t.test(
       id: 'HD_refused0001:handoff.requested:1',
       url: null,
       handoff: handoffOf('HD_refused0001'),
+      keepsWords: false,
     })
     await until(() => posts.length === 4, 10_000, 'four messages')
     await archive.close()
@@ -254,6 +255,16 @@ t.test(
       'call.refused +254712345601',
       'escalation.requested +254712345699',
     ])
+    const [asked] = posts.filter(({ type }) => type === 'escalation.requested')
+    t.match(asked?.data, { summary: 'all lines are busy' }, 'the human gets the words')
+    const [day = ''] = readdirSync(join(dataDir, 'records')).filter((name) => name.startsWith('handoffs-'))
+    const last =
+      readFileSync(join(dataDir, 'records', day), 'utf8')
+        .trim()
+        .split('\n')
+        .at(-1) ?? ''
+    t.match(last, '+254712345699')
+    t.notMatch(last, 'all lines are busy', 'and the disk has none that the caller wants nobody to keep')
   },
 )
 

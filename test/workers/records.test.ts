@@ -482,7 +482,8 @@ t.test('of a caller who says no neither recording, journal nor words are kept', 
 
   t.match(record, { consent: 'refused', recording: null, recordingState: 'off', transcript: [] })
   t.equal(record.agent, 'order-status', 'that there was a call is known')
-  t.same(handoffs[0]?.transcript, [])
+  t.match(handoffs[0], { transcript: [], reason: 'the operator wants it' }, 'the human is told why')
+  t.match(test.host.handoff(live.callSid), { reason: '', summary: '', identity: null, escalation: { reason: '' } })
   t.same(
     readdirSync(dataFolder, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())

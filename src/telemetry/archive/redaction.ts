@@ -1,4 +1,5 @@
 import { DIGIT_WORDS } from '../../call/spoken-numbers.js'
+import type { Handoff } from '../../call/documents/handoff.js'
 import type { CallRecord } from '../../call/documents/record.js'
 
 /** How much of what was said a record may hold. */
@@ -46,6 +47,24 @@ export function redactRecord(record: CallRecord, policy: TranscriptPolicy): Call
       mark.detail === undefined ? mark : { ...mark, detail: without(mark.name, mark.detail) },
     ),
     stops: record.stops.map((stop) => ({ ...stop, why: without(stop.mark, stop.why) })),
+  }
+}
+
+/**
+ * The packet as it stays after the call where its caller wants no words kept: whom to call back, and what they asked to be
+ * called back about.
+ */
+export function wordlessHandoff({ facts: _, ...packet }: Handoff): Handoff {
+  const { tried, stages, escalation } = packet
+  return {
+    ...packet,
+    reason: '',
+    summary: '',
+    identity: null,
+    tried: tried.map((tool) => ({ ...tool, args: {} })),
+    ...(stages === undefined ? {} : { stages: stages.map(({ stage }) => ({ stage })) }),
+    transcript: [],
+    escalation: escalation === null ? null : { ...escalation, reason: '' },
   }
 }
 

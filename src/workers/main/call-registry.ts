@@ -21,7 +21,7 @@ import { CALL_PARTS_MAX, ENDED_CALLS_KEPT, HEARD_STREAM_MS_MIN, RESUMES_MAX, TIC
 import type { AfterStream } from '../../escalation/escalation-events.js'
 import { partyKey } from '../../sautikit/phone.js'
 import type { SpeechPool } from '../../speech/speech-pool.js'
-import { redactRecord } from '../../telemetry/archive/redaction.js'
+import { redactRecord, wordlessHandoff } from '../../telemetry/archive/redaction.js'
 import type { TranscriptPolicy } from '../../telemetry/archive/redaction.js'
 import { HttpClient } from '../../http/http-client.js'
 import { FrameHistogram } from '../../telemetry/frame-histogram.js'
@@ -598,7 +598,10 @@ export class CallRegistry implements CallDirectory {
     const record = this.#kept(whole)
     this.#ended.set(call.callSid, record, this.#keptFor(record))
     const { handoff } = call
-    if (handoff !== null) this.#handoffs.set(call.callSid, handoff, this.#keptFor(handoff))
+    if (handoff !== null) {
+      const packet = record.consent === 'refused' ? wordlessHandoff(handoff) : handoff
+      this.#handoffs.set(call.callSid, packet, this.#keptFor(packet))
+    }
     this.#gone(call.callSid)
     this.#options.traces?.add(record, call.toolCallLog)
     this.#options.onRecord(record, told)

@@ -286,10 +286,10 @@ export class EscalationDriver {
   /** @param ordinal  of the escalation, or of the call back, in this call; from 1 */
   #postNews(kind: HandoffNews['kind'], ordinal: number): void {
     const { handoff } = this
-    const { agent, effects, joinsCallBack } = this.#options
+    const { agent, effects, joinsCallBack, keepsWords } = this.#options
     if (handoff === null || joinsCallBack) return
     const url = agent().escalation?.webhook ?? null
-    const news: HandoffNews = { kind, id: this.#key(`${kind}:${ordinal}`), url, handoff }
+    const news: HandoffNews = { kind, id: this.#key(`${kind}:${ordinal}`), url, handoff, keepsWords: keepsWords() }
     effects.act('handoff', kind, false, () => this.#context.onHandoff?.(news))
   }
 
@@ -348,7 +348,7 @@ interface EscalationDriverOptions {
    * hear of no escalation.
    */
   readonly joinsCallBack: boolean
-  /** False once the caller does not want words of the call to be kept: packets have no transcript. */
+  /** False once the caller does not want words of the call to be kept: packets have no transcript, and stay without the rest. */
   readonly keepsWords: () => boolean
   readonly log: Log
   readonly toSession: (step: EscalationStep) => void
