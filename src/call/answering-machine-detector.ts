@@ -16,7 +16,10 @@ export const ANSWERED_BY = ['human', 'silence', 'recording', 'machine'] as const
 export interface AnswerVerdict {
   readonly who: (typeof ANSWERED_BY)[number]
   readonly why: string
-  /** A recording's own beep was heard: no person has spoken. Absent: not, or there was no long speech before it. */
+  /**
+   * The beep after long speech was a mailbox's: it stayed alone. No person has spoken. It follows the verdict, which a
+   * message must not wait for. Absent: that is not known.
+   */
   readonly beep?: true
 }
 
@@ -25,6 +28,8 @@ const BEEP_MS_MIN = 160
 const BEEP_MS_MAX = 1500
 /** The machine records right after its beep; this lets the echo of the beep pass. */
 const AFTER_BEEP_MS = 100
+/** A busy tone, of a person who has hung up, goes on: its pauses are at most 1000 ms (ITU-T E.180, table 2). */
+const BEEP_ALONE_MS = 2000
 /** Quiet after which a recording without a beep is over. */
 const MACHINE_QUIET_MS = 1800
 /** Longest wait for the end of a mailbox greeting: mailboxes allow 30 to 60 s. */
@@ -46,6 +51,7 @@ const GOES_ON_MS = 2000
  *     human, silence --long speech that goes on at once, within CORRECTED_MS--> recording
  *                    --a beep, within CORRECTED_MS--> machine
  *     recording      --a beep, or quiet--> machine, ready for a message
+ *     machine        --no other tone for BEEP_ALONE_MS after the beep--> machine, certainly
  */
 export class AnsweringMachineDetector {
   readonly #options: AnsweringMachineOptions
@@ -59,6 +65,8 @@ export class AnsweringMachineDetector {
   /** When a beep ended; null before one. */
   #beepEndedMs: number | null = null
   #machine: string | null = null
+  /** When the beep after long speech ended: it is not known whether it stays alone. */
+  #beepAloneFromMs: number | null = null
   /** When a person, or nobody, was taken for there; null before. */
   #verdictAtMs: number | null = null
   /** There was a voice before the last pause. */
@@ -90,6 +98,7 @@ export class AnsweringMachineDetector {
    */
   frame(voiced: boolean, tone: boolean, levelDbfs: number): AnswerVerdict | null {
     this.#atMs += FRAME_MS
+    if (this.#beepAloneFromMs !== null) return this.#beepAlone(this.#beepAloneFromMs, tone)
     this.#tone(tone)
     if (voiced) this.#voice(levelDbfs)
     // The detector takes a long voice without a breath for noise after a while. Sound as loud as that voice is not a
@@ -177,9 +186,16 @@ export class AnsweringMachineDetector {
     return { who: 'machine', why }
   }
 
-  /** After short words a beep sounds like the first burst of the busy tone of a person who has hung up. */
   #beeped(): AnswerVerdict {
-    return this.#machine === null ? this.#machineNow('a beep') : { ...this.#machineNow(this.#machine), beep: true }
+    if (this.#machine === null) return this.#machineNow('a beep')
+    this.#beepAloneFromMs = this.#atMs
+    return { who: 'machine', why: this.#machine }
+  }
+
+  /** A beep sounds like the first burst of the busy tone of a person who has talked at length, and hung up. */
+  #beepAlone(fromMs: number, tone: boolean): AnswerVerdict | null {
+    this.#over = tone || this.#atMs - fromMs >= BEEP_ALONE_MS
+    return this.#over && !tone ? { who: 'machine', why: 'its beep stayed alone', beep: true } : null
   }
 
   #recording(why: string): AnswerVerdict | null {

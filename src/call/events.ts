@@ -192,7 +192,7 @@ export type CallOutput =
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
   /** The person wants no calls from us; the tool call is answered once that is written. */
   | { readonly type: 'do-not-call'; readonly callId: string }
-  /** A beep was heard: if a wish for no more calls was taken, it was that of a mailbox. */
+  /** A mailbox's beep was heard: if a wish for no more calls was taken, it was that of a mailbox. */
   | { readonly type: 'do-not-call-undone' }
   /** The caller has heard that the call is recorded, or written down, and has not said no. */
   | { readonly type: 'recording-announced' }
