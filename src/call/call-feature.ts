@@ -1,5 +1,15 @@
+import type { CallKernel } from './call-kernel.js'
 import type { CallCheckpoint } from './documents/checkpoint.js'
 import type { CallInput } from './events.js'
+
+/** A feature of one call, whose kernel it acts on. */
+export abstract class Feature {
+  protected readonly call: CallKernel
+
+  constructor(call: CallKernel) {
+    this.call = call
+  }
+}
 
 /** The states of a call, as an operator reads them. */
 export type CallState =

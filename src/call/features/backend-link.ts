@@ -1,10 +1,10 @@
 import { assertNever } from '../../core/assert.js'
 import type { BackendEvent } from '../backend-events.js'
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallInput } from '../events.js'
 import { addUsage } from '../usage.js'
-import { Feature } from './feature.js'
 
 /** Responses that may fail one after another before the backend counts as dead. */
 const RESPONSES_FAILED_MAX = 3

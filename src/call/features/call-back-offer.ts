@@ -1,5 +1,6 @@
 import { MESSAGE_CHARS_MAX } from '../../core/limits.js'
 import { numberToCall } from '../../sautikit/phone.js'
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import { isClosing } from '../closing-cues.js'
 import type { CallbackAsk, EndReason } from '../documents/record.js'
@@ -7,7 +8,6 @@ import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallInput } from '../events.js'
 import { CALLBACK_TOOL, ESCALATE_TOOL } from '../gateway-tools.js'
 import { saysNo } from '../turn-words.js'
-import { Feature } from './feature.js'
 
 /** Time for the caller to answer by digit or in words after the question was heard: callers think for 3 to 5 s. */
 const OFFER_ANSWER_MS = 12_000

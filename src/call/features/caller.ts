@@ -1,10 +1,10 @@
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { CALLER_SOURCE } from '../caller-data.js'
 import type { CallerAnswer, CallerValues, KnownCaller } from '../caller-data.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
-import { Feature } from './feature.js'
 
 const NOTHING: CallerValues = {}
 

@@ -1,9 +1,9 @@
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { ClaimAudit, correctionOf } from '../claim-audit.js'
 import type { CallCheckpoint, OpenClaim } from '../documents/checkpoint.js'
 import type { ClaimRecord, TranscriptEntry } from '../documents/record.js'
-import { Feature } from './feature.js'
 
 /** A claim that nothing supports waits this long, once it was heard and the response is over, for a tool call to follow. */
 const CLAIM_GRACE_MS = 2500

@@ -1,10 +1,10 @@
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { isSmallTalk, isYesNo, saysNo } from '../turn-words.js'
-import { Feature } from './feature.js'
 
 /**
  * The words of a caller who has spoken come this long after the voice; how long one who goes on is heard out, beyond

@@ -1,4 +1,5 @@
 import { assertNever } from '../../core/assert.js'
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { DigitCollection, maskedDigits, PRIVATE_TAIL_MS, readBack, TERMINATOR_LATE_MS } from '../digit-collection.js'
@@ -7,7 +8,6 @@ import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { KEYS_PRIVATE_MS, SecretNumbers } from '../private-keys.js'
 import { COLLECT_TOOL } from '../gateway-tools.js'
-import { Feature } from './feature.js'
 
 /** A caller who is just speaking when the digits are due is heard first. */
 const DIGITS_POLL_MS = 500

@@ -1,6 +1,6 @@
 import { assertNever } from '../../core/assert.js'
 import type { CarrierState } from '../../sautikit/carrier-state.js'
-import { OF_THE_CONVERSATION, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-feature.js'
+import { Feature, OF_THE_CONVERSATION, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import { isClosing, saysGoodbye } from '../closing-cues.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
@@ -8,7 +8,6 @@ import type { EndReason } from '../documents/record.js'
 import type { CallInput, StreamFault } from '../events.js'
 import { closeCodeOf, outcomeOf } from '../outcome.js'
 import type { OutcomeFacts } from '../outcome.js'
-import { Feature } from './feature.js'
 
 /** An audio socket that we closed counts as closed after this, whatever the other side does. */
 const STREAM_CLOSE_WAIT_MS = 2000

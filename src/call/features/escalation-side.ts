@@ -1,5 +1,6 @@
 import { assertNever } from '../../core/assert.js'
 import { TRANSCRIPT_ENTRIES_MAX } from '../../core/limits.js'
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint, SessionResume } from '../documents/checkpoint.js'
@@ -8,7 +9,6 @@ import type { EscalationHistory, EscalationOutcome, EscalationStrategy } from '.
 import { EscalationRules } from '../escalation-rules.js'
 import type { CallInput, EscalationStep } from '../events.js'
 import { ESCALATE_TOOL } from '../gateway-tools.js'
-import { Feature } from './feature.js'
 
 export type EscalationAsked = Pick<EscalationHistory, 'reason' | 'strategy' | 'outcome'>
 

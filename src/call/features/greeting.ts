@@ -1,7 +1,7 @@
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
-import { Feature } from './feature.js'
 
 const GREETING_POLL_MS = 100
 

@@ -1,6 +1,5 @@
-import { OF_THE_CONVERSATION, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-feature.js'
+import { Feature, OF_THE_CONVERSATION, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
-import { Feature } from './feature.js'
 
 /** Handovers between agents in one call; then they stay with the one that they have. */
 const HANDOVERS_MAX = 4

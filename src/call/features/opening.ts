@@ -1,11 +1,10 @@
 import { assertNever } from '../../core/assert.js'
 import type { AnswerVerdict } from '../answering-machine-detector.js'
-import { OF_THE_CONVERSATION } from '../call-feature.js'
+import { Feature, OF_THE_CONVERSATION } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint, NewStream, OwedAnswer } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
-import { Feature } from './feature.js'
 
 /**
  * A caller who has heard nothing of the agent for this long gets the greeting from the gateway. Models that work greet within 2 s;

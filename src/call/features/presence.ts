@@ -1,11 +1,11 @@
 import { assertNever } from '../../core/assert.js'
 import { ANSWER_UNHEARD_MS } from '../../core/limits.js'
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import { PutOnHold } from '../put-on-hold.js'
 import { Silence, UnrecognisedSpeech } from '../silence.js'
-import { Feature } from './feature.js'
 
 /** Words that may still change keep the caller present for this long after they came. */
 const PARTIAL_ALIVE_MS = 10_000

@@ -1,9 +1,9 @@
+import { Feature } from '../call-feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallInput } from '../events.js'
-import { Feature } from './feature.js'
 
 /** Limits of a backend's context from a cut-off conversation: the newest entries and tool results. */
 const RESUMED_WORDS_MAX = 100

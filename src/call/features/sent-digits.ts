@@ -1,7 +1,7 @@
 import { TONES } from '../../media/dtmf-tones.js'
+import { Feature } from '../call-feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { CallInput } from '../events.js'
-import { Feature } from './feature.js'
 
 /** Keys of one tool call; a longer number is none that a menu asks for. */
 const KEYS_MAX = 40

@@ -1,8 +1,8 @@
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { isOfAStage, textOf } from '../gateway-tools.js'
 import { Stages } from '../stages.js'
-import { Feature } from './feature.js'
 
 /** A stage whose time is up is left this much later at the earliest, where the call is not in conversation. */
 const STAGE_POLL_MS = 1000

@@ -1,13 +1,13 @@
 import { assertNever } from '../../core/assert.js'
 import { waitOf } from '../backend-events.js'
 import type { BackendEvent } from '../backend-events.js'
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { FILLER_POLL_MS, Fillers } from '../fillers.js'
 import { ESCALATE_TOOL, isOfAStage, sessionTool } from '../gateway-tools.js'
-import { Feature } from './feature.js'
 
 type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
 

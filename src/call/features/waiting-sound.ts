@@ -1,5 +1,5 @@
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
-import { Feature } from './feature.js'
 
 /**
  * The sound that callers hear in place of silence while they wait: for a tool that takes long, for an outcome from outside, or for a

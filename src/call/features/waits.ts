@@ -1,10 +1,10 @@
+import { Feature } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { outcomeText, pendingAnswer, PendingTools } from '../pending-tools.js'
 import type { Wait } from '../pending-tools.js'
-import { Feature } from './feature.js'
 
 /** Interval at which pending tools are checked: for the end of their wait, and for a pause in which to say the outcome. */
 const WAITS_POLL_MS = 200

@@ -1,11 +1,11 @@
 import type { BackendEvent } from '../backend-events.js'
+import { Feature } from '../call-feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { HeardWords } from '../call-language.js'
 import type { CallInput } from '../events.js'
 import { heardPart, SPEECH_MS_PER_CHARACTER } from '../transcript.js'
 import { askedIn, asksToCancel, asksToWait, isSmallTalk } from '../turn-words.js'
 import type { Asked } from '../turn-words.js'
-import { Feature } from './feature.js'
 
 /** Before a supervisor's words, so that the model neither answers them nor says them to the caller. */
 const WHISPER =
