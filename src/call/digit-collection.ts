@@ -1,15 +1,19 @@
 import { z } from 'zod'
 import { hasPhrase, isBackchannel, phraseSet, plainText } from './backchannel.js'
+import { inSession } from './documents/document.js'
 import type { DocumentOf } from './documents/document.js'
-import { phraseSchema } from './localized-text.js'
+import { phraseSchema, spokenSchema as spoken, textsOf } from './localized-text.js'
+import type { LocalizedText } from './localized-text.js'
 import { digitsIn, plainWords } from './spoken-numbers.js'
 import { LISTENING_WORDS, asksToRepeat, asksToWait } from './turn-words.js'
 import { wordsOf } from './words/languages.js'
 
+/** Entries that one agent may ask for. */
+const COLLECTIONS_MAX = 12
 /** Digits of one entry: a card number has 19, an account number up to 24. */
 export const COLLECTED_DIGITS_MAX = 32
 /** Times that a caller may be asked again. */
-export const COLLECTION_RETRIES_MAX = 5
+const COLLECTION_RETRIES_MAX = 5
 /** A whole collection, prompts and retries included. After it the model goes on without the digits. */
 const COLLECTION_MS_MAX = 180_000
 /**
@@ -154,31 +158,106 @@ export class DigitCollection {
   }
 }
 
+const count = z.int().min(1).max(COLLECTED_DIGITS_MAX)
+
+const CONFIRM: LocalizedText = {
+  en: 'I have {{digits}}. Press 1 if that is right, or 2 to enter it again.',
+  sw: 'Nimepata {{digits}}. Bonyeza moja kama ni sahihi, au mbili kuingiza tena.',
+}
+
+const entrySchema = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[a-z][A-Za-z0-9_-]{0,39}$/, {
+      error: 'must be 1 to 40 of a-z A-Z 0-9 _ -, beginning with a small letter',
+    })
+    .describe('By which the model asks for it.'),
+  description: z.string().min(1).max(1000).describe('When the model asks for it.'),
+  say: spoken.describe('The question to the caller. The gateway says it, so that the model need not.'),
+  again: spoken
+    .default({ en: 'I did not get all the digits.', sw: 'Sijapata tarakimu zote.' })
+    .describe('Said before `say` when the digits were too few, or none came.'),
+  length: z
+    .union([count, z.strictObject({ min: count.describe('Fewest digits.'), max: count.describe('Most digits.') })], {
+      error: `must be a number of 1 to ${COLLECTED_DIGITS_MAX}, or { min, max }`,
+    })
+    .describe('How many digits it has. An entry of `max` digits ends by itself.'),
+  terminator: z.enum(['#', '*']).default('#').describe('Ends an entry; the other one of # and * clears it.'),
+  firstS: z.number().min(2).max(60).default(10).describe('Silence after the question, before it is asked again.'),
+  betweenS: z.number().min(1).max(20).default(4).describe('Silence after a digit that ends the entry.'),
+  retries: z.int().min(0).max(COLLECTION_RETRIES_MAX).default(2).describe('How often the caller is asked again.'),
+  confirm: z
+    .union([z.literal(true).transform(() => CONFIRM), z.literal(false).transform(() => null), spoken])
+    .default(null)
+    .describe('Reads the digits back. true: in a sentence of the gateway; a text of yours has {{digits}} in it.'),
+  speech: z.boolean().optional().describe('Lets the caller say the digits too. Default: unless it is sensitive.'),
+  maskAllBut: z
+    .int()
+    .min(0)
+    .max(4)
+    .nullable()
+    .default(null)
+    .describe("How many digits at the end the call's record shows. Default: all."),
+  sensitive: z
+    .boolean()
+    .default(false)
+    .describe('Neither model, transcript, log, journal nor recording gets the digits; `tool` alone does.'),
+  tool: z.string().optional().describe('The tool that gets sensitive digits. The model cannot call it itself.'),
+  argument: z.string().optional().describe('Its argument for the digits.'),
+})
+
+/** `digits:` of an agent's file: values that it takes from its callers digit by digit, with the tool `collect_digits`. */
+export const digitsSchema = z
+  .array(
+    entrySchema.superRefine((entry, context) => {
+      const fault = (key: string, message: string): void => context.addIssue({ code: 'custom', path: [key], message })
+      const { length, sensitive, confirm } = entry
+      if (typeof length !== 'number' && length.min > length.max) fault('length', 'has a min above its max')
+      for (const key of ['tool', 'argument'] as const) {
+        if (sensitive && entry[key] === undefined) fault(key, 'is missing: nothing else may get sensitive digits')
+        if (!sensitive && entry[key] !== undefined) fault(key, 'is for sensitive digits; set sensitive: true')
+      }
+      if (sensitive && entry.speech === true) fault('speech', 'is not possible: what is said goes to the model')
+      if (sensitive && confirm !== null) fault('confirm', 'is not possible: what is said goes to the transcript')
+      if (sensitive && entry.maskAllBut !== null) fault('maskAllBut', 'is not possible: no record has sensitive digits')
+      if (confirm !== null && textsOf(confirm).some((text) => !text.includes('{{digits}}')))
+        fault('confirm', 'must have {{digits}} in it')
+    }),
+  )
+  .max(COLLECTIONS_MAX)
+  .superRefine((entries, context) => {
+    entries.forEach(({ name }, index) => {
+      if (entries.findIndex((other) => other.name === name) < index)
+        context.addIssue({ code: 'custom', path: [index, 'name'], message: `${name} is the name of an earlier entry` })
+    })
+  })
+
+export type DigitEntry = z.output<typeof digitsSchema>[number]
+
+const same = { name: true, say: true, again: true, terminator: true, retries: true, maskAllBut: true } as const
 /** How one entry is taken from the caller; plain data. */
-export const collectionSchema = z.object({
-  name: z.string(),
-  /** The question to the caller. */
-  say: phraseSchema,
-  /** Said before that when an entry was not usable, or nothing came. */
-  again: phraseSchema,
-  /** Reads the digits back (`{{digits}}`) and asks for 1 or 2; null: not asked. */
+export const collectionSchema = inSession(entrySchema.pick(same).shape).extend({
   confirm: phraseSchema.nullable(),
   min: z.number(),
   max: z.number(),
-  /** Ends an entry; the other one of # and * clears it. */
-  terminator: z.enum(['#', '*']),
-  /** Quiet after the question before the caller is asked again. */
   firstMs: z.number(),
-  /** Quiet after a digit that ends an entry. */
   betweenMs: z.number(),
-  retries: z.number(),
-  /** The digits may be said too. Never where they are secret. */
+  /** Never where the digits are secret. */
   speech: z.boolean(),
-  /** How many digits at the end the records show; null: all. */
-  maskAllBut: z.number().nullable(),
   /** The tool that alone gets the digits, as that argument; null: the model gets them. */
   secretFor: z.object({ tool: z.string(), argument: z.string() }).nullable(),
 })
+
+/** An entry as a session gets it. */
+export function collectionOf(entry: DigitEntry): Collection {
+  const { description: _, length, tool, argument, firstS, betweenS, sensitive, speech = !sensitive, ...rest } = entry
+  return {
+    ...rest,
+    ...(typeof length === 'number' ? { min: length, max: length } : length),
+    ...{ firstMs: firstS * 1000, betweenMs: betweenS * 1000, speech },
+    secretFor: tool === undefined || argument === undefined ? null : { tool, argument },
+  }
+}
 
 /** Id of the tool's call that gets the secret digits which the model's call asked for. */
 export function secretCallId(callId: string): string {

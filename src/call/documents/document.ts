@@ -36,6 +36,7 @@ function typeOf(schema: z.core.$ZodType): z.ZodType {
   if (schema instanceof z.ZodNumber) return z.number()
   if (schema instanceof z.ZodBoolean) return z.boolean()
   if (schema instanceof z.ZodString) return z.string()
+  if (schema instanceof z.ZodEnum) return z.enum(schema.enum)
   if (schema instanceof z.ZodArray) return z.array(typeOf(schema.element))
   if (schema instanceof z.ZodRecord) return z.record(z.string(), typeOf(schema.valueType))
   if (schema instanceof z.ZodUnion) return z.union(schema.options.map(typeOf))
