@@ -103,6 +103,28 @@ const defaults = {
   }),
 }
 
+/**
+ * Answers of the gateway have the types of the side that answers: the console casts to no shape of its own, but for one with a
+ * single field.
+ */
+const answers = {
+  create: (context) => {
+    const check = (type) => {
+      const own = context.sourceCode
+        .getScope(type)
+        .references.find(({ identifier }) => identifier === type?.typeName)
+        ?.resolved?.defs.some(({ node }) => node.type === 'TSInterfaceDeclaration' && node.extends.length === 0)
+      if (own || (type?.type === 'TSTypeLiteral' && type.members.length > 1))
+        context.report({ node: type, message: 'Import the type of the answer from the side that answers (src/edge).' })
+      for (const part of type?.types ?? []) check(part)
+    }
+    return {
+      TSAsExpression: ({ typeAnnotation }) => check(typeAnnotation),
+      'CallExpression[callee.name=/^(getJson|useJson)$/]': ({ typeArguments }) => check(typeArguments?.params[0]),
+    }
+  },
+}
+
 export default tseslint.config(
   {
     ignores: [
@@ -122,7 +144,7 @@ export default tseslint.config(
   },
   ...tseslint.configs.recommendedTypeChecked,
   {
-    plugins: { mkondo: { rules: { words, comments, descriptions, defaults } } },
+    plugins: { mkondo: { rules: { words, comments, descriptions, defaults, answers } } },
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
@@ -150,6 +172,7 @@ export default tseslint.config(
     files: ['src/**', 'bench/**'],
     rules: { 'mkondo/comments': 'error', 'mkondo/descriptions': 'error' },
   },
+  { files: ['src/console/**'], rules: { 'mkondo/answers': 'error' } },
   {
     // A log line: a static message in lower case, its values in fields in snake_case.
     files: ['src/**'],
