@@ -11,8 +11,7 @@
  *   parsing the audio.
  * - **Tools and texts**: `objectArguments`, `parseArguments` and `replyText` check a model's texts and write the gateway's
  *   replies; `KeyEntry` makes one entry of pressed keys; `openingText`, `keysText`, `saidText` and `recapText` are the gateway's
- * own
- *   words for a model.
+ *   own words for a model.
  */
 export { VendorConnection } from './transport/vendor-connection.js'
 export type { VendorConnectionOptions } from './transport/vendor-connection.js'

@@ -31,10 +31,11 @@ import {
   traitsOf,
   turnEndOf,
   hintedTerms,
+  takesTexts,
+  takesTransparent,
 } from './setup.js'
 import type { GeminiLiveOptions, ModelTraits } from './setup.js'
 import { ToolBatches } from './tool-batches.js'
-import { takesTexts, takesTransparent } from './found-out.js'
 import type { OpenCall } from './tool-batches.js'
 import { UnconsumedMessages } from './unconsumed.js'
 import { tokensOf } from './usage.js'
