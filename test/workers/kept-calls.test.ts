@@ -575,20 +575,27 @@ t.test('a call goes on that lay in the store as the first version of the format 
 t.test(
   'a call stays with its version of the agent at the next node, whatever share a new version has by then',
   async (t) => {
-    const [main, canary] = [hosted({ ...AGENT, greeting: 'Welcome.' }), hosted({ ...AGENT, greeting: 'Karibu.' })]
+    const greets = (greeting: string, of = AGENT) =>
+      hosted({ ...of, greeting, handoverTo: { desk: 'they want a room' } })
+    const [main, canary] = [greets('Welcome.'), greets('Karibu.')]
+    const recovery = { ...AGENT.recovery, text: 'It broke off.' }
     const share = (node: typeof a, percent: number) => {
-      const before = node.agents.get('order-status') as HostedAgent
+      const before = [...node.agents]
       node.agents.set('order-status', { ...main, canary: { percent, version: canary } })
-      t.teardown(() => node.agents.set('order-status', before))
+      node.agents.set('desk', { ...hosted(DESK), canary: { percent, version: hosted({ ...DESK, recovery }) } })
+      t.teardown(() => before.forEach(([name, agent]) => node.agents.set(name, agent)))
     }
     share(a, 100)
     share(b, 0)
     const call = inbound('HD_canary000001')
     const first = await greeted(call)
+    press(first.call, '5')
+    await until(() => saidBy(first).some((text) => text.startsWith('Here is desk.')), 20_000, 'the other agent')
+    await silent(first)
     first.stop()
     await a.lose(call.callSid)
     const second = await goesOn(call)
-    await hears(second, 'We were cut off.', 'the words')
+    await hears(second, 'It broke off.', 'the words of the version that the handover gave the call to')
     second.stop()
     second.call.detach(1000)
     t.equal((await b.test.recordOf(call.callSid)).agentVersion, versionOf(canary))

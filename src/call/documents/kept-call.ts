@@ -144,6 +144,8 @@ const keptCallSchema = z.object({
   agent,
   /** `agentVersion` in its record. */
   agentHash: z.string(),
+  /** The same of the agent that a handover gave the call to; absent without one, and in what earlier builds wrote. */
+  handedHash: z.string().exactOptional(),
   direction,
   /** E.164, or empty when withheld. */
   from: z.string(),

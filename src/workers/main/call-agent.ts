@@ -3,6 +3,8 @@ import { shareOf } from '../../backends/split.js'
 import type { BackendShare } from '../../backends/split.js'
 import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
 import type { CallLogRecords } from '../../call/documents/log-entry.js'
+import type { KeptCall } from '../../call/documents/kept-call.js'
+import { versionOf } from './call-continuity.js'
 import type { CallContinuity } from './call-continuity.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
 import { identityKept } from './verification-attempts.js'
@@ -13,6 +15,8 @@ export class CallAgent {
   readonly #context: MainThreadContext
   #hosted: HostedAgent
   #share: BackendShare
+  /** It is not the agent that the call began with. */
+  #handed: boolean
 
   /** @param hosted  the agent that the call began with */
   constructor(continuity: CallContinuity, hosted: HostedAgent, context: MainThreadContext) {
@@ -20,8 +24,10 @@ export class CallAgent {
     this.#context = context
     this.#hosted = hosted
     // A lost node may have handed the call over.
-    const had = continuity.before?.log.handovers.at(-1)?.to
-    if (had !== undefined) this.#hosted = this.#named(had) ?? hosted
+    const { kept, log } = continuity.before ?? {}
+    const to = log?.handovers.at(-1)?.to
+    if (to !== undefined) this.#hosted = this.#named(to, kept?.handedHash) ?? hosted
+    this.#handed = to !== undefined
     this.#share = this.#shareOf(this.#hosted)
   }
 
@@ -33,6 +39,11 @@ export class CallAgent {
     return this.#hosted.definition
   }
 
+  /** For another node: the version stays. */
+  get kept(): Pick<KeptCall, 'handedHash'> {
+    return this.#handed ? { handedHash: versionOf(this.#hosted) } : {}
+  }
+
   get share(): BackendShare {
     return this.#share
   }
@@ -42,6 +53,7 @@ export class CallAgent {
     const next = this.#named(name)
     if (next === null) return null
     this.#hosted = next
+    this.#handed = true
     this.#share = this.#shareOf(next)
     return next
   }
@@ -59,9 +71,10 @@ export class CallAgent {
       : { ...checkpoint, identity: null }
   }
 
-  #named(name: string): HostedAgent | null {
+  /** @param had  the version that the call had of it */
+  #named(name: string, had: string | null = null): HostedAgent | null {
     const { call, rootSid } = this.#continuity
-    return this.#context.agent(name, this.#hosted.serves?.business ?? null, call.budgetStep ?? null, rootSid)
+    return this.#context.agent(name, this.#hosted.serves?.business ?? null, call.budgetStep ?? null, { rootSid, had })
   }
 
   #shareOf({ shares }: HostedAgent): BackendShare {

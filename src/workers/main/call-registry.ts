@@ -194,8 +194,8 @@ export class CallRegistry implements CallDirectory {
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
       transcript: this.#transcriptPolicy,
       recordsKeptMs: (agent) => this.#options.recordsKeepMs?.(agent) ?? 0,
-      agent: (name, business, step, rootSid) => {
-        const key = { rootSid, had: null, draft: this.#options.draftOf?.(rootSid) }
+      agent: (name, business, step, of) => {
+        const key = { ...of, draft: this.#options.draftOf?.(of.rootSid) }
         if (business !== null) return this.#hosted(name, business.number, step, key) ?? null
         const agent = this.#options.agents.get(name)
         return agent === undefined ? null : versionFor(agent, key)

@@ -345,6 +345,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       rehomes: this.#rehomes,
       wrongAnswers: this.#attempts.wrong,
       ...this.#record.kept,
+      ...this.#agent.kept,
     }
   }
 

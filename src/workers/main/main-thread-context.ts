@@ -27,6 +27,7 @@ import type { Effects } from '../shared/effects.js'
 import type { HandoffNews } from '../../messages/message.js'
 import type { KeptCall, KeptState } from '../../call/documents/kept-call.js'
 import type { CallerProfiles } from './caller-profiles.js'
+import type { VersionKey } from './canary.js'
 import type { AgentFacts, CallStarted } from './live-call.js'
 import type { Waits } from './call-waits.js'
 
@@ -186,7 +187,12 @@ export interface MainThreadContext extends MainThreadServices {
   /** Which words of a call are kept beyond it. */
   readonly transcript: TranscriptPolicy
   /** The agent of that name, for the business of a call that is handed over to it; null where there is none any more. */
-  agent(name: string, business: Business | null, step: BudgetStep | null, rootSid: string): HostedAgent | null
+  agent(
+    name: string,
+    business: Business | null,
+    step: BudgetStep | null,
+    key: Omit<VersionKey, 'draft'>,
+  ): HostedAgent | null
   /** An ordinal for a new call, unique in this process; never 0. */
   nextOrdinal(): number
   /**
