@@ -1,8 +1,10 @@
 import { z } from 'zod'
+import { amdSchema } from '../call/answering-machine-detector.js'
 import {
   DEFAULT_CALL_OPTIONS as CALL,
   DEFAULT_ESCALATION_OPTIONS as ESCALATION,
   callSections,
+  refusalSchema,
 } from '../call/call-options.js'
 import { claimsSchema } from '../call/claim-definition.js'
 import { rulesSchema } from '../call/escalation-rules.js'
@@ -626,18 +628,7 @@ const recordingSchema = z.strictObject({
     .describe(
       'Spoken first where calls are not recorded, to say that what is said is written down (RECORDS_TRANSCRIPT). Default: nothing.',
     ),
-  refusal: z
-    .strictObject({
-      waitMs: z
-        .int()
-        .min(1000)
-        .max(10_000)
-        .default(2500)
-        .describe('How long a no is waited for, after the text was heard and before the conversation begins.'),
-      text: spoken
-        .default({ en: 'All right, nothing of this call is kept.', sw: 'Sawa, hatutahifadhi chochote cha simu hii.' })
-        .describe('Said to a no.'),
-    })
+  refusal: refusalSchema
     .nullable()
     .default(null)
     .describe(
@@ -653,32 +644,6 @@ const retentionSchema = z.strictObject({
     "How many days recordings, and the carrier's, are kept. Default: RECORDINGS_KEEP_DAYS.",
   ),
   journalsDays: keptDays.describe('How many days journals are kept. Default: RECORDINGS_KEEP_DAYS.'),
-})
-
-export const amdSchema = z.strictObject({
-  machineSpeechMs: z
-    .int()
-    .min(1000)
-    .max(15_000)
-    .default(3000)
-    .describe('Longer speech without a pause means an answering machine.'),
-  pauseMs: z
-    .int()
-    .min(200)
-    .max(3000)
-    .default(600)
-    .describe('Silence after the first words that means a person; then the agent speaks.'),
-  silenceMs: z
-    .int()
-    .min(1000)
-    .max(30_000)
-    .default(2500)
-    .describe('Time without a voice: nobody is there, or they spoke before the stream opened.'),
-  onSilence: z.enum(['speak', 'hang-up']).default('speak').describe('The agent then speaks anyway or hangs up.'),
-  message: spoken
-    .nullable()
-    .default(null)
-    .describe("Said after an answering machine's greeting or beep. Default: nothing; the gateway hangs up."),
 })
 
 const outboundSchema = z.strictObject({

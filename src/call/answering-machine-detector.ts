@@ -1,14 +1,7 @@
+import { z } from 'zod'
 import { FRAME_MS } from '../core/units.js'
-
-/** Limits for answering-machine detection on an outbound call. Milliseconds. */
-export interface AnsweringMachineOptions {
-  /** Longer speech without a pause is a recording: people say "hello?" and wait. */
-  readonly machineSpeechMs: number
-  /** Quiet that ends a person's first words. */
-  readonly pauseMs: number
-  /** No voice for this long from the start: nobody is there. */
-  readonly silenceMs: number
-}
+import { inSession } from './documents/document.js'
+import { spokenSchema as spoken } from './localized-text.js'
 
 /** The party that took the call; see `AnsweringMachineDetector`. */
 export const ANSWERED_BY = ['human', 'silence', 'recording', 'machine'] as const
@@ -209,3 +202,36 @@ export class AnsweringMachineDetector {
     return this.#atMs >= MACHINE_GREETING_MS_MAX ? this.#machineNow(`${why}, still talking`) : null
   }
 }
+
+/** `outbound.amd` of an agent's file. */
+export const amdSchema = z.strictObject({
+  machineSpeechMs: z
+    .int()
+    .min(1000)
+    .max(15_000)
+    .default(3000) // people say "hello?" and wait
+    .describe('Longer speech without a pause means an answering machine.'),
+  pauseMs: z
+    .int()
+    .min(200)
+    .max(3000)
+    .default(600)
+    .describe('Silence after the first words that means a person; then the agent speaks.'),
+  silenceMs: z
+    .int()
+    .min(1000)
+    .max(30_000)
+    .default(2500)
+    .describe('Time without a voice: nobody is there, or they spoke before the stream opened.'),
+  onSilence: z.enum(['speak', 'hang-up']).default('speak').describe('The agent then speaks anyway or hangs up.'),
+  message: spoken
+    .nullable()
+    .default(null)
+    .describe("Said after an answering machine's greeting or beep. Default: nothing; the gateway hangs up."),
+})
+
+export type AnsweringMachineOptions = Pick<z.output<typeof amdSchema>, 'machineSpeechMs' | 'pauseMs' | 'silenceMs'>
+
+const { message, onSilence } = amdSchema.shape
+/** The rest in a session. */
+export const amdOptionsSchema = inSession({ message, onSilence })

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { amdOptionsSchema } from './answering-machine-detector.js'
 import { bargeInOptionsSchema, bargeInSchema } from './barge-in.js'
 import { callerOptionsSchema } from './caller-data.js'
 import { claimOptionsSchema } from './claim-definition.js'
@@ -39,6 +40,19 @@ const escalationSchema = z.object({
   stepTimeoutMs: z.number(),
   /** A held stream without a human counts as failed after this. */
   holdTimeoutMs: z.number(),
+})
+
+/** `recording.refusal` of an agent's file. */
+export const refusalSchema = z.strictObject({
+  waitMs: z
+    .int()
+    .min(1000)
+    .max(10_000)
+    .default(2500)
+    .describe('How long a no is waited for, after the text was heard and before the conversation begins.'),
+  text: spoken
+    .default({ en: 'All right, nothing of this call is kept.', sw: 'Sawa, hatutahifadhi chochote cha simu hii.' })
+    .describe('Said to a no.'),
 })
 
 /**
@@ -127,19 +141,13 @@ export const sessionOptionsSchema = z
     /** Agents to whom the model may hand the call over, with when. */
     handoverTo: z.record(z.string(), z.string()).default({}),
     /** Set for a call that we placed: nothing is said until the input `amd-result` says who took it. */
-    amd: z
-      .object({
-        /** Said to an answering machine before hanging up; null for nothing. */
-        message: phraseSchema.nullable(),
-        onSilence: z.enum(['speak', 'hang-up']),
-      })
-      .nullable(),
+    amd: amdOptionsSchema.nullable(),
     /** The agent may press keys (`send_digits`). */
     sendsDigits: z.boolean().default(false),
     /** Says that the call is recorded, before anything else and without interruption. Null: nothing is said. */
     consentText: phraseSchema.nullable(),
     /** Then the caller may say no: how long that is waited for, and what is said to it. Null: nothing is waited for. */
-    refusal: z.object({ waitMs: z.number(), text: phraseSchema }).nullable().default(null),
+    refusal: inSession(refusalSchema.shape).nullable().default(null),
     /** Null: this agent cannot escalate to a human. */
     escalation: escalationSchema.nullable(),
   })

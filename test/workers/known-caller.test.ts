@@ -1,6 +1,7 @@
 import { createServer } from 'node:http'
 import t from 'tap'
-import { agentSchema, amdSchema } from '../../src/agents/definition.js'
+import { agentSchema } from '../../src/agents/definition.js'
+import { amdSchema } from '../../src/call/answering-machine-detector.js'
 import type { EarlierCall } from '../../src/call/caller-data.js'
 import { CallerMemory } from '../../src/fleet/caller-memory.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'

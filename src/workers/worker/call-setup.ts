@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { AgentDefinition } from '../../agents/definition.js'
-import { amdSchema, consentOf } from '../../agents/definition.js'
+import { consentOf } from '../../agents/definition.js'
+import { amdSchema } from '../../call/answering-machine-detector.js'
 import { businessValues, vocabularyOf } from '../../agents/business.js'
 import { collectionOf } from '../../call/digit-collection.js'
 import { callContext, contextZone } from '../../agents/call-context.js'
