@@ -447,24 +447,29 @@ interface EditsHere {
 /**
  * Says whether another node has a call, live or as a record: the first node that says so counts, and no other is waited for.
  * A live owner that is a run of this node that is gone may still be taken over. Of two nodes to which the stream of a call never
- * came, each asks the other, and one has the record.
+ * came, or which both lost it, each asks the other, and one has the record: the store's owner of the call, or who had it later.
  * @param ours  record of the call here
  */
 export async function recordAt(
   node: FleetNode,
   callSid: CallSid,
-  ours: Pick<CallRecord, 'endReason'>,
+  ours: Pick<CallRecord, 'endReason' | 'resumed'>,
 ): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
   // No caller waits for it, and the next look is 5 s away.
   const reading = node.store.patient.read(callSid).catch(() => undefined)
+  const isTheirs = async (name: string, { resumed = [] }: Partial<CallRecord>): Promise<boolean> => {
+    const owner = (await reading)?.owner.node
+    if (owner === name || owner === node.name) return owner === name
+    return resumed.length === ours.resumed.length ? name < node.name : resumed.length > ours.resumed.length
+  }
   const asking = node.others().map(async ({ name, incarnation }) => {
     const request: OpsRequest = { what: 'call', callSid }
     const asked = await node.ask({ node: name, incarnation }, 'ops', request, STORE_PATIENCE_MS)
     // Both ends are authenticated, and run this program.
     const { status, body } = asked.result === 'answered' ? (asked.answer as PeerReply) : { status: 0, body: {} }
-    const neverCame = (record: Partial<CallRecord>): boolean => record.endReason === 'socket-never-came'
-    const counts = !neverCame(body as Partial<CallRecord>) || (neverCame(ours) && name < node.name)
-    return { result: asked.result, has: status === 200 && counts }
+    const theirs = body as Partial<CallRecord>
+    const has = status === 200 && (counts(theirs, ours) ?? (await isTheirs(name, theirs)))
+    return { result: asked.result, has }
   })
   const found = asking.map(async (answer) => (await answer).has || Promise.reject(new Error('not there')))
   if (await Promise.any(found).catch(() => false)) return 'elsewhere'
@@ -473,6 +478,15 @@ export async function recordAt(
   const seen = node.clockAheadMs !== null
   const sure = seen && entry !== undefined && (entry === null || entry.phase === 'over')
   return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
+}
+
+/** Ends of a call that may have gone on at another node. */
+const UNCERTAIN: readonly (CallRecord['endReason'] | undefined)[] = ['socket-never-came', 'socket-lost']
+
+/** @returns whether another node's call or record counts more than ours; null where both are alike, and each may lose to the other */
+function counts(theirs: Partial<CallRecord>, ours: Pick<CallRecord, 'endReason'>): boolean | null {
+  if (theirs.endReason === ours.endReason && UNCERTAIN.includes(ours.endReason)) return null
+  return theirs.endReason !== 'socket-never-came'
 }
 
 interface LiveRows {

@@ -108,13 +108,17 @@ t.test('a node that was just started does not know of the others before it has s
 })
 
 t.test(
-  'two nodes have a call that nobody has talked in: one of them has its record, and a conversation counts more',
+  'two nodes to which the stream never came, or which both lost it: one has the record, and a conversation counts more',
   async (t) => {
     const callSid = parseCallSid('HD_twice0000001')
-    const at = (name: string, body: object, ours: CallRecord) => {
+    const at = (name: string, body: object, ours: CallRecord, more: object = {}) => {
       const other = name === 'a' ? 'b' : 'a'
       const node = {
-        ...{ name, clockAheadMs: 0, store: { patient: { read: () => Promise.resolve({ phase: 'over' }) } } },
+        ...{
+          name,
+          clockAheadMs: 0,
+          store: { patient: { read: () => Promise.resolve({ phase: 'over', owner: { node: 'gone' }, ...more }) } },
+        },
         others: () => [{ name: other, incarnation: 'i' }],
         ask: () => Promise.resolve({ result: 'answered', answer: { status: 200, body } }),
       } as unknown as FleetNode
@@ -123,6 +127,23 @@ t.test(
     const empty = endedCall({ callSid, endReason: 'socket-never-came', durationMs: 0 })
     const talked = endedCall({ callSid })
     t.same(await Promise.all([at('a', empty, empty), at('b', empty, empty)]), ['nowhere', 'elsewhere'])
+    const lost = endedCall({ callSid, endReason: 'socket-lost' })
+    const part = { node: 'b', why: 'node-lost' as const, streamMs: 900, recording: null }
+    const later = { ...lost, resumed: [part] }
+    t.same(
+      await Promise.all([at('a', lost, later), at('b', later, lost)]),
+      ['nowhere', 'elsewhere'],
+      'who had it later',
+    )
+    t.same(await Promise.all([at('a', later, lost), at('b', lost, later)]), ['elsewhere', 'nowhere'])
+    t.same(await Promise.all([at('a', lost, lost), at('b', lost, lost)]), ['nowhere', 'elsewhere'])
+    const owner = { node: 'b' }
+    t.same(
+      await Promise.all([at('a', lost, lost, { owner }), at('b', lost, lost, { owner })]),
+      ['elsewhere', 'nowhere'],
+      'or whose it is in the store',
+    )
+    t.same(await Promise.all([at('a', empty, lost), at('b', lost, empty)]), ['nowhere', 'elsewhere'])
     t.same(await Promise.all([at('a', talked, empty), at('b', talked, empty)]), ['elsewhere', 'elsewhere'])
     t.same(await Promise.all([at('a', empty, talked), at('b', empty, talked)]), ['nowhere', 'nowhere'])
     const { outcome: _, endReason: __, ...live } = empty
