@@ -14,7 +14,7 @@ import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
 import type { OwnStatus } from '../fleet/fleet-status.js'
-import { errorReply, jsonOf, jsonReply, textReply } from './reply.js'
+import { errorReply, faultReply, jsonOf, jsonReply, textReply } from './reply.js'
 import { subscriberNumber } from '../sautikit/phone.js'
 import { CALL_OUTCOMES } from '../call/documents/record.js'
 import type { Audit, Operator } from './ops-audit.js'
@@ -163,9 +163,8 @@ export class FleetApi {
     const outcome = named.data
     const numbers = numbersAsked(query, allowed)
     if (numbers !== null && 'status' in numbers) return numbers
-    // Before the others answer: a call that moves meanwhile is then listed twice rather than not at all.
-    const own = this.#here.newest(limit, outcome, numbers, search)
-    const lists = await this.#ofAllNodes<NodeCalls>(own, { what: 'list', limit, outcome, numbers, search })
+    const lists = await this.#ofAllNodes<NodeCalls>({ what: 'list', limit, outcome, numbers, search })
+    if ('status' in lists) return lists
     const newest = (of: 'live' | 'ended'): readonly ListedCall[] =>
       lists
         .flatMap(([name, calls]) => (calls?.[of] ?? []).map((call) => ({ ...call, node: name })))
@@ -189,7 +188,6 @@ export class FleetApi {
    * @param allowed  to whose calls the token is limited; null: to none
    */
   async find(query: OpsQuery, allowed: ReadonlySet<string> | null): Promise<Reply> {
-    if (this.#options.finder === undefined) return NOTHING_TO_FIND
     const read = callSearchSchema.safeParse(given(query, CALL_SEARCH_KEYS))
     if (!read.success) return badQuery(read.error)
     const limit = limitOf(query)
@@ -200,9 +198,8 @@ export class FleetApi {
     const cursor = id === '' ? null : { id: Number(id), node: node === '' ? BEYOND_ALL : node }
     const numbers = allowed === null ? null : [...allowed]
     const request: OpsRequest = { what: 'find', search: read.data, cursor, limit, numbers }
-    const own = await this.#answer(request)
-    if (own.status !== 200) return own
-    const pages = await this.#ofAllNodes(jsonOf(own) as FoundCalls, request)
+    const pages = await this.#ofAllNodes<FoundCalls>(request)
+    if ('status' in pages) return pages
     return jsonReply({ ...pageOf(pages, limit), nodes: nodesOf(pages) } satisfies FoundView)
   }
 
@@ -212,16 +209,14 @@ export class FleetApi {
    * @param allowed  to whose calls the token is limited; null: to none
    */
   async charts(query: OpsQuery, allowed: ReadonlySet<string> | null): Promise<Reply> {
-    if (this.#options.finder === undefined) return NOTHING_TO_FIND
     const read = chartQuerySchema.safeParse(given(query, CHART_QUERY_KEYS))
     if (!read.success) return badQuery(read.error)
     const numbers = numbersAsked(query, allowed)
     if (numbers !== null && 'status' in numbers) return numbers
     const range = chartRange(read.data, this.#options.wallClock())
     const request: OpsRequest = { what: 'chart', range, numbers }
-    const own = await this.#answer(request)
-    if (own.status !== 200) return own
-    const answers = await this.#ofAllNodes(jsonOf(own) as ChartedCalls, request)
+    const answers = await this.#ofAllNodes<ChartedCalls>(request)
+    if ('status' in answers) return answers
     const groups = answers.flatMap(([, answer]) => answer?.groups ?? [])
     return jsonReply({ ...chartsOf(range, groups), nodes: nodesOf(answers) } satisfies ChartsView)
   }
@@ -370,13 +365,18 @@ export class FleetApi {
     return answers.map(([name, reply]) => [name, reply === null ? null : jsonReply(reply.body, reply.status)] as const)
   }
 
-  /** The answers of all nodes by their names, beginning with this one's own; null for one that did not answer. */
-  async #ofAllNodes<T>(own: T, request: OpsRequest): Promise<readonly (readonly [string | null, T | null])[]> {
-    const others = await this.#askOthers(request)
-    return [
-      [this.#options.fleet?.node.name ?? null, own],
-      ...others.map(([name, reply]) => [name, reply?.status === 200 ? (reply.body as T) : null] as const),
-    ]
+  /**
+   * The answers of all nodes by their names, beginning with this one's own; null for one that did not answer, such as this
+   * one where its index cannot be read. Where no node has an answer, the fault of this one.
+   */
+  async #ofAllNodes<T>(request: OpsRequest): Promise<readonly (readonly [string | null, T | null])[] | Reply> {
+    // Its list is made before the others answer: a call that moves meanwhile is then listed twice rather than not at all.
+    const answering = this.#answer(request).catch((thrown: unknown) => faultReply(thrown, { STORAGE: 503 }, {}))
+    const [own, others] = await Promise.all([answering, this.#askOthers(request)])
+    const answers = [[this.#options.fleet?.node.name ?? null, toPeer(own)] as const, ...others].map(
+      ([name, reply]) => [name, reply?.status === 200 ? (reply.body as T) : null] as const,
+    )
+    return answers.every(([, answer]) => answer === null) ? own : answers
   }
 
   async #asked(body: unknown, from: string): Promise<PeerReply> {

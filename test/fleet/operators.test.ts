@@ -177,6 +177,33 @@ t.test('any node finds the ended calls of all, page by page, and names a node th
 })
 
 t.test(
+  'a node whose own index cannot be read shows the calls of the others, and names itself as missing',
+  async (t) => {
+    // A file has the place of the index of gw-0.
+    const data = t.testdir({ 0: { index: 'none' }, 1: { records: {} } })
+    const call = endedCall({ callSid: 'HD_at1', startedAt: '2026-11-20T10:00:00.000Z' })
+    writeFileSync(join(data, '1', 'records', 'calls-2026-11-20-0001.jsonl'), `${JSON.stringify(call)}\n`)
+    const log = createLog({ level: 'silent' })
+    const finders = ['0', '1'].map((node) => new CallFinder([join(data, node)], log, {}))
+    t.teardown(() => Promise.all(finders.map((finder) => finder.close())))
+    await finders[1]?.find({}, null, 1, null)
+    const it = await fleet(t, 2, (node) => ({ finder: finders[node] as CallFinder }))
+    const ask = (path: string): ReturnType<typeof get> => get(`${at(it, 0).opsUrl}/api/${path}`)
+    const nodes = [
+      { name: 'gw-0', answered: false, current: false },
+      { name: 'gw-1', answered: true, current: true },
+    ]
+    const [found, charts] = [await ask('find'), await ask('charts?to=2026-11-20T10:30:00Z')]
+    t.match(json(found.text), { calls: [{ callSid: 'HD_at1', node: 'gw-1' }], cursor: null, nodes })
+    t.match(json(charts.text), { all: { whole: { calls: 1 } }, nodes })
+    await it.kill(1)
+    const alone = { status: 503, code: 'STORAGE', text: /the index of calls cannot be read/ }
+    t.match(await ask('find'), alone, 'where nobody answers, it says why')
+    t.match(await ask('charts'), alone)
+  },
+)
+
+t.test(
   'a text is published at every node, and those that did not take it are named, and shown with what they have',
   async (t) => {
     const hash = { old: '00000000000000aa', base: '00000000000000bb', next: '00000000000000cc' }
