@@ -1,8 +1,9 @@
-import { appendFile, mkdir, open, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, open, readFile, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { jsonOrNull } from '../core/json.js'
 import { unrefTimer } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
+import { writeWhole } from '../telemetry/archive/whole-file.js'
 import type { Log } from '../telemetry/log.js'
 import { campaignSchema, rowSchema } from './campaign.js'
 import type { Campaign, Row, RowResult } from './campaign.js'
@@ -98,11 +99,8 @@ export class FileQueue implements RowQueue {
 
   async keep(campaign: Campaign): Promise<void> {
     this.#entry(campaign.id).campaign = campaign
-    await this.#write(async () => {
-      const path = join(this.#options.folder, `${campaign.id}.json`)
-      await writeFile(`${path}.part`, JSON.stringify(campaign), { mode: 0o600 })
-      await rename(`${path}.part`, path)
-    })
+    const path = join(this.#options.folder, `${campaign.id}.json`)
+    await this.#write(() => writeWhole(path, JSON.stringify(campaign)))
     this.#pump(campaign.id)
   }
 
@@ -336,10 +334,7 @@ export class FileQueue implements RowQueue {
   }
 
   async #rewrite(id: string, entry: Open): Promise<void> {
-    const path = this.#pathOf(id)
-    const text = [...entry.rows.values()].map((row) => `${JSON.stringify(row)}\n`).join('')
-    await writeFile(`${path}.part`, text, { mode: 0o600 })
-    await rename(`${path}.part`, path)
+    await writeWhole(this.#pathOf(id), [...entry.rows.values()].map((row) => `${JSON.stringify(row)}\n`).join(''))
     entry.lines = entry.rows.size
   }
 

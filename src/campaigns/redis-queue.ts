@@ -1,5 +1,5 @@
 import { createHmac, randomUUID } from 'node:crypto'
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DelayedError, Queue, Worker } from 'bullmq'
@@ -10,6 +10,7 @@ import { z } from 'zod'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { jsonOrNull } from '../core/json.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
+import { writeWhole } from '../telemetry/archive/whole-file.js'
 import type { Log, LogFields } from '../telemetry/log.js'
 import { SealedCall } from '../fleet/sealed-call.js'
 import { derivedKey } from '../fleet/secrets.js'
@@ -119,8 +120,7 @@ export class RedisQueue implements RowQueue {
     if (seenFile === null || !isNew) return
     try {
       await mkdir(dirname(seenFile), { recursive: true, mode: 0o700 })
-      await writeFile(`${seenFile}.part`, JSON.stringify(seen), { mode: 0o600 })
-      await rename(`${seenFile}.part`, seenFile)
+      await writeWhole(seenFile, JSON.stringify(seen))
     } catch (thrown) {
       this.#options.log.warn({ reason: messageOf(thrown) }, 'which campaigns there are could not be kept on the disk')
     }

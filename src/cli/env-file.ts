@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import { rename, writeFile } from 'node:fs/promises'
 import { GatewayError, messageOf } from '../core/errors.js'
 
 /**
@@ -33,11 +32,4 @@ export function readEnvFile(path: string): string {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return ''
     throw new GatewayError('CONFIG_INVALID', `'${path}' cannot be read: ${messageOf(thrown)}`)
   }
-}
-
-/** Writes the file in one step, readable by its owner alone where it is new: it may hold secrets. */
-export async function writeEnvFile(path: string, text: string): Promise<void> {
-  const beside = `${path}.new`
-  await writeFile(beside, text, { mode: 0o600 })
-  await rename(beside, path)
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import type { Business } from '../agents/business.js'
 import type { BudgetStep } from '../call/documents/record.js'
@@ -9,6 +9,7 @@ import type { WallClock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
 import type { CallStore } from '../fleet/call-store.js'
 import { countryZone } from '../sautikit/phone.js'
+import { writeWhole } from '../telemetry/archive/whole-file.js'
 import type { Log } from '../telemetry/log.js'
 
 /** How often the store is asked what other nodes have spent, and for how many numbers each time. A failed write is repeated then. */
@@ -204,8 +205,7 @@ export class DailyBudgets {
       )
       const kept: z.input<typeof fileSchema> = { version: 1, part: this.#part, numbers }
       try {
-        await writeFile(`${file}.part`, JSON.stringify(kept), { mode: 0o600 })
-        await rename(`${file}.part`, file)
+        await writeWhole(file, JSON.stringify(kept))
         this.#faultSaid = false
       } catch (thrown) {
         if (!this.#faultSaid) log.error({ reason: messageOf(thrown) }, 'what numbers have spent today cannot be kept')

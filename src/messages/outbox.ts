@@ -1,19 +1,17 @@
-import { createHash, createHmac } from 'node:crypto'
-import { mkdir, readFile, readdir, rename, unlink, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, readdir, rename, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Webhook } from 'standardwebhooks'
 import { z } from 'zod'
 import type { DocumentOf } from '../call/documents/document.js'
 import { unrefTimer } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
-import { valueAt } from '../core/json.js'
-import { HttpClient, discard, headerOf, networkReason, readAtMost } from '../http/http-client.js'
-import type { HttpResponse } from '../http/http-client.js'
+import { writeWhole } from '../telemetry/archive/whole-file.js'
 import type { Log } from '../telemetry/log.js'
 import { bodyOf } from './bodies.js'
+import { Delivery } from './delivery.js'
+import type { DeliveryOptions } from './delivery.js'
 import type { Message } from './message.js'
-import { HANDOFF_RECEIVER, NUMBERS_LABEL, wants } from './receivers.js'
-import type { Receiver } from './receivers.js'
+import { HANDOFF_RECEIVER, NUMBERS_LABEL } from './receivers.js'
 import { entrySchema } from './shared-outbox.js'
 import type { Entry, Held, SharedEntry, SharedOutbox } from './shared-outbox.js'
 
@@ -30,113 +28,20 @@ const CLAIM_EACH = 5
 const ALONE_AFTER_MS = 10_000
 /** Messages that are on the way to one receiver at once. */
 const SENDING_MAX = 8
-const TRY_TIMEOUT_MS = 10_000
 /** Pauses before the second and every later try, of which a fifth is random: a day and a half in all. */
 const PAUSES_MS: readonly number[] = [5, 60, 300, 1800, 7200, 28_800, 86_400].map((seconds) => seconds * 1000)
 const PAUSE_RANDOM_SHARE = 0.2
-/** The longest that a receiver may ask to wait by `Retry-After`. */
-const RETRY_AFTER_MS_MAX = 86_400_000
 /**
  * Failures in a row after which one message alone is tried, again after this pause, until one is taken. Tries that were under
  * way together are one failure: what broke one connection has broken all of them.
  */
 const CIRCUIT_FAILURES = 5
 const CIRCUIT_PAUSE_MS = 30_000
-/** Refusals that may be temporary; every other 4xx is final. */
-const RETRY_STATUSES: readonly number[] = [408, 425, 429]
 /** The receiver will not take anything any more. */
 const GONE = 410
 
-/** A connection that was there broke before its answer came. */
-const BROKEN: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE'])
-
-/** Refusals of the body itself: the answer may have a code that says what is wrong with it. */
-const BODY_STATUSES: readonly number[] = [400, 422]
-const ANSWER_BYTES_MAX = 16_384
-/** Where services have that code: WhatsApp, HubSpot, Zendesk and others. */
-const CODE_PATHS = [
-  [],
-  ['error', 'code'],
-  ['error', 'type'],
-  ['errors', '0', 'code'],
-  ['code'],
-  ['error'],
-  ['category'],
-]
-/** Codes, and nobody's words or number: `invalid_blocks`, `132018`, `VALIDATION_ERROR`. */
-const CODE = /^(?:\d{1,6}|[A-Za-z]{2,24}(?:[_-][A-Za-z]{1,16}){1,4}|[A-Z][a-z]{2,16}(?:[A-Z][a-z]{1,16}){1,3})$/
-/** Filter that helps a template, by error code of Slack and WhatsApp. */
-const FILTER_FOR: Readonly<Record<string, string>> = {
-  invalid_blocks: 'slack',
-  no_text: 'slack',
-  msg_too_long: 'slack',
-  '131008': 'whatsapp',
-  '131009': 'whatsapp',
-  '132005': 'whatsapp',
-  '132018': 'whatsapp',
-}
-
 /** Version of the body that HANDOFF_URL gets; `schema/handoff.schema.json` describes the handoff in it. */
 const HANDOFF_POST_VERSION = 1
-
-/** Where an entry is: a folder, the store of the fleet, or in memory alone. */
-type Home = { readonly folder: string } | 'fleet' | null
-
-/** A message in a list, without words or numbers of anybody. */
-export const messageViewSchema = z.object({
-  /** Key of this message to this receiver; `retry` takes it. */
-  key: z.string(),
-  id: z.string(),
-  type: z.string(),
-  receiver: z.string(),
-  callSid: z.string(),
-  tries: z.int().min(0),
-  /** ISO 8601; null where it is tried no more. */
-  nextTryAt: z.string().nullable(),
-  reason: z.string().nullable(),
-})
-export type MessageView = DocumentOf<typeof messageViewSchema>
-
-/** The file system, as a test may break it. */
-export interface Disk {
-  readonly write: (path: string, text: string) => Promise<void>
-  readonly read: (path: string) => Promise<string>
-  readonly move: (from: string, to: string) => Promise<void>
-  readonly remove: (path: string) => Promise<void>
-}
-
-export interface OutboxOptions {
-  /** Folders of messages; new ones go to the first. None: all are in memory, and are lost with the process. */
-  readonly folders: readonly string[]
-  /** The fleet's: new messages go there, and to the folder only while it cannot be reached. Absent or null: no fleet. */
-  readonly shared?: SharedOutbox | null
-  readonly receivers: readonly Receiver[]
-  /** Those of one of our numbers, as NUMBERS_FILE has them now; absent: none. */
-  readonly ofNumber?: (number: string) => readonly Receiver[]
-  /** HANDOFF_URL and HANDOFF_SECRET; null where they are not set. */
-  readonly handoff: { readonly url: string | null; readonly secret: string | null }
-  /** `source` of the CloudEvents: which gateway speaks. */
-  readonly source: string
-  /** True when the store of the fleet has just lost what it held. Absent: it has not. */
-  readonly forgotten?: () => Promise<boolean>
-  /** Messages that only the store had are lost with it. */
-  readonly onLost?: (count: number) => void
-  /** Calendar time, in ms. */
-  readonly wallClock: () => number
-  readonly log: Log
-  /** For tests; real timers, which keep no process alive, otherwise. */
-  readonly later?: (ms: number, run: () => void) => void
-  /** For tests; the real disk otherwise. */
-  readonly disk?: Disk
-  /** For tests. @defaultValue 1 s */
-  readonly lookMs?: number
-  /** For tests. @defaultValue ALONE_AFTER_MS */
-  readonly aloneAfterMs?: number
-}
-
-/** Results that are counted. */
-export const RESULTS = ['delivered', 'retried', 'dead', 'dropped', 'erased', 'lost'] as const
-type Result = (typeof RESULTS)[number]
 
 /**
  * Messages to receivers: at least once each, the same id with every try, in order for each call and receiver.
@@ -147,18 +52,13 @@ type Result = (typeof RESULTS)[number]
  * it after its next start; one that died between a receiver's answer and the end of the file sends it twice. The file's
  * name begins with the call's SID: erasure and retention of `telemetry/archive` find it, and a file that is gone is sent no
  * more. What changes is in the name, so that no write brings back what was erased meanwhile. Bodies are not kept in memory.
- *
- * Standard Webhooks 1.0 (`webhook-id`, `webhook-timestamp`, `webhook-signature`), a CloudEvents 1.0 body in JSON. The
- * receiver of HANDOFF_URL gets a body of its own, and besides the standard signature `X-Mkondo-Signature: t=<unix
- * seconds>,v1=<hex>`: HMAC-SHA256 of the body, a dot and `t`.
  */
 export class Outbox {
   readonly counts: ReadonlyMap<string, Record<Result, number>>
   /** Writes that failed, to the disk or to the store of the fleet. */
   faults = 0
   readonly #options: OutboxOptions
-  readonly #receivers: ReadonlyMap<string, Receiver>
-  readonly #client = new HttpClient()
+  readonly #delivery: Delivery
   readonly #closing = new AbortController()
   readonly #later: (ms: number, run: () => void) => void
   readonly #disk: Disk
@@ -184,11 +84,11 @@ export class Outbox {
 
   private constructor(options: OutboxOptions) {
     this.#options = options
-    this.#receivers = new Map(options.receivers.map((receiver) => [receiver.name, receiver]))
+    this.#delivery = new Delivery(options)
     this.#later = options.later ?? unrefTimer
     this.#disk = options.disk ?? REAL_DISK
     this.counts = new Map(
-      [...this.#receivers.keys(), HANDOFF_RECEIVER, NUMBERS_LABEL].map((name) => [
+      [...options.receivers.map(({ name }) => name), HANDOFF_RECEIVER, NUMBERS_LABEL].map((name) => [
         name,
         { delivered: 0, retried: 0, dead: 0, dropped: 0, erased: 0, lost: 0 },
       ]),
@@ -230,15 +130,15 @@ export class Outbox {
 
   /** True if a receiver wants it. */
   wanted(message: Message): boolean {
-    return this.#receiversOf(message).length > 0
+    return this.#delivery.receiversOf(message).length > 0
   }
 
   /** Resolves when the message is on the disk for everybody who wants it; never rejects. */
   async add(message: Message): Promise<void> {
     await Promise.all(
-      this.#receiversOf(message).map(([name, receiver]) =>
-        this.#add(message, name, null, bodyOf(receiver, message, this.#options.source)),
-      ),
+      this.#delivery
+        .receiversOf(message)
+        .map(([name, receiver]) => this.#add(message, name, null, bodyOf(receiver, message, this.#options.source))),
     )
   }
 
@@ -320,7 +220,7 @@ export class Outbox {
     clearTimeout(timer)
     this.#closing.abort()
     await Promise.all([...this.#active, this.#looking])
-    this.#client.close()
+    this.#delivery.close()
     for (const entry of this.#waiting.values()) if (entry.body !== null) this.#lost(entry, 'the process ends')
   }
 
@@ -345,7 +245,7 @@ export class Outbox {
         body: null,
       }
       if (dead !== null) this.#dead.set(key, entry)
-      else if (this.#urlOf(entry) === null) await this.#giveUp(entry, 'no receiver of that name')
+      else if (this.#delivery.urlOf(entry) === null) await this.#giveUp(entry, 'no receiver of that name')
       else this.#waiting.set(key, entry)
     } catch (thrown) {
       this.#fault(thrown)
@@ -380,7 +280,7 @@ export class Outbox {
     }
     const whole: Entry = { version: 1, ...fixed, body }
     // A message that waits here for the same receiver is older, and unknown to the store.
-    const older = this.#queues.get(queueOf(entry, this.#urlOf(entry)))
+    const older = this.#queues.get(queueOf(entry, this.#delivery.urlOf(entry)))
     if (this.#shared !== null && older?.some(({ home }) => home !== 'fleet') !== true) {
       const added = await this.#ofFleet((shared) => shared.add(key, sharedQueueOf(entry), whole))
       if (added === 'full') return this.#lost(entry, 'too many wait')
@@ -469,7 +369,7 @@ export class Outbox {
   }
 
   #enqueue(entry: Waiting): void {
-    const name = queueOf(entry, this.#urlOf(entry))
+    const name = queueOf(entry, this.#delivery.urlOf(entry))
     const queue = this.#queues.get(name)
     if (queue === undefined) this.#queues.set(name, [entry])
     else {
@@ -482,7 +382,7 @@ export class Outbox {
 
   /** The oldest of a call is tried when it is due; the others wait for it. */
   #enqueueIfHead(entry: Waiting): void {
-    const isHead = (): boolean => this.#queues.get(queueOf(entry, this.#urlOf(entry)))?.[0] === entry
+    const isHead = (): boolean => this.#queues.get(queueOf(entry, this.#delivery.urlOf(entry)))?.[0] === entry
     if (!isHead()) return
     const waitMs = Math.max(entry.dueMs, entry.restsUntilMs) - this.#options.wallClock()
     const ready = (): void => {
@@ -529,7 +429,7 @@ export class Outbox {
   /** @returns `kept` where the process ends, and the next run goes on */
   async #result(entry: Waiting, line: ReceiverState): Promise<'over' | 'again' | 'kept'> {
     const { wallClock, lookMs = SHARED_LOOK_MS } = this.#options
-    const url = this.#urlOf(entry)
+    const url = this.#delivery.urlOf(entry)
     let body: string | null
     try {
       const next = await this.#body(entry)
@@ -558,7 +458,7 @@ export class Outbox {
     if (url === null) return this.#giveUp(entry, 'no receiver of that name')
     if (line.gone) return this.#giveUp(entry, `answered ${GONE} before`)
     const { failures } = line
-    const fault = await this.#post(url, entry, body)
+    const fault = await this.#delivery.post(url, { version: 1, ...entry, body }, this.#closing.signal)
     if (fault === null) {
       line.failures = 0
       return this.#settle(entry, 'delivered')
@@ -594,67 +494,6 @@ export class Outbox {
   get #alone(): boolean {
     const { wallClock, aloneAfterMs = ALONE_AFTER_MS } = this.#options
     return this.#downSinceMs !== null && wallClock() - this.#downSinceMs >= aloneAfterMs
-  }
-
-  /**
-   * A connection that the receiver has kept open since an earlier message may be closed by it in this very moment, and the
-   * next of them too. So one that breaks is followed by another at once, with the same id.
-   */
-  async #post(url: string, entry: Waiting, body: string): Promise<Fault | null> {
-    const fault = await this.#postOnce(url, entry, body)
-    const broke = fault !== null && BROKEN.has(fault.why) && !this.#closing.signal.aborted
-    return broke ? this.#postOnce(url, entry, body) : fault
-  }
-
-  async #postOnce(url: string, { id, receiver, contentType }: Waiting, body: string): Promise<Fault | null> {
-    try {
-      const response = await this.#client.send({
-        url: new URL(url),
-        method: 'POST',
-        body,
-        policy: 'as-written',
-        headers: {
-          ...this.#receiver(receiver)?.headers,
-          'content-type': contentType,
-          'user-agent': 'mkondo',
-          'idempotency-key': id,
-          'webhook-id': id,
-          ...this.#signatures(receiver, id, body),
-        },
-        signal: AbortSignal.any([AbortSignal.timeout(TRY_TIMEOUT_MS), this.#closing.signal]),
-      })
-      const { statusCode: status } = response
-      const retryAfterMs = this.#retryAfterMs(headerOf(response, 'retry-after'))
-      const code = BODY_STATUSES.includes(status) ? await codeIn(response) : null
-      discard(response) // an unread body would hold the socket
-      if (status >= 200 && status < 300) return null
-      const final = status < 500 && !RETRY_STATUSES.includes(status)
-      return { why: `answered ${status}${code === null ? '' : `: ${code}`}`, status, final, retryAfterMs }
-    } catch (thrown) {
-      return { why: networkReason(thrown), status: null, final: false, retryAfterMs: 0 }
-    }
-  }
-
-  #signatures(receiver: string, id: string, body: string): Record<string, string> {
-    const at = new Date(this.#options.wallClock())
-    const t = Math.floor(at.getTime() / 1000)
-    const sign = (...keys: Webhook[]): Record<string, string> => ({
-      'webhook-timestamp': String(t),
-      ...(keys.length === 0 ? {} : { 'webhook-signature': keys.map((key) => key.sign(id, at, body)).join(' ') }),
-    })
-    if (receiver !== HANDOFF_RECEIVER)
-      return sign(...(this.#receiver(receiver)?.secrets ?? []).map((secret) => new Webhook(secret)))
-    const { secret } = this.#options.handoff
-    if (secret === null) return sign()
-    const digest = createHmac('sha256', secret).update(`${body}.${t}`).digest('hex')
-    return { ...sign(new Webhook(secret, { format: 'raw' })), 'x-mkondo-signature': `t=${t},v1=${digest}` }
-  }
-
-  /** Reads seconds or an HTTP date; 0 for none. */
-  #retryAfterMs(value: string | null): number {
-    if (value === null) return 0
-    const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - this.#options.wallClock()
-    return Number.isFinite(ms) ? Math.min(Math.max(0, ms), RETRY_AFTER_MS_MAX) : 0
   }
 
   /** The store has lost what it held: what only it had is not waited for any more. */
@@ -711,7 +550,7 @@ export class Outbox {
   /** @returns the next message of the same call */
   #drop(entry: Waiting): Waiting | undefined {
     this.#waiting.delete(entry.key)
-    const name = queueOf(entry, this.#urlOf(entry))
+    const name = queueOf(entry, this.#delivery.urlOf(entry))
     const queue = this.#queues.get(name)
     const at = queue?.indexOf(entry) ?? -1
     if (at >= 0) queue?.splice(at, 1)
@@ -774,30 +613,8 @@ export class Outbox {
     if (counts !== undefined) counts[result]++
   }
 
-  #urlOf({ url, receiver }: Pick<Waiting, 'url' | 'receiver'>): string | null {
-    return url ?? (receiver === HANDOFF_RECEIVER ? this.#options.handoff.url : (this.#receiver(receiver)?.url ?? null))
-  }
-
-  /** By the names under which they are kept. */
-  #receiversOf(message: Message): readonly (readonly [string, Receiver])[] {
-    const { receivers, ofNumber } = this.#options
-    const { number } = message
-    return [
-      ...receivers.map((receiver) => [receiver.name, receiver] as const),
-      ...(number === null ? [] : (ofNumber?.(number) ?? [])).map(
-        (receiver) => [`${number ?? ''}/${receiver.name}`, receiver] as const,
-      ),
-    ].filter(([, receiver]) => wants(receiver, message))
-  }
-
-  #receiver(name: string): Receiver | undefined {
-    const [number = '', own] = name.split('/')
-    if (own === undefined) return this.#receivers.get(name)
-    return this.#options.ofNumber?.(number).find((receiver) => receiver.name === own)
-  }
-
   #line(entry: Pick<Waiting, 'url' | 'receiver'>): ReceiverState {
-    const url = this.#urlOf(entry) ?? ''
+    const url = this.#delivery.urlOf(entry) ?? ''
     const known = this.#lines.get(url)
     if (known !== undefined) return known
     const line: ReceiverState = {
@@ -813,38 +630,60 @@ export class Outbox {
   }
 }
 
-/** Why a service refuses a body, as its own code; null where it has none. */
-async function codeIn(response: HttpResponse): Promise<string | null> {
-  const text = (await readAtMost(response, ANSWER_BYTES_MAX).catch(() => null))?.toString().trim() ?? ''
-  let answer: unknown = text
-  try {
-    answer = JSON.parse(text)
-  } catch {
-    // Slack answers in plain text.
-  }
-  for (const path of CODE_PATHS) {
-    const found = valueAt(answer, path)
-    const code = typeof found === 'string' || typeof found === 'number' ? String(found) : ''
-    const filter = FILTER_FOR[code]
-    if (CODE.test(code)) return filter === undefined ? code : `${code} (filter ${filter})`
-  }
-  return null
+/** Where an entry is: a folder, the store of the fleet, or in memory alone. */
+type Home = { readonly folder: string } | 'fleet' | null
+
+/** A message in a list, without words or numbers of anybody. */
+export const messageViewSchema = z.object({
+  /** Key of this message to this receiver; `retry` takes it. */
+  key: z.string(),
+  id: z.string(),
+  type: z.string(),
+  receiver: z.string(),
+  callSid: z.string(),
+  tries: z.int().min(0),
+  /** ISO 8601; null where it is tried no more. */
+  nextTryAt: z.string().nullable(),
+  reason: z.string().nullable(),
+})
+export type MessageView = DocumentOf<typeof messageViewSchema>
+
+/** The file system, as a test may break it. */
+export interface Disk {
+  readonly write: (path: string, text: string) => Promise<void>
+  readonly read: (path: string) => Promise<string>
+  readonly move: (from: string, to: string) => Promise<void>
+  readonly remove: (path: string) => Promise<void>
 }
 
-interface Fault {
-  readonly why: string
-  /** Null without an answer. */
-  readonly status: number | null
-  readonly final: boolean
-  readonly retryAfterMs: number
+export interface OutboxOptions extends DeliveryOptions {
+  /** Folders of messages; new ones go to the first. None: all are in memory, and are lost with the process. */
+  readonly folders: readonly string[]
+  /** The fleet's: new messages go there, and to the folder only while it cannot be reached. Absent or null: no fleet. */
+  readonly shared?: SharedOutbox | null
+  /** `source` of the CloudEvents: which gateway speaks. */
+  readonly source: string
+  /** True when the store of the fleet has just lost what it held. Absent: it has not. */
+  readonly forgotten?: () => Promise<boolean>
+  /** Messages that only the store had are lost with it. */
+  readonly onLost?: (count: number) => void
+  readonly log: Log
+  /** For tests; real timers, which keep no process alive, otherwise. */
+  readonly later?: (ms: number, run: () => void) => void
+  /** For tests; the real disk otherwise. */
+  readonly disk?: Disk
+  /** For tests. @defaultValue 1 s */
+  readonly lookMs?: number
+  /** For tests. @defaultValue ALONE_AFTER_MS */
+  readonly aloneAfterMs?: number
 }
+
+/** Results that are counted. */
+export const RESULTS = ['delivered', 'retried', 'dead', 'dropped', 'erased', 'lost'] as const
+type Result = (typeof RESULTS)[number]
 
 const REAL_DISK: Disk = {
-  // A reader sees the whole file or none.
-  write: async (path, text) => {
-    await writeFile(`${path}.part`, text, { mode: 0o600 })
-    await rename(`${path}.part`, path)
-  },
+  write: writeWhole,
   read: (path) => readFile(path, 'utf8'),
   move: rename,
   remove: unlink,

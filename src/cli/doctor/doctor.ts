@@ -9,8 +9,9 @@ import { requiredCarrierApi } from '../../gateway/carrier-side.js'
 import { backendSettings } from '../../gateway/hosted-agents.js'
 import type { CarrierApi } from '../../gateway/carrier-side.js'
 import { loadFlite } from '../../speech/flite.js'
+import { writeWhole } from '../../telemetry/archive/whole-file.js'
 import type { CarrierNumber } from '../../sautikit-api/numbers.js'
-import { readEnvFile, withVariables, writeEnvFile } from '../env-file.js'
+import { readEnvFile, withVariables } from '../env-file.js'
 import { carrierFindings } from '../check.js'
 import { serviceFamilies } from '../families.js'
 import { pickNumber, routeOf } from '../numbers.js'
@@ -92,7 +93,8 @@ export async function doctor(options: DoctorOptions, terminal: Terminal, signal:
     const questions = questionsOf(calls)
     if (calls.length > 0) say(reportText(calls, questions, variables))
     if (options.write !== undefined && Object.keys(variables).length > 0) {
-      await writeEnvFile(options.write, withVariables(readEnvFile(options.write), variables))
+      // It may hold secrets: readable by its owner alone.
+      await writeWhole(options.write, withVariables(readEnvFile(options.write), variables))
       say(`written to ${options.write}\n`)
     }
     const report = json({ version: 1, findings, calls, questions, settings: variables })

@@ -1,21 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto'
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { readFileSync, rmSync, statSync, utimesSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { z } from 'zod'
 import { GatewayError } from '../../core/errors.js'
 import { KEPT_FILES, keptDays, keptFolder, keptNames } from './kept-files.js'
 import { KEY_BYTES, openedBytes, sealedBytes } from './sealed-stream.js'
+import { replaceFile } from './whole-file.js'
 
 /** Keys of records and handoff packets, or of recordings: each kind has its own retention. */
 export type KeyKind = 'recordKeys' | 'recordingKeys'
@@ -68,7 +58,12 @@ export class ObjectKeys {
     const key = known === null ? randomBytes(KEY_BYTES) : this.#opened(kind, known)
     if (known?.objects.includes(object) === true) return key
     const objects = [...(known?.objects ?? []), object]
-    write(path, known === null ? this.#sealed(kind, callSid, key, objects) : { ...known, objects })
+    // Before anything is encrypted with it.
+    replaceFile(
+      path,
+      JSON.stringify(known === null ? this.#sealed(kind, callSid, key, objects) : { ...known, objects }),
+      true,
+    )
     return key
   }
 
@@ -89,7 +84,7 @@ export class ObjectKeys {
       const file = read(path)
       if (file === null || file.master === this.#masters[0]?.id) continue
       const { atime, mtime } = statSync(path)
-      write(path, this.#sealed(kind, file.callSid, this.#opened(kind, file), file.objects))
+      replaceFile(path, JSON.stringify(this.#sealed(kind, file.callSid, this.#opened(kind, file), file.objects)), true)
       utimesSync(path, atime, mtime) // it is as old as it was
       renewed++
     }
@@ -137,17 +132,4 @@ function read(path: string): KeyFile | null {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw thrown
   }
-}
-
-/** On the disk, before anything is encrypted with it. */
-function write(path: string, file: KeyFile): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  const handle = openSync(`${path}.part`, 'w', 0o600)
-  try {
-    writeFileSync(handle, JSON.stringify(file))
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
-  }
-  renameSync(`${path}.part`, path)
 }

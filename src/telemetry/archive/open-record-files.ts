@@ -3,18 +3,17 @@ import {
   existsSync,
   fdatasyncSync,
   fstatSync,
-  mkdirSync,
   openSync,
   readFileSync,
   readdirSync,
-  renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { jsonObject } from '../../core/json.js'
 import type { SealedChange, SealedState } from './archive-messages.js'
+import { replaceFile } from './whole-file.js'
 
 /**
  * A file of states is written anew when it has this many bytes: what counts in it has 256 KiB at most
@@ -153,23 +152,6 @@ export class OpenRecordFiles {
   #sealedPath(callSid: string): string {
     return join(this.#folder, `${callSid}.kept`)
   }
-}
-
-/**
- * Puts a file in another's place, so that there is always a whole one; makes its folder.
- * @param sync  true: waits until it is on disk
- */
-export function replaceFile(path: string, content: Uint8Array | string, sync: boolean): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  const beside = `${path}.part`
-  const handle = openSync(beside, 'w', 0o600)
-  try {
-    writeFileSync(handle, content)
-    if (sync) fdatasyncSync(handle)
-  } finally {
-    closeSync(handle)
-  }
-  renameSync(beside, path)
 }
 
 const STATE = 1

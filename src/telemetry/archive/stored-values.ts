@@ -11,7 +11,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { jsonObject } from '../../core/json.js'
-import { replaceFile } from './open-record-files.js'
+import { replaceFile } from './whole-file.js'
 import type { StoredValue } from './archive-messages.js'
 
 /** The file is written anew, with what still counts, when it has grown by this much. */

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path'
 import type { DocumentKind } from './archive-messages.js'
 import { daysOf, keptFolder, keptNames } from './kept-files.js'
 import type { KeptFile } from './kept-files.js'
-import { replaceFile } from './open-record-files.js'
+import { replaceFile } from './whole-file.js'
 
 /** Folders of the object storage. */
 export type ObjectFolder = 'recordings' | 'carrier-recordings' | 'records' | 'handoffs'
