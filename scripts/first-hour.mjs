@@ -154,8 +154,8 @@ async function firstHour() {
   }
   const newMs = performance.now()
   await run(clone, 'npm ci --prefer-offline --no-audit --no-fund')
-  // `npm start`, README's next command, builds; the pages below run it as it stands there.
-  await run(clone, 'npm run build')
+  // npx keeps a command that it once found missing, also after a build: the install has to build.
+  await run(clone, 'npx mkondo version')
   const made = await ownAgent(clone, 'my-line')
   const heardMs = (await callOwnAgent(made, 'my-line')) - newMs
   const late = heardMs > HEARD_WITHIN_MS ? `; NOT MET, at most ${seconds(HEARD_WITHIN_MS)}` : ''

@@ -163,9 +163,10 @@ export function resolveBackend(
   }
   const missing = registered.missing(settings, options)
   if (missing === null) return wanted
+  const other = settings.auto === wanted ? 'another AUTO_BACKEND' : 'backend: auto'
   throw new GatewayError(
     'BACKEND_KEY_MISSING',
-    `agent ${agent} uses backend ${wanted}, but ${missing} is not set; set it, or use backend: auto`,
+    `agent ${agent} uses backend ${wanted}, but ${missing} is not set; set it, or use ${other}`,
   )
 }
 

@@ -49,6 +49,7 @@ import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { resumesAlone, usesDataFolder } from '../gateway/call-archive.js'
 import { objectStorageOf } from '../gateway/storage-side.js'
+import { environmentOf } from './serve-plans.js'
 import { familiesFinding, serviceFamilies } from './families.js'
 import { bad, findingLine, good, json, lookAt } from './terminal.js'
 import type { Finding, Terminal } from './terminal.js'
@@ -64,15 +65,17 @@ export interface CheckOptions {
   readonly withShop?: true
   readonly tools?: true
   readonly config?: string
+  readonly envFile?: string
   readonly json?: true
 }
 
 /** `mkondo check`: one line a finding. */
 export async function check(options: CheckOptions, terminal: Terminal): Promise<number> {
   const { out } = terminal
+  const env = environmentOf(terminal.env, options.envFile ?? null)
   const count = processCount(options.processes)
   const tools = options.tools === true
-  let config = loadConfig(terminal.env, options.config ?? null)
+  let config = loadConfig(env, options.config ?? null)
   useCountry(config.country)
   const plans = processPlans(config, count)
   const shopApiUrl = config.shopApiUrl
@@ -83,14 +86,14 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   const findings = [good(count === 1 ? 'settings' : `settings, for ${count} processes`)]
   // A call to `mkondo check` may be the first import of either.
   if (config.messagesFile !== null)
-    findings.push(await receiversFinding(config.messagesFile, terminal.env, config.numbersFile !== null))
+    findings.push(await receiversFinding(config.messagesFile, env, config.numbersFile !== null))
   const fault = nodeFault(process.versions.node)
   if (fault !== null) findings.push(lookAt(fault))
   findings.push(await loadFinding(`uWebSockets.js for Node ${process.versions.node}`, () => import('../edge/uws.js')))
   if (config.otlpEndpoint !== null) findings.push(await loadFinding('OTEL_EXPORTER_OTLP_ENDPOINT', loadTraceExport))
   if (wantsShop && options.withShop !== true)
     findings.push(good("SHOP_API_URL is not set: the shipped agents use the demo's orders API"))
-  const agents = await agentsFindings(config, terminal.env, tools)
+  const agents = await agentsFindings(config, env, tools)
   findings.push(...agents.findings, ...(await serviceFamilies(backendSettings(config))))
   await shop?.close()
   findings.push(...(await folderFindings(plans)))

@@ -274,7 +274,12 @@ t.test('GPT-Live takes the sound of the leg, and its delegate from the agent or 
 
 t.test('GPT-Live without a key, or with our own delegate and no language model, is not set up', async (t) => {
   const settings = (env: Readonly<Record<string, string>>) => backendSettings(loadConfig(env, null))
-  t.throws(() => resolveBackend('a', 'openai-live', settings({})), { message: /OPENAI_API_KEY is not set/ })
+  t.throws(() => resolveBackend('a', 'openai-live', settings({})), {
+    message: /OPENAI_API_KEY is not set; set it, or use backend: auto$/,
+  })
+  t.throws(() => resolveBackend('a', 'auto', settings({ AUTO_BACKEND: 'openai-live' })), {
+    message: /OPENAI_API_KEY is not set; set it, or use another AUTO_BACKEND$/,
+  })
   t.throws(
     () =>
       resolveBackend('a', 'openai-live', settings({ OPENAI_API_KEY: 'key-of-a-test', OPENAI_LIVE_DELEGATE: 'client' })),

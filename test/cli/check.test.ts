@@ -68,6 +68,15 @@ t.test('settings with which a gateway would start pass the check', async (t) => 
   t.match(output, /unsigned ones are accepted/)
 })
 
+t.test('a file of variables is checked as serve would read it, and the environment wins', async (t) => {
+  const file = join(FOLDER, 'check.env')
+  await writeFile(file, 'MAX_CALLS=-3\nDRAIN_TIMOUT=5\n')
+  const { code, output } = await check({ MAX_CALLS: '3' }, '--with-shop', `--env-file=${file}`)
+  t.equal(code, 2)
+  t.match(output, /DRAIN_TIMOUT is not a setting; did you mean DRAIN_TIMEOUT\?/)
+  t.notMatch(output, /MAX_CALLS/)
+})
+
 t.test("a backend of an agent's own is waited for, although its timer keeps no process alive", async (t) => {
   const folder = await mkdtemp(join(FOLDER, 'own-'))
   await writeFile(

@@ -11,6 +11,10 @@ export const defineCheck: Define = (program, terminal, ends) => {
     .option('--with-shop', "as for serve: with the demo's orders API, unless SHOP_API_URL is set")
     .option('--processes <n>', 'as for serve: check the settings and ports of that many processes')
     .addOption(configOption())
+    .option(
+      '--env-file <file>',
+      'as for serve: file with variables (NAME=value lines); the environment takes precedence',
+    )
     .addOption(jsonOption())
     .addHelpText(
       'after',
