@@ -168,10 +168,13 @@ t.test('a model that lies, refuses, answers nothing or never ends makes no call 
       `judge-${model}`,
       ASKS.replace(/ {2}model:[^]*(?=judge:)/, scripted).replace('judge: {', `judge: { llm: { model: ${model} },`),
     )
-  const texts = [...['refuses', 'malformed', 'endless'].map(caller), ...['lies', 'refuses', 'malformed'].map(judge)]
+  const texts = [
+    ...['refuses', 'malformed', 'endless'].map(caller),
+    ...['lies', 'quotes-the-caller', 'refuses', 'malformed'].map(judge),
+  ]
   const { code, out, report } = await judged(['--model-cost', '1'], texts)
   t.equal(code, 1)
-  t.match(report, { passed: 0, failed: 6, rate: { passed: 0, undecided: 6 } })
+  t.match(report, { passed: 0, failed: 7, rate: { passed: 0, undecided: 7 } })
   t.match(out, /0 of 1, 0 % \(0 to 79 %\)\s+order-status\/judge-lies; 1 undecided/)
   const wrong = Object.fromEntries(
     (report?.results ?? []).map(({ name, findings }) => [name, JSON.stringify(findings)]),
@@ -180,7 +183,8 @@ t.test('a model that lies, refuses, answers nothing or never ends makes no call 
     'caller-refuses': /the caller's model: refused to answer/,
     'caller-malformed': /the caller's model: answered nothing/,
     'caller-endless': /the caller's model: did not hang up within 2 answers/,
-    'judge-lies': /the judge says unclear of says-status \(it says pass, with a quote that nobody said\)/,
+    'judge-lies': /the judge says unclear of says-status \(it says pass, with a quote that the agent never said\)/,
+    'judge-quotes-the-caller': /unclear of says-status \(it says pass, with a quote that the agent never said\)/,
     'judge-refuses': /the judge's model: refused to judge/,
     'judge-malformed': /the judge's model: the model did not fill in the form/,
   })

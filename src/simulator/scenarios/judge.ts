@@ -20,7 +20,7 @@ type SpokenLine = Pick<TranscriptEntry, 'text' | 'startMs' | 'endMs' | 'interrup
 export interface Verdict {
   readonly name: string
   readonly verdict: 'pass' | 'fail' | 'unclear'
-  /** Words of the transcript; null: none that are there. */
+  /** Words of the agent in the transcript; null: none that are there. */
   readonly quote: string | null
   /** The reason why the judge's answer is not taken; null: it is. */
   readonly why: string | null

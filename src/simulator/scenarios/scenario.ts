@@ -138,7 +138,9 @@ const judge = z.strictObject({
     .refine((criteria) => Object.keys(criteria).length <= CRITERIA_MAX, {
       error: `has more than ${CRITERIA_MAX} criteria`,
     })
-    .describe('Statements that must be true of the conversation, in plain words, by name.'),
+    .describe(
+      'Statements about the agent that must be true in the conversation, in plain words, by name. Each verdict needs words of the agent as its proof.',
+    ),
   llm,
 })
 /** A judge that is a language model. */

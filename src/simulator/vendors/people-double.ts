@@ -13,9 +13,9 @@ import { ModelDouble } from './model-double.js'
 
 /**
  * How people behave who are asked for by one of these names, in place of a model's: the judge passes everything with words that
- * nobody said; a filter stops both; the judge's form is no JSON and the caller says nothing; the caller never hangs up.
+ * nobody said, or that the caller did; a filter stops both; the judge's form is no JSON and the caller says nothing; the caller never hangs up.
  */
-const MANNERS = ['lies', 'refuses', 'malformed', 'endless'] as const
+const MANNERS = ['lies', 'quotes-the-caller', 'refuses', 'malformed', 'endless'] as const
 type Manner = (typeof MANNERS)[number] | null
 
 /** Keys of a request that are known here; the vendor refuses the others. */
@@ -114,20 +114,25 @@ function verdictsOf(messages: readonly ChatCompletionMessageParam[], manner: Man
   const verdicts = [...criteria.matchAll(/^- ([a-z][a-z0-9-]*): (.+)$/gm)].map(([, criterion = '', words = '']) => ({
     criterion,
     verdict: 'pass',
-    quote: manner === 'lies' ? 'Nobody has ever said these words.' : closest(transcript, words),
+    quote:
+      manner === 'lies'
+        ? 'Nobody has ever said these words.'
+        : closest(transcript, words, manner === 'quotes-the-caller' ? 'caller' : 'agent'),
   }))
   const args = manner === 'malformed' ? '{"verdicts": [' : JSON.stringify({ verdicts })
   return { calls: [{ callId: 'call_1', name: VERDICTS_TOOL, args }] }
 }
 
-/** The line of the agent with most of these words. */
-function closest(transcript: string, words: string): string {
+/** The line of this speaker with most of these words. */
+function closest(transcript: string, words: string, speaker: 'agent' | 'caller'): string {
   const wanted = new Set(plainText(words).split(' '))
   const score = (line: string): number =>
     plainText(line)
       .split(' ')
       .filter((word) => wanted.has(word)).length
-  const lines = [...transcript.matchAll(/^agent: (.+)$/gm)].map(([, line = '']) => line)
+  const lines = [...transcript.matchAll(/^(agent|caller): (.+)$/gm)].flatMap(([, who, line = '']) =>
+    who === speaker ? line : [],
+  )
   return lines.reduce((best, line) => (score(line) > score(best) ? line : best), lines[0] ?? '')
 }
 
