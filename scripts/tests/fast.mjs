@@ -8,7 +8,10 @@ const JOBS = 4
 /** Files that share a process. Fewer, and more time goes into loading; more, and the last one ends late. */
 const PER_PROCESS = 12
 /** The longest begins first, so that the last to end is a short one. */
-const FIRST = ['workers', 'alone', 'fleet', 'cli', 'backends', 'media', 'gateway', 'security']
+const FIRST = [
+  ...['cli', 'fleet', 'media', 'gateway', 'backends', 'agents', 'simulator', 'security'],
+  ...['alone', 'workers', 'edge', 'telemetry', 'speech', 'messages', 'deploy', 'examples'],
+]
 const ALONE = new RegExp(
   `^test/(${[
     'cli/(call-out|check-offline|demo|doctor|killed|serve|descriptors)',
