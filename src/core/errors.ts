@@ -38,6 +38,16 @@ export function systemCodeOf(thrown: unknown): string {
   return (thrown as NodeJS.ErrnoException).code ?? 'an unknown fault'
 }
 
+/** Result of a read, or the other value where there is no such file or folder. @throws what else the read throws */
+export function whereThere<Read, Absent>(read: () => Read, absent: Absent): Read | Absent {
+  try {
+    return read()
+  } catch (thrown) {
+    if (systemCodeOf(thrown) === 'ENOENT') return absent
+    throw thrown
+  }
+}
+
 /** Why a request failed: `fetch` itself says no more than that it did. */
 export function networkCauseOf(thrown: unknown): string {
   return messageOf(thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown)

@@ -8,6 +8,7 @@ import { costOf, indexedTerms, searchExpression } from '../../call/documents/cal
 import type { CallSearch, WrittenRecord } from '../../call/documents/call-search.js'
 import { endedRow } from '../../call/documents/call-view.js'
 import type { ListedCall } from '../../call/documents/call-view.js'
+import { whereThere } from '../../core/errors.js'
 import { jsonObject } from '../../core/json.js'
 import { CallFigures, countedOf, FIGURES_SCHEMA } from './call-figures.js'
 import { keptFolder, keptNames } from './kept-files.js'
@@ -306,14 +307,10 @@ export class CallIndex {
     )
     if (place === null) return undefined
     const { path, at, bytes } = place
-    try {
-      const line = this.#read(String(path), Number(at), Number(bytes))
-      // Erased, or replaced by a newer one, since it was indexed.
-      return line[0] === ERASED ? undefined : ((jsonObject(line) ?? undefined) as WrittenRecord | undefined)
-    } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-      throw thrown
-    }
+    const line = whereThere(() => this.#read(String(path), Number(at), Number(bytes)), undefined)
+    // Erased, or replaced by a newer one, since it was indexed.
+    if (line === undefined || line[0] === ERASED) return undefined
+    return (jsonObject(line) ?? undefined) as WrittenRecord | undefined
   }
 
   #read(path: string, at: number, bytes: number): Buffer {

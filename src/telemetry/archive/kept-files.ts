@@ -1,6 +1,6 @@
 import { readdirSync, statSync, unlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { messageOf } from '../../core/errors.js'
+import { messageOf, whereThere } from '../../core/errors.js'
 
 /** Age and size up to which files are kept. */
 interface KeepRule {
@@ -92,12 +92,7 @@ export function keptNames(dataFolder: string, kind: KeptFile): string[] {
 }
 
 function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder)
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw thrown
-  }
+  return whereThere(() => readdirSync(folder), [])
 }
 
 /** The retention of a file by its name below its kind's folder; null: the settings'. */

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync, rmSync, statSync, utimesSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { z } from 'zod'
-import { GatewayError } from '../../core/errors.js'
+import { GatewayError, whereThere } from '../../core/errors.js'
 import { KEPT_FILES, keptDays, keptFolder, keptNames } from './kept-files.js'
 import { KEY_BYTES, openedBytes, sealedBytes } from './sealed-stream.js'
 import { replaceFile } from './whole-file.js'
@@ -126,10 +126,5 @@ function nameOf(kind: KeyKind, callSid: string): string {
 
 /** Null where there is no file. */
 function read(path: string): KeyFile | null {
-  try {
-    return keyFileSchema.parse(JSON.parse(readFileSync(path, 'utf8')))
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw thrown
-  }
+  return whereThere(() => keyFileSchema.parse(JSON.parse(readFileSync(path, 'utf8'))), null)
 }

@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { whereThere } from '../../core/errors.js'
 import { jsonObject } from '../../core/json.js'
 import type { SealedChange, SealedState } from './archive-messages.js'
 import { replaceFile } from './whole-file.js'
@@ -137,12 +138,7 @@ export class OpenRecordFiles {
   }
 
   #names(): string[] {
-    try {
-      return readdirSync(this.#folder)
-    } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return []
-      throw thrown
-    }
+    return whereThere(() => readdirSync(this.#folder), [])
   }
 
   #path(callSid: string): string {

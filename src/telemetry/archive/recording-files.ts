@@ -14,6 +14,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { basename, join } from 'node:path'
+import { whereThere } from '../../core/errors.js'
 import { wavHeader } from '../../media/wav.js'
 import { ABANDONED_AFTER_MS, daysOf } from './kept-files.js'
 
@@ -129,17 +130,12 @@ export class RecordingFiles {
 
   /** Below the folder, under every retention. */
   #unfinished(): string[] {
-    try {
+    return whereThere(() => {
       const below = readdirSync(this.#folder)
       const own = below.filter((name) => daysOf(name) !== null)
-      return [
-        ...below,
-        ...own.flatMap((days) => readdirSync(join(this.#folder, days)).map((name) => join(days, name))),
-      ].filter((name) => UNFINISHED.test(basename(name)))
-    } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return []
-      throw thrown
-    }
+      const inOwn = own.flatMap((days) => readdirSync(join(this.#folder, days)).map((name) => join(days, name)))
+      return [...below, ...inOwn].filter((name) => UNFINISHED.test(basename(name)))
+    }, [])
   }
 }
 
