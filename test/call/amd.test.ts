@@ -464,6 +464,31 @@ t.test('a person who was taken for a recording, and presses a key, has the agent
   t.ok(rig.audio(2, 'reply', 1000), 'and its answer is heard')
 })
 
+t.test(
+  'a mailbox is handed over to nobody, and a person who was taken for one gets the agent who was promised',
+  (t) => {
+    const heardOut = (): Rig => {
+      const rig = inItsPitch({ ...WITH_AMD, handoverTo: { sales: 'they want to buy' } }, 4000)
+      rig.toolCall('h1', 'hand_over', { agent: 'sales' }, 1)
+      rig.run(200)
+      rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
+      rig.run(20_000)
+      return rig
+    }
+    const mailbox = heardOut()
+    mailbox.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
+    mailbox.run(6000)
+    t.match(mailbox.only('end-stream'), { reason: 'answering-machine' })
+    t.same(mailbox.all('handover'), [])
+
+    const person = heardOut()
+    person.in({ type: 'amd-result', who: 'human', why: 'a DTMF digit' })
+    person.run(200)
+    t.match(person.only('handover'), { agent: 'sales' })
+    t.end()
+  },
+)
+
 t.test('a recording that is heard out while its call moves to another worker or node is heard out there', async (t) => {
   for (const newStream of [null, { streamMs: 1500, consented: true }])
     for (const amd of ['recording', 'undecided'] as const) {

@@ -11,6 +11,7 @@ const SUMMARY_CHARS_MAX = 300
  *
  *     live --hand_over, a stage with handoverTo--> the words so far are heard --> `handover`, the last output
  *
+ * It waits while the call is not live: for the end of a recording, a human who is tried, a goodbye that may be taken back.
  * Another worker's half of the call goes on from the checkpoint, as after a worker's death, with the other agent.
  */
 export class Handover extends Feature implements CallFeature {
@@ -47,7 +48,13 @@ export class Handover extends Feature implements CallFeature {
 
   #due(): void {
     const to = this.to
-    if (to === null || this.call.state !== 'live') return
+    if (to === null) return
+    if (this.call.state !== 'live') {
+      // A recording is heard out, a human is tried, or the agent says goodbye: no other agent may have that. Whoever is there
+      // when the conversation goes on gets the agent who was promised.
+      this.#limitMs = this.call.nowMs + WORDS_HEARD_MS_MAX
+      return this.call.in('handover', QUIET_POLL_MS)
+    }
     const speaks = this.call.sounding || this.call.bargeIn.paused || this.call.agentSpeech.responding !== null
     if (speaks && this.call.nowMs < this.#limitMs) return this.call.in('handover', QUIET_POLL_MS)
     this.call.settleBargeIn()
