@@ -17,6 +17,7 @@ interface Event extends Due {
 const WALL_START_MS = 1_800_000_000_000
 const require = createRequire(import.meta.url)
 const promises = require('node:timers/promises') as { setTimeout: unknown }
+const crypto = require('node:crypto') as { randomBytes: unknown; randomUUID: unknown }
 const realTurn = globalThis.setImmediate
 /** Shortest interval of a repetition: as on a machine that is busy. */
 const REPEAT_MS_MIN = 100
@@ -93,6 +94,7 @@ export class VirtualTime {
     const realSleep = promises.setTimeout
     const { now } = Date
     const { random } = Math
+    const { randomBytes, randomUUID } = crypto
     const realNow = performance.now.bind(performance)
     const realTimeout = AbortSignal.timeout.bind(AbortSignal)
     const timer =
@@ -118,6 +120,10 @@ export class VirtualTime {
         })
         signal?.addEventListener('abort', abort, { once: true })
       })
+    const bytes = (count: number): Buffer =>
+      Buffer.from(Array.from({ length: count }, () => Math.floor(this.random() * 256)))
+    crypto.randomBytes = bytes
+    crypto.randomUUID = () => bytes(16).toString('hex')
     syncBuiltinESMExports()
     Date.now = this.wallClock
     Math.random = this.random
@@ -130,6 +136,7 @@ export class VirtualTime {
     return () => {
       Object.assign(globalThis, before)
       promises.setTimeout = realSleep
+      Object.assign(crypto, { randomBytes, randomUUID })
       syncBuiltinESMExports()
       Date.now = now
       Math.random = random
