@@ -17,6 +17,7 @@ testSeeds(
     name: 'GATEWAYS',
     first: 17,
     count: 24,
+    twice: 18,
     mustHappen: [
       'answer lost',
       'answered late',

@@ -13,6 +13,7 @@ testSeeds(t, 'through all faults no two owners act, no call is forgotten, and no
   name: 'OWNERSHIP',
   first: 1,
   count: 2000,
+  twice: 1,
   mustHappen: [
     'act: hangup',
     'act: tool',

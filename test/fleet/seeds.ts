@@ -19,6 +19,8 @@ interface Seeds {
   readonly name: string
   readonly first: number
   readonly count: number
+  /** This seed, run twice, must be the same to the last event: else one that fails cannot be run again. */
+  readonly twice: number
   /** Events that must occur among the seeds, or they prove nothing. */
   readonly mustHappen: readonly string[]
   /** @throws Violation */
@@ -26,7 +28,7 @@ interface Seeds {
 }
 
 /** One test of `t`, a file's, over many seeds of a simulation; a seed that fails is run again, and shown. */
-export function testSeeds(t: Test, title: string, { name, first, count, mustHappen, run }: Seeds): void {
+export function testSeeds(t: Test, title: string, { name, first, count, twice, mustHappen, run }: Seeds): void {
   const { [`${name}_SEED`]: one, [`${name}_SEEDS`]: seeds = count } = process.env
 
   const violationOf = async (seed: number, tally: Tally, trace: string[] | null): Promise<string | null> => {
@@ -54,6 +56,10 @@ export function testSeeds(t: Test, title: string, { name, first, count, mustHapp
       mustHappen.filter((what) => !tally.counts.has(what)),
       [],
     )
+    const [trace, again]: [string[], string[]] = [[], []]
+    await violationOf(twice, tally, trace)
+    await violationOf(twice, tally, again)
+    t.strictSame(again, trace)
     return undefined
   })
 }

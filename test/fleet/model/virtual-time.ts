@@ -63,20 +63,20 @@ export class VirtualTime {
     const restore = this.#install()
     try {
       for (let event = this.#events.pop(); event !== null && event.atMs <= untilMs; event = this.#events.pop()) {
-        const { process } = event
-        if (event.cancelled || process?.alive === false) continue
+        const { process: runs } = event
+        if (event.cancelled || runs?.alive === false) continue
         this.nowMs = event.atMs
-        if (process !== null && process.stillUntilMs > this.nowMs) {
+        if (runs !== null && runs.stillUntilMs > this.nowMs) {
           // In the order in which they were due.
-          event.atMs = process.stillUntilMs
+          event.atMs = runs.stillUntilMs
           this.#events.push(event)
           continue
         }
-        this.current = process
+        this.current = runs
         event.happen()
-        // All that follows from it, up to the next timer or socket.
+        // All that follows from it, up to the next timer or socket; the disk takes no time.
         do await new Promise<void>((resolve) => realTurn(resolve))
-        while (!this.#goesOn())
+        while (!this.#goesOn() || process.getActiveResourcesInfo().some((name) => name.startsWith('FSReq')))
         this.#goesOn = () => true
         this.current = null
         const failure = failed()
