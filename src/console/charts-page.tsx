@@ -3,23 +3,19 @@ import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import { useJson } from './api.js'
 import { Panel } from './call-page.js'
-import { moneyOf, tookOf } from './format.js'
+import { bucketOf, moneyOf, tookOf } from './format.js'
 import { fieldOf, MissingCalls, Pending, submits } from './parts.js'
 import { T } from './strings.js'
 
 type ChartSeries = ChartsView['all']
 type ChartPoint = ChartSeries['whole']
 
-const HOUR_MS = 3_600_000
 const SPAN_DAYS = { day: 1, week: 7, month: 30 } as const
 type Span = keyof typeof SPAN_DAYS
 /** In this order from the bottom of a bar on. */
 const OUTCOMES = ['contained', 'escalated', 'abandoned', 'failed', 'unreached', 'refused'] as const
 /** Size of a drawing, in its own units: it is stretched to the width that it gets. */
 const [WIDTH, HEIGHT] = [300, 80]
-
-const TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' })
-const DAY = new Intl.DateTimeFormat(undefined, { weekday: 'short', day: 'numeric', month: 'short' })
 
 interface Asked {
   readonly over: Span
@@ -129,12 +125,7 @@ function Charts({
   readonly onName: ((name: string) => void) | null
 }): JSX.Element {
   const { from, bucketHours, all, groups } = charts
-  const fromMs = Date.parse(from)
-  const when: RowProps['when'] = (at, isShort = false) => {
-    const date = new Date(fromMs + at * bucketHours * HOUR_MS)
-    if (isShort) return (bucketHours === 1 ? TIME : DAY).format(date)
-    return bucketHours === 24 ? DAY.format(date) : `${DAY.format(date)}, ${TIME.format(date)}`
-  }
+  const when: RowProps['when'] = (at, isShort) => bucketOf(from, bucketHours, at, isShort)
   // One scale for all of them: they are there to be compared.
   const tops = topsOf(groups)
   const shown = OUTCOMES.filter((outcome) => all.whole.outcomes[outcome] !== undefined)

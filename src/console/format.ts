@@ -29,6 +29,19 @@ export function whenOf(iso: string): string {
   return date.toDateString() === new Date().toDateString() ? TIME.format(date) : DAY.format(date)
 }
 
+const BUCKET_TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' })
+const BUCKET_DAY = new Intl.DateTimeFormat(undefined, { weekday: 'short', day: 'numeric', month: 'short' })
+
+/** When a bucket of a chart begins, on the browser's clock. @param from  when the first one does, ISO 8601 */
+export function bucketOf(from: string, bucketHours: number, at: number, isShort = false): string {
+  const hourMs = 3_600_000
+  const begin = Date.parse(from) + at * bucketHours * hourMs
+  // Beyond a change of the clock a day begins an hour beside midnight, and its middle is in it all the same.
+  const day = BUCKET_DAY.format(begin + (bucketHours / 2) * hourMs)
+  if (isShort) return bucketHours === 1 ? BUCKET_TIME.format(begin) : day
+  return bucketHours === 24 ? day : `${day}, ${BUCKET_TIME.format(begin)}`
+}
+
 export function medianOf(values: readonly number[]): number | null {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.floor((sorted.length - 1) / 2)] ?? null

@@ -1,6 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { build } from 'esbuild'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
 import { audioOf, hasChromium, openBrowser } from '../support/browser.js'
@@ -22,6 +23,21 @@ t.test('the console has at most 150 KB, gzipped', (t) => {
   )
   t.ok(bytes <= BUNDLE_BYTES_MAX, `${bytes} bytes`)
   t.end()
+})
+
+t.test('charts name the days before a change of the clock too as the browser has them', async (t) => {
+  const { TZ } = process.env
+  process.env.TZ = 'Europe/Berlin'
+  t.teardown(() => (TZ === undefined ? delete process.env.TZ : (process.env.TZ = TZ)))
+  const entryPoints = [join(packageRoot(), 'src', 'console', 'format.ts')]
+  const [file] = (await build({ entryPoints, format: 'esm', write: false })).outputFiles
+  const { bucketOf } = (await import(`data:text/javascript,${encodeURIComponent(file?.text ?? '')}`)) as {
+    readonly bucketOf: (from: string, bucketHours: number, at: number, isShort?: boolean) => string
+  }
+  // 30 days up to the end of 9 April; the clock goes forward on 29 March.
+  const days = Array.from({ length: 30 }, (_, at) => bucketOf('2026-03-10T22:00:00.000Z', 24, at, true))
+  t.match([days[0], days[17], days[18], days[29]], [/\b11\b/, /\b28\b/, /\b29\b/, /\b9\b/])
+  t.match(bucketOf('2026-03-28T22:00:00.000Z', 1, 4), /\b29\b.*\b04:00/, 'an hour is the one on the clock')
 })
 
 t.test('a browser logs in, calls the order line, hears its greeting, and sees the call until it is over', async (t) => {
