@@ -132,6 +132,7 @@ export class SimulatedGateways {
       accepted: (by, message) => this.#accepted(by, message),
       rings: (node, label, to) => this.#rings(node, label, to),
       undecided: new Map(),
+      kept: new Map(),
       ended: (node, record) => this.#log(() => `${node.id} ends ${record.callSid}: ${record.endReason}`),
       recorded: (node, { callSid, endReason }) => this.#recorded(node, callSid, endReason),
       carrier: {

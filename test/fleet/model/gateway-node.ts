@@ -94,6 +94,8 @@ export interface World {
   readonly carrier: ConstructorParameters<typeof Recovery>[0]['carrier']
   /** Records of calls on the disk of each node, by its name and by call, of which it is not decided yet whether they are the calls'. */
   readonly undecided: Map<string, Map<string, CallRecord>>
+  /** The records on their disks, by node and call. */
+  readonly kept: Map<string, Map<string, CallRecord>>
   readonly ended: (node: GatewayNode, record: CallRecord) => void
   /** It is the call's record. */
   readonly recorded: (node: GatewayNode, record: CallRecord) => void
@@ -204,6 +206,8 @@ export class GatewayNode implements Sending {
     })
     const undecided = this.world.undecided.get(this.name) ?? new Map<string, CallRecord>()
     this.world.undecided.set(this.name, undecided)
+    const kept = this.world.kept.get(this.name) ?? new Map<string, CallRecord>()
+    this.world.kept.set(this.name, kept)
     const left = [...undecided.values()]
     const unsettled: UnsettledCalls = new UnsettledCalls({
       earlier: [...undecided.keys()],
@@ -221,7 +225,8 @@ export class GatewayNode implements Sending {
     this.#unsettled = unsettled
     node.onRequest('ops', (request) => {
       const { callSid } = request as { readonly callSid: string }
-      const record = calls.find(callSid) === undefined ? calls.record(callSid) : ({} as Partial<CallRecord>)
+      const ended = calls.record(callSid) ?? kept.get(callSid)
+      const record = calls.find(callSid) === undefined ? ended : ({} as Partial<CallRecord>)
       return Promise.resolve({ status: record === undefined ? 404 : 200, body: record ?? {} })
     })
     /** The message is kept before the record is final. */
@@ -229,6 +234,7 @@ export class GatewayNode implements Sending {
       await tell('call.ended', record.callSid, `${record.callSid}:ended`, {})
       if (!this.alive) return
       undecided.delete(record.callSid)
+      kept.set(record.callSid, record)
       this.world.recorded(this, record)
     }
     const calls = new CallRegistry({
