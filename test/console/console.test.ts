@@ -26,9 +26,9 @@ t.test('the console has at most 150 KB, gzipped', (t) => {
 })
 
 t.test('charts name the days before a change of the clock too as the browser has them', async (t) => {
-  const { TZ } = process.env
-  process.env.TZ = 'Europe/Berlin'
-  t.teardown(() => (TZ === undefined ? delete process.env.TZ : (process.env.TZ = TZ)))
+  const TZ = process.env['TZ'] ?? ''
+  process.env['TZ'] = 'Europe/Berlin'
+  t.teardown(() => Object.assign(process.env, { TZ }))
   const entryPoints = [join(packageRoot(), 'src', 'console', 'format.ts')]
   const [file] = (await build({ entryPoints, format: 'esm', write: false })).outputFiles
   const { bucketOf } = (await import(`data:text/javascript,${encodeURIComponent(file?.text ?? '')}`)) as {
