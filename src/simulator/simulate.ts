@@ -68,7 +68,8 @@ export type CallThreadRequest =
 
 /**
  * Places calls into a running gateway and resolves when all have ended, in the order of `options.calls`.
- * @throws GatewayError SPEECH_FAULT when the simulator's own thread fails, CALL_FAULT after `deadlineMs`
+ * @throws GatewayError SPEECH_FAULT when the simulator's own thread fails, CALL_FAULT after `deadlineMs` or if the signal
+ * was aborted before
  */
 export async function simulateCalls(
   options: SimulateOptions,
@@ -80,6 +81,7 @@ export async function simulateCalls(
       `${options.calls.length} simulated calls; allowed: at most ${SIMULATED_CALLS_MAX}`,
     )
   }
+  assertNotStopped(controls.signal)
   const worker = new Worker(new URL('call-thread.js', import.meta.url), { workerData: options, execArgv: [] })
   const post = (request: CallThreadRequest): void => {
     worker.postMessage(request)
@@ -120,4 +122,9 @@ export async function simulateCalls(
     controls.signal?.removeEventListener('abort', abort)
     await worker.terminate()
   }
+}
+
+/** An abort before a call is placed hangs up no call: the call is not placed at all. @throws GatewayError CALL_FAULT */
+export function assertNotStopped(signal: AbortSignal | null | undefined): void {
+  if (signal?.aborted === true) throw new GatewayError('CALL_FAULT', 'stopped before the call was placed')
 }

@@ -7,6 +7,8 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { run } from '../../src/cli/program.js'
 import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
+import { runAudioCall } from '../../src/simulator/scenarios/audio-call.js'
+import { findScenarios } from '../../src/simulator/scenarios/scenario.js'
 import { AnalystDouble } from '../../src/simulator/vendors/analyst-double.js'
 import { command } from '../support/command.js'
 import { freePort } from '../support/free-ports.js'
@@ -352,6 +354,28 @@ t.test('a run that is stopped ends the calls, reports what there was and does no
   t.equal(code, 1)
   t.match(err.join(''), /stopped before all scenarios had run/)
   t.ok(out.length < 6, 'the rest was not begun')
+})
+
+t.test('a spoken call that is stopped while its gateway starts is not placed', async (t) => {
+  const campaign = join(packageRoot(), 'examples', 'campaigns', 'scenarios')
+  const placed = (await findScenarios([campaign])).filter((one) => one.placed !== null)
+  const incoming = await findScenarios([await scenarioFile('early', `${ASKS}expect: { outcome: contained }\n`)])
+  const asked: string[] = []
+  const server = createServer((request, response) => {
+    asked.push(request.url ?? '')
+    response.end('{}')
+  })
+  const url = `http://127.0.0.1:${await portOf(t, server)}`
+  for (const scenario of [...incoming, ...placed.slice(0, 1)]) {
+    const stop = new AbortController()
+    const gateway = () => {
+      stop.abort()
+      return Promise.resolve({ url, opsUrl: url, opsToken: null, secret: null })
+    }
+    const options = { shopUrl: null, seed: 1, agentYaml: null, recordTo: null, signal: stop.signal }
+    await t.rejects(runAudioCall({ ...options, gateway, scenario }), { message: /stopped before the call was placed/ })
+  }
+  t.strictSame(asked, [])
 })
 
 t.test("the hours of the calendar are the scenario's", async (t) => {

@@ -8,7 +8,7 @@ import type { AskCaller } from '../asked-caller.js'
 import { filesOf } from '../caller-script.js'
 import { SIMULATOR_KEY } from '../choices.js'
 import { GatewayView } from '../gateway-view.js'
-import { simulateCalls } from '../simulate.js'
+import { assertNotStopped, simulateCalls } from '../simulate.js'
 import { knownOrders, ordersInShop, vocabularyOf } from '../vocabulary.js'
 import { type ObservedCall, observedCall } from './judge.js'
 import type { Scenario } from './scenario.js'
@@ -95,6 +95,7 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
       onEvent: (event) => events.push(event),
       onRest: async (carrierUrl) => {
         gateway = await options.gateway(carrierUrl)
+        assertNotStopped(signal)
         await order(gateway, { agent: scenario.agent, from, to, variables: placed?.variables })
       },
       deadlineMs: scenario.timeoutMs + GRACE_MS,
