@@ -177,7 +177,7 @@ async function codeIn(response: HttpResponse): Promise<string | null> {
 }
 
 /** Why a message was not taken. */
-export interface Fault {
+interface Fault {
   readonly why: string
   /** Null without an answer. */
   readonly status: number | null

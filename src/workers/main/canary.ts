@@ -1,16 +1,12 @@
 import { placeOf } from '../../backends/split.js'
 import type { BackendShare } from '../../backends/split.js'
 import { versionOf } from './call-continuity.js'
-import type { HostedAgent } from './main-thread-context.js'
+import type { CallOfVersion, HostedAgent } from './main-thread-context.js'
 
 /** Agents that have a second version, and which of the two serves a call. */
 
 /** Key by which a version is chosen. */
-export interface VersionKey {
-  /** SID of the first call of a chain. */
-  readonly rootSid: string
-  /** The version that had the call before, at another node or before its stream was lost; null: it is new. */
-  readonly had: string | null
+export interface VersionKey extends CallOfVersion {
   /** The draft that the call was placed to try, in place of any version; absent: none. */
   readonly draft?: HostedAgent | undefined
 }

@@ -27,7 +27,6 @@ import type { Effects } from '../shared/effects.js'
 import type { HandoffNews } from '../../messages/message.js'
 import type { KeptCall, KeptState } from '../../call/documents/kept-call.js'
 import type { CallerProfiles } from './caller-profiles.js'
-import type { VersionKey } from './canary.js'
 import type { AgentFacts, CallStarted } from './live-call.js'
 import type { Waits } from './call-waits.js'
 
@@ -102,6 +101,14 @@ export interface CarrierControl {
   supervise(callSid: string, phone: string, key: string): Promise<void>
   /** Rings a human, whose leg then gets the document at `voiceUrl`: it joins the caller's conference room. */
   callHuman(from: string, phone: string, voiceUrl: string, key: string): Promise<void>
+}
+
+/** What a call's version of an agent follows from. */
+export interface CallOfVersion {
+  /** SID of the first call of a chain. */
+  readonly rootSid: string
+  /** The version that had the call before, at another node or before its stream was lost; null: it is new. */
+  readonly had: string | null
 }
 
 /** An agent as this gateway serves it: the definition for the worker, the facts for the edge, the backends resolved. */
