@@ -103,7 +103,7 @@ export interface CarrierControl {
   callHuman(from: string, phone: string, voiceUrl: string, key: string): Promise<void>
 }
 
-/** What a call's version of an agent follows from. */
+/** The facts of a call from which its version of an agent follows. */
 export interface CallOfVersion {
   /** SID of the first call of a chain. */
   readonly rootSid: string
@@ -194,12 +194,7 @@ export interface MainThreadContext extends MainThreadServices {
   /** Which words of a call are kept beyond it. */
   readonly transcript: TranscriptPolicy
   /** The agent of that name, for the business of a call that is handed over to it; null where there is none any more. */
-  agent(
-    name: string,
-    business: Business | null,
-    step: BudgetStep | null,
-    key: Omit<VersionKey, 'draft'>,
-  ): HostedAgent | null
+  agent(name: string, business: Business | null, step: BudgetStep | null, call: CallOfVersion): HostedAgent | null
   /** An ordinal for a new call, unique in this process; never 0. */
   nextOrdinal(): number
   /**
