@@ -290,6 +290,21 @@ t.test(
   },
 )
 
+t.test('keys are private as long as an offline dialogue asks for a secret, however its question sounds', async (t) => {
+  const rig = Rig.talking()
+  rig.backend({ type: 'expects', what: 'digits', keys: 'secret' })
+  says(rig, 'Your code.')
+  t.ok(rig.session.privateKeys)
+  for (let at = 0; at <= KEYS_PRIVATE_MS; at += 5000) {
+    rig.run(5000)
+    rig.speak(300)
+    rig.heardWords('I look for it', `c${at + 10}`)
+  }
+  t.ok(rig.session.privateKeys, 'also for who looks for it for more than a minute')
+  rig.backend({ type: 'expects', what: 'open', keys: 'open' })
+  t.notOk(rig.session.privateKeys)
+})
+
 t.test('an offer that is answered by key can be accepted after a PIN was asked for', async (t) => {
   const rig = Rig.talking({ collections: [pin] })
   says(rig, 'Please enter your PIN.')

@@ -59,7 +59,7 @@ export class Digits extends Feature implements CallFeature {
   due(name: DeadlineName): void {
     if (name === 'digits') this.#due()
     else if (name === 'private') this.#privateOver()
-    else if (name === 'private-keys') this.#guardKeys(false)
+    else if (name === 'private-keys') this.#guardKeys(this.#dialogueKeys === 'secret')
   }
 
   /** Nobody but a tool may have the keys that the caller presses now. The gateway's own questions by key are newer. */
@@ -215,12 +215,15 @@ export class Digits extends Feature implements CallFeature {
     this.call.changed()
   }
 
-  /** @param opens  the model's words: what the gateway says of itself, such as that nobody is heard, leaves a question open */
+  /**
+   * A dialogue opens the keys itself: its question for a secret may sound like that for another number.
+   * @param opens  the model's words: what the gateway says of itself, such as that nobody is heard, leaves a question open
+   */
   agentSays(words: string, opens: boolean): void {
     if (this.#secretNumbers.none && !this.#keysGuarded) return
     const asked = this.#secretNumbers.asked(words)
     if (asked === 'secret') this.#guardKeys(true)
-    else if (asked === 'other' && opens && !this.private) this.#guardKeys(false)
+    else if (asked === 'other' && opens && !this.private && this.#dialogueKeys === null) this.#guardKeys(false)
   }
 
   /** The line is open again. The model, which has heard nothing of the keys, must know that there were some. */
