@@ -419,9 +419,13 @@ export async function agentFiles(dir: string): Promise<readonly string[]> {
   try {
     entries = await readdir(dir)
   } catch (error) {
-    throw new GatewayError('AGENT_INVALID', `cannot read the agents folder ${dir}: ${messageOf(error)}`, {
-      cause: error,
-    })
+    throw new GatewayError(
+      'AGENT_INVALID',
+      `cannot read the agents folder ${dir} (AGENTS_DIR, or --agents): ${messageOf(error)}`,
+      {
+        cause: error,
+      },
+    )
   }
   const names = entries.filter((name) => /\.(ya?ml|m?js)$/.test(name) && !name.startsWith('.')).sort()
   if (names.length > AGENTS_MAX) {

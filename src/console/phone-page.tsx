@@ -165,7 +165,12 @@ export function PhonePage({
     if (meter !== null) meter.value = level
   })
   const { phase, call, model, carrier, notice, microphone, lost, muted, place, mute, send } = phone
-  if (!usable) return <Notice>{session.rights !== 'read' ? T.phone.noPhone : T.phone.readOnly}</Notice>
+  if (!usable)
+    return (
+      <Panel title={T.phone.title}>
+        <Notice>{session.rights !== 'read' ? T.phone.noPhone : T.phone.readOnly}</Notice>
+      </Panel>
+    )
   const busy = phase !== 'idle'
   return (
     <div class="columns phone">

@@ -49,7 +49,7 @@ export const T = {
     anyState: 'Any state',
     none: 'No live calls.',
     noneFiltered: 'No live call matches the filter.',
-    noneHint: 'Call an agent with the softphone, or from a terminal: npx mkondo call --order 4127',
+    noneHint: 'Call an agent with the softphone, or from a terminal: npx mkondo call --agent NAME',
     count: (shown: number, all: number): string =>
       shown === all ? (all === 1 ? '1 call' : `${all} calls`) : `${shown} of ${all} calls`,
     fresh: (calls: number): string => `${calls} new, shown when you leave the table`,

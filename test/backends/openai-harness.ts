@@ -28,8 +28,8 @@ export function openAiHarness(name: string, options: Partial<OpenAiRealtimeOptio
             baseUrl: double.baseUrl,
             ...options,
             connectTimeoutMs: double.refuse === 'never' ? 1500 : 10_000,
-            // In the beta dialect the double, like some servers, does not confirm the session.
-            confirmMs: 100,
+            // In the beta dialect the double, like some servers, does not confirm the session. A refusal comes before that.
+            ...(double.refuseSession === null ? { confirmMs: 100 } : {}),
           }),
         vendor: vendorOf(double),
         secret: TEST_KEY,
