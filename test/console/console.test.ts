@@ -26,9 +26,13 @@ t.test('the console has at most 150 KB, gzipped', (t) => {
 })
 
 t.test('charts name the days before a change of the clock too as the browser has them', async (t) => {
-  const TZ = process.env['TZ'] ?? ''
+  const zone = process.env['TZ']
   process.env['TZ'] = 'Europe/Berlin'
-  t.teardown(() => Object.assign(process.env, { TZ }))
+  t.teardown(() => {
+    // Chromium does not run a call under an empty zone.
+    if (zone === undefined) delete process.env['TZ']
+    else process.env['TZ'] = zone
+  })
   const entryPoints = [join(packageRoot(), 'src', 'console', 'format.ts')]
   const [file] = (await build({ entryPoints, format: 'esm', write: false })).outputFiles
   const { bucketOf } = (await import(`data:text/javascript,${encodeURIComponent(file?.text ?? '')}`)) as {
