@@ -4,6 +4,7 @@ import type { CallState } from './call-feature.js'
 import { CallKernel } from './call-kernel.js'
 import type { CallLog } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
+import { SECRET_DIGIT } from './digit-collection.js'
 import { CALL_CHECKPOINT_VERSION } from './documents/checkpoint.js'
 import type { CallCheckpoint, OwedAnswer, SessionResume } from './documents/checkpoint.js'
 import type { TurnDecider } from './end-of-turn.js'
@@ -80,6 +81,15 @@ export class CallSession {
   /** Nobody but a tool may have what the caller enters or says now. */
   get private(): boolean {
     return this.#call.digits.private
+  }
+
+  /**
+   * A key as the input `dtmf` may have it: SECRET_DIGIT for a digit that nobody but a tool may have. Null for none at all: the
+   * echo of an own tone, which would count as one of these.
+   */
+  keyOf(digit: string): string | null {
+    if (!this.privateKeys || !/^\d$/.test(digit)) return digit
+    return this.#call.sentDigits.isOwn(digit) ? null : SECRET_DIGIT
   }
 
   /** Nobody but a tool may have the keys that the caller presses now. The gateway's own questions by key are newer. */

@@ -1,8 +1,14 @@
 import t from 'tap'
+import type { Collection } from '../../src/call/digit-collection.js'
 import { recordedArguments } from '../../src/call/gateway-tools.js'
 import { Rig } from './rig.js'
 
 const PLACED = { sendsDigits: true }
+const PIN: Collection = {
+  ...{ name: 'pin', say: 'Your PIN, please.', again: 'That was not all.', confirm: null, min: 4, max: 4 },
+  ...{ terminator: '#', firstMs: 10_000, betweenMs: 4000, retries: 1, speech: false, maskAllBut: null },
+  secretFor: { tool: 'refund', argument: 'pin' },
+}
 
 t.test('keys go out behind what the agent says, and the model learns when they are sent', async (t) => {
   const rig = Rig.talking(PLACED)
@@ -44,6 +50,23 @@ t.test('the echo of our own tones is no key of theirs; other keys are, and the s
   rig.run(1500)
   rig.in({ type: 'dtmf', digit: '2' })
   t.equal(rig.all('backend-dtmf').length, 2)
+})
+
+t.test('the echo of our own tones is no digit of a PIN that is just asked for, and the other keys are', async (t) => {
+  const rig = Rig.talking({ ...PLACED, collections: [PIN] })
+  const comes = (digit: string): void => {
+    const key = rig.session.keyOf(digit)
+    if (key !== null) rig.in({ type: 'dtmf', digit: key })
+  }
+  rig.toolCall('t1', 'send_digits', { digits: '12' }, 1)
+  rig.run(700)
+  t.match(rig.only('backend-tool-result'), { callId: 't1', ok: true })
+  rig.toolCall('t2', 'collect_digits', { name: 'pin' }, 1)
+  for (const digit of '122735') comes(digit)
+  t.same(rig.all('run-tool'), [], 'three of four keys')
+  rig.run(2000)
+  comes('1')
+  t.match(rig.only('run-tool'), { secret: { digits: 4 } }, 'and a key that we have sent, once its echo is over')
 })
 
 t.test('keys that no menu has, and calls that came in, are refused with what is allowed', async (t) => {

@@ -41,7 +41,7 @@ export class SentDigits extends Feature implements CallFeature {
   }
 
   input(input: CallInput): boolean {
-    if (input.type !== 'dtmf' || !this.#isOwn(input.digit)) return false
+    if (input.type !== 'dtmf' || !this.isOwn(input.digit)) return false
     this.call.mark('own-digit')
     return true
   }
@@ -57,7 +57,7 @@ export class SentDigits extends Feature implements CallFeature {
   }
 
   /** The echo of a tone of our own. */
-  #isOwn(digit: string): boolean {
+  isOwn(digit: string): boolean {
     return (this.busy || this.call.nowMs - this.#overAtMs < ECHO_MS) && this.#newest.includes(digit)
   }
 }

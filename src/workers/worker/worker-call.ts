@@ -515,9 +515,10 @@ export class WorkerCall implements BackendSink {
   #digit(digit: string): void {
     this.#intake.digitCame()
     this.#digits++
-    const secret = this.#session.privateKeys && /^\d$/.test(digit)
-    if (secret) this.#secret = `${this.#secret}${digit}`.slice(-COLLECTED_DIGITS_MAX)
-    this.#handle({ type: 'dtmf', digit: secret ? SECRET_DIGIT : digit })
+    const key = this.#session.keyOf(digit)
+    if (key === null) return
+    if (key === SECRET_DIGIT) this.#secret = `${this.#secret}${digit}`.slice(-COLLECTED_DIGITS_MAX)
+    this.#handle({ type: 'dtmf', digit: key })
   }
 
   #drain(nowMs: number): void {
