@@ -446,8 +446,8 @@ interface EditsHere {
 
 /**
  * Says whether another node has a call, live or as a record: the first node that says so counts, and no other is waited for.
- * A live owner that is a run of this node that is gone may still be taken over. Of two nodes to which the stream of a call never
- * came, or which both lost it, each asks the other, and one has the record: the store's owner of the call, or who had it later.
+ * A live owner that is a run of this node that is gone may still be taken over. Of two nodes with a record each may ask the other,
+ * and one keeps it: the one to which the stream came, else the store's owner of the call, or who had it later.
  * @param ours  record of the call here
  */
 export async function recordAt(
@@ -480,13 +480,11 @@ export async function recordAt(
   return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
 }
 
-/** Ends of a call that may have gone on at another node. */
-const UNCERTAIN: readonly (CallRecord['endReason'] | undefined)[] = ['socket-never-came', 'socket-lost']
-
-/** @returns whether another node's call or record counts more than ours; null where both are alike, and each may lose to the other */
-function counts(theirs: Partial<CallRecord>, ours: Pick<CallRecord, 'endReason'>): boolean | null {
-  if (theirs.endReason === ours.endReason && UNCERTAIN.includes(ours.endReason)) return null
-  return theirs.endReason !== 'socket-never-came'
+/** @returns whether another node's call or record counts more than ours; null where each may lose to the other */
+function counts({ endReason }: Partial<CallRecord>, ours: Pick<CallRecord, 'endReason'>): boolean | null {
+  const came = (reason: typeof endReason): boolean => reason !== 'socket-never-came'
+  if (endReason !== undefined && came(endReason) === came(ours.endReason)) return null
+  return came(endReason)
 }
 
 interface LiveRows {

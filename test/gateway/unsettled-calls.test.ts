@@ -143,6 +143,11 @@ t.test(
       ['elsewhere', 'nowhere'],
       'or whose it is in the store',
     )
+    t.same(
+      await Promise.all([at('a', lost, talked, { owner }), at('b', talked, lost, { owner })]),
+      ['elsewhere', 'nowhere'],
+      'also where it ended in words at a node that did not know that it was taken over',
+    )
     t.same(await Promise.all([at('a', empty, lost), at('b', lost, empty)]), ['nowhere', 'elsewhere'])
     t.same(await Promise.all([at('a', talked, empty), at('b', talked, empty)]), ['elsewhere', 'elsewhere'])
     t.same(await Promise.all([at('a', empty, talked), at('b', empty, talked)]), ['nowhere', 'nowhere'])
