@@ -3,7 +3,7 @@ import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import { useJson } from './api.js'
 import { Panel } from './call-page.js'
-import { bucketOf, moneyOf, tookOf } from './format.js'
+import { bucketOf, chartEnd, moneyOf, tookOf } from './format.js'
 import { fieldOf, MissingCalls, Pending, submits } from './parts.js'
 import { T } from './strings.js'
 
@@ -26,12 +26,8 @@ interface Asked {
   readonly number: string
 }
 
-/** Days begin at midnight of the browser's clock. */
 function pathOf({ over, by, back, agent, number }: Asked): string {
-  const end = new Date()
-  if (over !== 'day') end.setHours(24, 0, 0, 0)
-  end.setDate(end.getDate() - back * SPAN_DAYS[over])
-  const query = Object.entries({ over, by, to: end.toISOString(), agent, number })
+  const query = Object.entries({ over, by, to: chartEnd(SPAN_DAYS[over], back, Date.now()), agent, number })
   return `/api/charts?${query.flatMap(([name, value]) => (value === '' ? [] : `${name}=${encodeURIComponent(value)}`)).join('&')}`
 }
 

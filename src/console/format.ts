@@ -39,7 +39,18 @@ export function bucketOf(from: string, bucketHours: number, at: number, isShort 
   // Beyond a change of the clock a day begins an hour beside midnight, and its middle is in it all the same.
   const day = BUCKET_DAY.format(begin + (bucketHours / 2) * hourMs)
   if (isShort) return bucketHours === 1 ? BUCKET_TIME.format(begin) : day
-  return bucketHours === 24 ? day : `${day}, ${BUCKET_TIME.format(begin)}`
+  return bucketHours === 24 ? day : `${BUCKET_DAY.format(begin)}, ${BUCKET_TIME.format(begin)}`
+}
+
+/**
+ * When a chart of 1, 7 or 30 days ends, `back` charts before the one that ends now, ISO 8601. Longer ones than a day end at
+ * midnight of the browser's clock; no hour is left out of two charts of a day, or is in both, where that changes.
+ */
+export function chartEnd(days: number, back: number, nowMs: number): string {
+  const end = new Date(nowMs)
+  if (days === 1) end.setTime(nowMs - back * 24 * 3_600_000)
+  else end.setHours(24 * (1 - back * days), 0, 0, 0)
+  return end.toISOString()
 }
 
 export function medianOf(values: readonly number[]): number | null {

@@ -35,13 +35,25 @@ t.test('charts name the days before a change of the clock too as the browser has
   })
   const entryPoints = [join(packageRoot(), 'src', 'console', 'format.ts')]
   const [file] = (await build({ entryPoints, format: 'esm', write: false })).outputFiles
-  const { bucketOf } = (await import(`data:text/javascript,${encodeURIComponent(file?.text ?? '')}`)) as {
+  const { bucketOf, chartEnd } = (await import(`data:text/javascript,${encodeURIComponent(file?.text ?? '')}`)) as {
     readonly bucketOf: (from: string, bucketHours: number, at: number, isShort?: boolean) => string
+    readonly chartEnd: (days: number, back: number, nowMs: number) => string
   }
   // 30 days up to the end of 9 April; the clock goes forward on 29 March.
   const days = Array.from({ length: 30 }, (_, at) => bucketOf('2026-03-10T22:00:00.000Z', 24, at, true))
   t.match([days[0], days[17], days[18], days[29]], [/\b11\b/, /\b28\b/, /\b29\b/, /\b9\b/])
   t.match(bucketOf('2026-03-28T22:00:00.000Z', 1, 4), /\b29\b.*\b04:00/, 'an hour is the one on the clock')
+  t.match(bucketOf('2026-03-27T22:00:00.000Z', 6, 0), /\b27\b.*\b(?:23|11):00/, 'six hours begin on the day before')
+  // The clock goes back on 25 October.
+  const monday = Date.parse('2026-10-26T09:30:00.000Z')
+  const ends = [0, 1, 2].map((back) => chartEnd(1, back, monday))
+  t.same(
+    ends,
+    ['2026-10-26T09:30:00.000Z', '2026-10-25T09:30:00.000Z', '2026-10-24T09:30:00.000Z'],
+    'no hour is missed',
+  )
+  t.equal(chartEnd(7, 0, monday), '2026-10-26T23:00:00.000Z')
+  t.equal(chartEnd(7, 1, monday), '2026-10-19T22:00:00.000Z', 'days begin at midnight')
 })
 
 t.test('a browser logs in, calls the order line, hears its greeting, and sees the call until it is over', async (t) => {
