@@ -133,6 +133,23 @@ t.test("an operator's escalation tells the model by a system text", async (t) =>
   t.match(rig.only('backend-text'), { role: 'system', respond: false, text: /No human/ })
 })
 
+t.test(
+  'a handover that waits while an operator has a human tried takes place after the words that nobody is there',
+  (t) => {
+    const rig = Rig.talking({ escalation, handoverTo: { sales: 'they want to buy' } })
+    rig.toolCall('h1', 'hand_over', { agent: 'sales' })
+    rig.in({ type: 'escalate-requested', reason: 'vip' })
+    rig.run(1000)
+    t.same(rig.all('handover'), [])
+    rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '', closed: false } })
+    rig.run(500)
+    t.same(rig.all('handover'), [], 'the words are heard')
+    rig.run(2000)
+    t.match(rig.only('handover'), { agent: 'sales' })
+    t.end()
+  },
+)
+
 t.test('an agent may end the call instead when nobody can be reached', async (t) => {
   const rig = Rig.talking({ escalation: { ...escalation, afterFailure: 'goodbye' } })
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
