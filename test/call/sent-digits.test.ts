@@ -52,6 +52,16 @@ t.test('the echo of our own tones is no key of theirs; other keys are, and the s
   t.equal(rig.all('backend-dtmf').length, 2)
 })
 
+t.test('of keys that are sent in two pieces both have an echo', async (t) => {
+  const rig = Rig.talking(PLACED)
+  rig.toolCall('t1', 'send_digits', { digits: '12' }, 1)
+  rig.toolCall('t2', 'send_digits', { digits: '34' }, 1)
+  rig.run(200)
+  rig.in({ type: 'dtmf', digit: '1' })
+  rig.in({ type: 'dtmf', digit: '3' })
+  t.same(rig.all('backend-dtmf'), [])
+})
+
 t.test('the echo of our own tones is no digit of a PIN that is just asked for, and the other keys are', async (t) => {
   const rig = Rig.talking({ ...PLACED, collections: [PIN] })
   const comes = (digit: string): void => {

@@ -19,7 +19,8 @@ const ECHO_MS = 1000
 export class SentDigits extends Feature implements CallFeature {
   /** Tool calls by the item of their tones. */
   readonly #waiting = new Map<string, { readonly callId: string; readonly keys: string }>()
-  #newest = ''
+  /** Keys whose echo may still come, each once. */
+  #echoing = ''
   #overAtMs = -Infinity
 
   get busy(): boolean {
@@ -35,7 +36,7 @@ export class SentDigits extends Feature implements CallFeature {
   }
 
   send(callId: string, keys: string): void {
-    this.#newest = keys
+    this.#echoing = [...new Set(this.#echoes ? this.#echoing + keys : keys)].join('')
     this.#waiting.set(this.call.tones(keys), { callId, keys })
     this.call.mark('digits-sent', `${keys.replaceAll('w', '').length} keys`)
   }
@@ -58,6 +59,10 @@ export class SentDigits extends Feature implements CallFeature {
 
   /** The echo of a tone of our own. */
   isOwn(digit: string): boolean {
-    return (this.busy || this.call.nowMs - this.#overAtMs < ECHO_MS) && this.#newest.includes(digit)
+    return this.#echoes && this.#echoing.includes(digit)
+  }
+
+  get #echoes(): boolean {
+    return this.busy || this.call.nowMs - this.#overAtMs < ECHO_MS
   }
 }
