@@ -30,7 +30,7 @@ agentsDir: agents
 outboundPrefixes: ['+254', '+255']
 \`\`\`
 
-\`serve --env-file FILE\` reads variables from a file; \`.env.example\` has all of them. \`mkondo check\` names every mistake of both at
+\`serve\` and \`check\` read variables from a file with \`--env-file FILE\`; \`.env.example\` has all of them. \`mkondo check\` names every mistake of both at
 once, with what is allowed, and \`mkondo help settings\` prints this page's tables. Keys and other secrets (marked) are never shown or
 logged. An agent has settings of its own in its file (docs/AGENTS.md).
 
