@@ -288,8 +288,11 @@ async function run(options: SimulateOptions, scenarios: readonly Scenario[], io:
     options.gateway === null ? await OwnGround.open(options, io) : await runningGateway(options.gateway, options, io)
   try {
     ground.check(scenarios)
-    for (const kept of [options.record, options.transcripts])
-      if (kept !== undefined) await mkdir(kept, { recursive: true, mode: 0o700 })
+    for (const [kept, extension] of [[options.record, 'wav'] as const, [options.transcripts, 'json'] as const]) {
+      if (kept === undefined) continue
+      filesOfTheirOwn(scenarios, extension)
+      await mkdir(kept, { recursive: true, mode: 0o700 })
+    }
     const plan = planOf(scenarios, {
       mode: options.mode ?? null,
       unavailable: { ...ground.unavailable, ...(await spokenUnavailable(options, scenarios)) },
@@ -508,10 +511,29 @@ function recordingOf({ record }: SimulateOptions, run: ScenarioRun): string | nu
   return record === undefined ? null : callFile(record, run, 'wav')
 }
 
-function callFile(folder: string, { scenario, repetition }: ScenarioRun, extension: string): string {
+function callFile(
+  folder: string,
+  { scenario, repetition }: Pick<ScenarioRun, 'scenario' | 'repetition'>,
+  extension: string,
+): string {
   const name = `${scenario.agent}-${scenario.name}`.replace(/[^A-Za-z0-9._-]+/g, '-')
   // No name of a scenario has this sign: `x-2` is another one than the second call of `x`.
   return join(folder, `${name}${repetition > 1 ? `~${repetition}` : ''}.${extension}`)
+}
+
+/** @throws GatewayError SCRIPT_INVALID for two scenarios whose names differ only in signs that no file's name has */
+function filesOfTheirOwn(scenarios: readonly Scenario[], extension: string): void {
+  const kept = new Map<string, string>()
+  for (const scenario of scenarios) {
+    const name = callFile('', { scenario, repetition: 1 }, extension)
+    const earlier = kept.get(name)
+    if (earlier !== undefined)
+      throw new GatewayError(
+        'SCRIPT_INVALID',
+        `${scenario.file} and ${earlier} would keep their calls in one file, ${name}; give one of them another name`,
+      )
+    kept.set(name, scenario.file)
+  }
 }
 
 /** The file has what people said: only this user may read it, also where another file was there before. */

@@ -248,6 +248,23 @@ t.test("the second call of one scenario and another's first are kept in files of
   t.same((await readdir(kept)).sort(), names.sort())
 })
 
+t.test('scenarios whose kept calls would have one file are refused before a call is placed', async (t) => {
+  const yaml = (name: string) =>
+    `version: 1\nname: ${name}\nagent: order-status\ncaller: { steps: [{ say: 'Wrong number.' }] }\n`
+  const files = [
+    await scenarioFile('one-file-a', yaml('is it late')),
+    await scenarioFile('one-file-b', yaml('is-it-late')),
+  ]
+  const kept = join(folder, 'one-file')
+  const { code, err } = await simulate([...files, '--transcripts', kept])
+  t.equal(code, 2)
+  t.match(
+    err,
+    /one-file-b\.yaml and .*one-file-a\.yaml would keep their calls in one file, order-status-is-it-late\.json/,
+  )
+  t.match(await simulate(files), { code: 0 }, 'where nothing is kept, both run')
+})
+
 t.test('a filter chooses, a repetition goes on with the next seed, and a list runs nothing', async (t) => {
   const json = join(folder, 'repeated.json')
   const { code } = await simulate([
