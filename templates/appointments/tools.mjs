@@ -1,6 +1,10 @@
-/** Free times from Sunday on, and what was booked. Replace both by requests to your own calendar. */
+/**
+ * Free times from Sunday on, and what was booked. Replace both by requests to your own calendar: each gateway has
+ * bookings of its own here, the newest BOOKINGS_MAX, and none after a restart.
+ */
 const WEEK = [[], ['09:00', '14:00'], ['10:00', '16:00'], [], ['08:00', '11:00'], ['10:00', '14:30', '16:00'], []]
 const booked = new Set()
+const BOOKINGS_MAX = 1000
 /** Somebody else takes this one while you talk about it, so that you can hear what the agent does then. */
 const GOES_MEANWHILE = '5 14:30'
 
@@ -35,7 +39,10 @@ export const bookSlot = {
   sample: { date: '2026-11-27', time: '10:00', name: 'Dry run' },
   run: ({ date: day, time }) => {
     const open = free(day)
-    if (open.includes(time)) booked.add(`${day} ${time}`)
+    if (open.includes(time)) {
+      if (booked.size >= BOOKINGS_MAX) booked.delete(booked.values().next().value)
+      booked.add(`${day} ${time}`)
+    }
     if (open.includes(time) && `${weekday(day)} ${time}` !== GOES_MEANWHILE) return { booked: true }
     const [first = null, second = first] = free(day)
     return { booked: false, first, second }

@@ -1,4 +1,4 @@
-/** Answers of this process, by call. Replace this by a request to your own system. */
+/** Answers of this process alone, by call, the newest CALLS_MAX calls. Replace this by a request to your own system. */
 const answers = new Map()
 const CALLS_MAX = 1000
 

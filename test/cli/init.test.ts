@@ -1,9 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { loadAgents } from '../../src/agents/loader.js'
 import { offlineSpeech } from '../../src/backends/embedded/offline-speech.js'
 import { TEMPLATES } from '../../src/cli/init.js'
+import { packageRoot } from '../../src/config/package-root.js'
 import { findScenarios } from '../../src/simulator/scenarios/scenario.js'
 import { command } from '../support/command.js'
 
@@ -43,6 +45,21 @@ t.test(
     }
   },
 )
+
+t.test('the example of an appointment book keeps a bounded number of bookings, the newest ones', async (t) => {
+  const { bookSlot, freeTimes } = (await import(
+    pathToFileURL(join(packageRoot(), 'templates/appointments/tools.mjs')).href
+  )) as {
+    bookSlot: { run(args: { date: string; time: string }): { booked: boolean } }
+    freeTimes: { run(args: { date: string }): { first: string | null } }
+  }
+  const monday = (week: number) => new Date(Date.UTC(2026, 10, 23 + 7 * week)).toISOString().slice(0, 10)
+  const weeks = Array.from({ length: 1001 }, (_, week) => week)
+  t.ok(weeks.every((week) => bookSlot.run({ date: monday(week), time: '09:00' }).booked))
+  t.equal(freeTimes.run({ date: monday(1) }).first, '14:00')
+  t.equal(freeTimes.run({ date: monday(1000) }).first, '14:00')
+  t.equal(freeTimes.run({ date: monday(0) }).first, '09:00', 'the oldest booking made room')
+})
 
 t.test('language, backend and tools are options, and questions on a terminal', async (t) => {
   const folder = t.testdir()
