@@ -82,8 +82,10 @@ async function open(
         assets: assets[definition.name] ?? NO_ASSETS,
       },
     ] as const
+  const agents = new Map([hosted(first), hosted(next)])
+  const edit = (definition: AgentDefinition): void => void agents.set(...hosted(definition))
   const test = await startHost({
-    agents: new Map([hosted(first), hosted(next)]),
+    agents,
     journal: { build: 'test', audio: false },
     keepJournal: (_sid, lines) => journal.push(...lines),
     ...host,
@@ -100,7 +102,7 @@ async function open(
     live.detach(1000)
     return test.recordOf(callSid)
   }
-  return { test, live, line, said, hears, press, over, journal }
+  return { test, live, line, said, hears, press, over, journal, edit }
 }
 
 const keysIn = (journal: readonly string[]): string =>
@@ -196,6 +198,28 @@ t.test(
   },
 )
 
+t.test(
+  'edit of the first agent, verification: what its callers must answer from now on proves no earlier one',
+  async (t) => {
+    const verification = { ...(FIRST.verification as NonNullable<AgentDefinition['verification']>), required: 2 }
+    const next = { ...FIRST, name: 'next', handoverTo: {}, verification }
+    const { hears, press, over, said, edit } = await open(t, 'HD_protect00012', FIRST, { next })
+    await hears(/Welcome/)
+    press('8')
+    await hears(/last four digits of your ID number/)
+    press(PIN)
+    await hears(/"verified":true/)
+    await pass(2500)
+    edit({ ...FIRST, verification })
+    press('6')
+    await until(() => said().filter((text) => text.includes('Welcome')).length === 2, 20_000, 'the next agent')
+    await pass(500)
+    press('4')
+    await hears(/not verified/)
+    t.match((await over()).toolCalls.at(-1), { name: 'account', ok: false })
+  },
+)
+
 t.test('takeover of the node in a handover, verification: the next agent has no proof of the first', async (t) => {
   const kept = keptCall({ callSid: 'HD_protect00006', agent: 'first', streamOpenedMs: 400 })
   const session = { ...(kept.session as NonNullable<typeof kept.session>), identity: { accountId: 'ACC-1' } }
@@ -246,6 +270,44 @@ t.test('handover, consent: the next agent says that it records before it says an
   t.same(said().slice(-2), ['This call is recorded.', 'Welcome.'])
   t.match(record, { consent: 'told', recording: null })
 })
+
+t.test(
+  'handover, refusal of a recording: a no to the first agent is a no to the next, who does not ask again',
+  async (t) => {
+    const recording = {
+      ...{ enabled: true, consent: 'This call is recorded.', notice: null },
+      refusal: { text: 'Nothing is kept.', waitMs: 1500 },
+    }
+    let discarded = 0
+    let opened = 0
+    const record = () => {
+      opened++
+      return {
+        ...{ path: 'recordings/x.wav', failed: false, announced: () => undefined, end: () => t.fail('it is kept') },
+        discard: () => discarded++,
+        write: () => true,
+      }
+    }
+    const next = { ...NEXT, recording }
+    const { hears, press, over, said, live } = await open(
+      t,
+      'HD_protect00011',
+      { ...FIRST, recording },
+      { next, host: { record } },
+    )
+    await hears(/This call is recorded/)
+    press('2')
+    await hears(/Nothing is kept/)
+    await hears(/Welcome/)
+    await pass(500)
+    press('6')
+    await until(() => said().filter((text) => text === 'Welcome.').length === 2, 20_000, 'the next agent')
+    t.equal(said().filter((text) => text.includes('recorded')).length, 1)
+    t.equal(live.view().transcript.length > 0, true, 'who listens live still sees the call')
+    t.match(await over(), { consent: 'refused', recording: null, recordingState: 'off' })
+    t.same([opened, discarded], [1, 1])
+  },
+)
 
 t.test('handover, consent: a recording ends with the agent whose caller has agreed to it', async (t) => {
   const first = {

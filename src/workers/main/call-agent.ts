@@ -14,6 +14,8 @@ export class CallAgent {
   readonly #continuity: CallContinuity
   readonly #context: MainThreadContext
   #hosted: HostedAgent
+  /** Who had the call before, as it was then: an edit or another version says nothing of what its caller has proven. */
+  #before: HostedAgent
   #share: BackendShare
   /** It is not the agent that the call began with. */
   #handed: boolean
@@ -22,7 +24,7 @@ export class CallAgent {
   constructor(continuity: CallContinuity, hosted: HostedAgent, context: MainThreadContext) {
     this.#continuity = continuity
     this.#context = context
-    this.#hosted = hosted
+    this.#hosted = this.#before = hosted
     // A lost node may have handed the call over.
     const { kept, log } = continuity.before ?? {}
     const to = log?.handovers.at(-1)?.to
@@ -52,6 +54,7 @@ export class CallAgent {
   handTo(name: string): HostedAgent | null {
     const next = this.#named(name)
     if (next === null) return null
+    this.#before = this.#hosted
     this.#hosted = next
     this.#handed = true
     this.#share = this.#shareOf(next)
@@ -66,9 +69,9 @@ export class CallAgent {
 
   /** The checkpoint without the caller's identity, where the agent before verified it in another way. */
   provenTo(log: Pick<CallLogRecords, 'handovers' | 'toolCalls'>, checkpoint: CallCheckpoint): CallCheckpoint {
-    return identityKept(log, (agent) => this.#named(agent)?.definition, this.definition)
-      ? checkpoint
-      : { ...checkpoint, identity: null }
+    const { definition } = this.#before
+    const definitionOf = (agent: string) => (agent === definition.name ? definition : this.#named(agent)?.definition)
+    return identityKept(log, definitionOf, this.definition) ? checkpoint : { ...checkpoint, identity: null }
   }
 
   /** @param had  the version that the call had of it */
