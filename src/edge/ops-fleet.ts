@@ -447,19 +447,27 @@ interface EditsHere {
 /**
  * Says whether another node has a call, live or as a record: the first node that says so counts, and no other is waited for.
  * A live owner that is a run of this node that is gone may still be taken over. Of two nodes with a record each may ask the other,
- * and one keeps it: the one to which the stream came, else the store's owner of the call, or who had it later.
+ * and one keeps it: the one to which the stream came, else the store's owner of the call, or who had it later, or the first by name.
  * @param ours  record of the call here
+ * @param isLeft  an earlier run of this node has left it: where the store knows nothing of the call any more, another's counts
  */
 export async function recordAt(
   node: FleetNode,
   callSid: CallSid,
   ours: Pick<CallRecord, 'endReason' | 'resumed'>,
+  isLeft = false,
 ): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
   // No caller waits for it, and the next look is 5 s away.
   const reading = node.store.patient.read(callSid).catch(() => undefined)
-  const isTheirs = async (name: string, { resumed = [] }: Partial<CallRecord>): Promise<boolean> => {
-    const owner = (await reading)?.owner.node
-    if (owner === name || owner === node.name) return owner === name
+  const isTheirs = async (name: string, { endReason, resumed = [] }: Partial<CallRecord>): Promise<boolean> => {
+    if (endReason !== 'socket-never-came') {
+      const entry = await reading
+      // The next look reads it again: the other node may be able to, and goes by it.
+      if (entry === undefined) return false
+      // The call was decided by those who were there.
+      if (entry === null && isLeft) return true
+      if (entry?.owner.node === name || entry?.owner.node === node.name) return entry.owner.node === name
+    }
     return resumed.length === ours.resumed.length ? name < node.name : resumed.length > ours.resumed.length
   }
   const asking = node.others().map(async ({ name, incarnation }) => {

@@ -111,18 +111,18 @@ t.test(
   'two nodes to which the stream never came, or which both lost it: one has the record, and a conversation counts more',
   async (t) => {
     const callSid = parseCallSid('HD_twice0000001')
-    const at = (name: string, body: object, ours: CallRecord, more: object = {}) => {
+    const at = (name: string, body: object, ours: CallRecord, entry: object | null = {}, isLeft = false) => {
       const other = name === 'a' ? 'b' : 'a'
+      const read = (): Promise<object | null> =>
+        entry instanceof Error
+          ? Promise.reject(entry)
+          : Promise.resolve(entry && { phase: 'over', owner: { node: 'gone' }, ...entry })
       const node = {
-        ...{
-          name,
-          clockAheadMs: 0,
-          store: { patient: { read: () => Promise.resolve({ phase: 'over', owner: { node: 'gone' }, ...more }) } },
-        },
+        ...{ name, clockAheadMs: 0, store: { patient: { read } } },
         others: () => [{ name: other, incarnation: 'i' }],
         ask: () => Promise.resolve({ result: 'answered', answer: { status: 200, body } }),
       } as unknown as FleetNode
-      return recordAt(node, callSid, ours)
+      return recordAt(node, callSid, ours, isLeft)
     }
     const empty = endedCall({ callSid, endReason: 'socket-never-came', durationMs: 0 })
     const talked = endedCall({ callSid })
@@ -147,6 +147,13 @@ t.test(
       await Promise.all([at('a', lost, talked, { owner }), at('b', talked, lost, { owner })]),
       ['elsewhere', 'nowhere'],
       'also where it ended in words at a node that did not know that it was taken over',
+    )
+    t.equal(await at('b', talked, lost, new Error('away')), 'unknown', 'the store does not answer: it is asked again')
+    t.equal(await at('a', talked, talked, null), 'nowhere', 'both are alike, and the store knows of neither')
+    t.equal(
+      await at('a', talked, talked, null, true),
+      'elsewhere',
+      'left by an earlier run, and long decided by the others',
     )
     t.same(await Promise.all([at('a', empty, lost), at('b', lost, empty)]), ['nowhere', 'elsewhere'])
     t.same(await Promise.all([at('a', talked, empty), at('b', talked, empty)]), ['elsewhere', 'elsewhere'])

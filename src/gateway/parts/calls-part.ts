@@ -70,7 +70,7 @@ export function callsPart(shared: CallsShared): Part {
         earlier: kept.left.map(({ callSid }) => callSid),
         isLive: (callSid) => calls.find(callSid) !== undefined,
         recordOf: (callSid) => calls.record(callSid),
-        recordAt: (callSid, ours) => recordAt(fleet.node, callSid, ours),
+        recordAt: (callSid, ours) => recordAt(fleet.node, callSid, ours, shared.unsettledCalls.has(callSid)),
         isKept: kept.openRecords !== null,
         log: log.component('workers'),
       })
