@@ -305,6 +305,23 @@ t.test('keys are private as long as an offline dialogue asks for a secret, howev
   t.notOk(rig.session.privateKeys)
 })
 
+t.test(
+  'an offline dialogue that goes on after a model has asked for a PIN opens the keys by its next question',
+  async (t) => {
+    const before = Rig.talking({ collections: [pin] })
+    says(before, 'Please key in your PIN.')
+    const next = new Rig({ collections: [] }, parseResume(JSON.parse(JSON.stringify(before.resume))))
+    next.open()
+    next.ready()
+    next.backend({ type: 'expects', what: 'open', keys: 'open' })
+    t.ok(next.session.privateKeys, 'the PIN may still be keyed in')
+    says(next, 'Press 1 to hear it again.')
+    t.notOk(next.session.privateKeys)
+    press(next, '1')
+    t.equal(next.all('backend-dtmf').length, 1, 'and the dialogue gets the key')
+  },
+)
+
 t.test('an offer that is answered by key can be accepted after a PIN was asked for', async (t) => {
   const rig = Rig.talking({ collections: [pin] })
   says(rig, 'Please enter your PIN.')

@@ -216,14 +216,14 @@ export class Digits extends Feature implements CallFeature {
   }
 
   /**
-   * A dialogue opens the keys itself: its question for a secret may sound like that for another number.
+   * While a dialogue asks for a secret its words open nothing: they may sound like those for another number.
    * @param opens  the model's words: what the gateway says of itself, such as that nobody is heard, leaves a question open
    */
   agentSays(words: string, opens: boolean): void {
     if (this.#secretNumbers.none && !this.#keysGuarded) return
     const asked = this.#secretNumbers.asked(words)
     if (asked === 'secret') this.#guardKeys(true)
-    else if (asked === 'other' && opens && !this.private && this.#dialogueKeys === null) this.#guardKeys(false)
+    else if (asked === 'other' && opens && !this.private && this.#dialogueKeys !== 'secret') this.#guardKeys(false)
   }
 
   /** The line is open again. The model, which has heard nothing of the keys, must know that there were some. */
