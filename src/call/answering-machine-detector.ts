@@ -91,8 +91,8 @@ export class AnsweringMachineDetector {
    */
   frame(voiced: boolean, tone: boolean, levelDbfs: number): AnswerVerdict | null {
     this.#atMs += FRAME_MS
-    if (this.#beepAloneFromMs !== null) return this.#beepAlone(this.#beepAloneFromMs, tone)
     this.#tone(tone)
+    if (this.#beepAloneFromMs !== null) return this.#beepAlone(this.#beepAloneFromMs)
     if (voiced) this.#voice(levelDbfs)
     // The detector takes a long voice without a breath for noise after a while. Sound as loud as that voice is not a
     // pause. Once the agent speaks it may be its echo.
@@ -186,9 +186,10 @@ export class AnsweringMachineDetector {
   }
 
   /** A beep sounds like the first burst of the busy tone of a person who has talked at length, and hung up. */
-  #beepAlone(fromMs: number, tone: boolean): AnswerVerdict | null {
-    this.#over = tone || this.#atMs - fromMs >= BEEP_ALONE_MS
-    return this.#over && !tone ? { who: 'machine', why: 'its beep stayed alone', beep: true } : null
+  #beepAlone(fromMs: number): AnswerVerdict | null {
+    const another = this.#toneMs >= BEEP_MS_MIN
+    this.#over = another || this.#atMs - fromMs >= BEEP_ALONE_MS
+    return this.#over && !another ? { who: 'machine', why: 'its beep stayed alone', beep: true } : null
   }
 
   #recording(why: string): AnswerVerdict | null {

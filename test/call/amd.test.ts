@@ -289,6 +289,11 @@ t.test('a busy tone after a person has hung up is no mailbox that has spoken: th
   t.notOk(beeps([['voice', 400], ...bursts]))
   t.notOk(beeps([...NAME, ['voice', 6000], ['quiet', 300], ...bursts]), 'nor is it after a long complaint')
   t.ok(beeps([...NAME, ['voice', 6000], ['quiet', 300], ['tone', 500], ['quiet', 2500]]), 'a whole greeting, one beep')
+  const blip = [['quiet', 500] as const, ['tone', 40] as const, ['quiet', 2500] as const]
+  t.ok(
+    beeps([...NAME, ['voice', 6000], ['quiet', 300], ['tone', 500], ...blip]),
+    'the echo of a message may pass for a tone',
+  )
 })
 
 t.test('a first verdict is corrected by what follows: a mailbox that is slow to speak was no silence', async (t) => {
