@@ -144,6 +144,8 @@ t.test(
     rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '', closed: false } })
     rig.run(500)
     t.same(rig.all('handover'), [], 'the words are heard')
+    rig.toolCall('v1', 'find_order', {}, 9)
+    t.same(rig.all('run-tool'), [], 'and the first agent does nothing more')
     rig.run(2000)
     t.match(rig.only('handover'), { agent: 'sales' })
     t.end()

@@ -18,6 +18,8 @@ export class Handover extends Feature implements CallFeature {
   /** The agent that gets the call as soon as the words so far are heard. */
   to: string | null = null
   #limitMs = 0
+  /** The call was not live. */
+  #heldUp = false
 
   due(name: DeadlineName): void {
     if (name === 'handover') this.#due()
@@ -38,12 +40,17 @@ export class Handover extends Feature implements CallFeature {
     this.call.record({ kind: 'handover', record })
     this.call.mark('handover', `${record.from} to ${to}`)
     this.call.digits.abandon()
-    this.call.tools.cancelAll()
-    this.call.agentSpeech.close()
-    this.call.clear(...OF_THE_CONVERSATION)
+    this.#endConversation()
     this.#limitMs = this.call.nowMs + WORDS_HEARD_MS_MAX
     this.call.in('handover', QUIET_POLL_MS)
     return null
+  }
+
+  /** This agent answers nobody any more, and its tools do nothing. */
+  #endConversation(): void {
+    this.call.tools.cancelAll()
+    this.call.agentSpeech.close()
+    this.call.clear(...OF_THE_CONVERSATION)
   }
 
   #due(): void {
@@ -53,8 +60,12 @@ export class Handover extends Feature implements CallFeature {
       // A recording is heard out, a human is tried, or the agent says goodbye: no other agent may have that. Whoever is there
       // when the conversation goes on gets the agent who was promised.
       this.#limitMs = this.call.nowMs + WORDS_HEARD_MS_MAX
+      this.#heldUp = true
       return this.call.in('handover', QUIET_POLL_MS)
     }
+    // Whatever had held it up has given the word back to this agent.
+    if (this.#heldUp) this.#endConversation()
+    this.#heldUp = false
     const speaks = this.call.sounding || this.call.bargeIn.paused || this.call.agentSpeech.responding !== null
     if (speaks && this.call.nowMs < this.#limitMs) return this.call.in('handover', QUIET_POLL_MS)
     this.call.settleBargeIn()
