@@ -31,7 +31,7 @@ const escalationSchema = z.object({
       offerText: phraseSchema,
       /** Said after the digit 1. */
       confirmedText: phraseSchema,
-      /** The number that the caller calls from is not withheld. */
+      /** The number that the caller calls from can be called. */
       numberKnown: z.boolean(),
     })
     .nullable(),

@@ -229,6 +229,11 @@ export function numberToCall(raw: string): { readonly number: string } | { reado
   return { number }
 }
 
+/** True if somebody may be called at this number of theirs: it is neither withheld nor a short code or a name. */
+export function canBeCalled(raw: string): boolean {
+  return 'number' in numberToCall(raw)
+}
+
 /** True if a number of its own, such as that of a list, stands before one of the home country: `4. 0712345678`. */
 function hasSomethingBefore(text: string): boolean {
   if (/^[0-9]{1,4}[.)] /.test(text)) return true

@@ -279,6 +279,22 @@ t.test('the answer may come in words through the model, also for another number 
   }
 })
 
+t.test('a caller whose number is not known is not asked for a key: the agent asks for a number', (t) => {
+  const rig = Rig.talking({ escalation: { ...callsBack, callback: { ...callsBack.callback, numberKnown: false } } })
+  rig.toolCall('e1', 'escalate_to_human', { reason: 'asked for a human', summary: 'order five is lost' })
+  rig.in({ type: 'escalation', step: { ...offerStep, type: 'failed' } })
+  t.notMatch(rig.texts().join(), /Press 1/)
+  t.match(rig.all('backend-tool-result').at(-1), {
+    callId: 'e1',
+    value: { error: /at which number.*request_callback/ },
+  })
+  rig.in({ type: 'dtmf', digit: '1' })
+  t.same(rig.all('callback'), [])
+  rig.toolCall('c1', 'request_callback', { number: '0700 000 002' }, 9)
+  t.match(rig.only('callback').wish, { number: '0700000002' })
+  t.end()
+})
+
 t.test('who takes a message is told that nobody came, and no key is offered', (t) => {
   for (const step of [offerStep, { ...offerStep, type: 'failed' } as const]) {
     const rig = Rig.talking({ escalation: { ...callsBack, afterFailure: 'goodbye' } })

@@ -1,4 +1,6 @@
 import t from 'tap'
+import { NO_ASSETS } from '../../src/agents/assets.js'
+import type { BackendCapabilities } from '../../src/backends/backend.js'
 import type { EscalationPacket } from '../../src/call/documents/handoff.js'
 import type { EscalationStep } from '../../src/call/events.js'
 import { HumanCalls } from '../../src/escalation/human-calls.js'
@@ -10,6 +12,8 @@ import { AfterStreamBehaviour } from '../../src/workers/main/after-stream-behavi
 import { CallEffects, type EffectGate, Effects } from '../../src/workers/shared/effects.js'
 import { EscalationDriver } from '../../src/workers/main/escalation-driver.js'
 import type { CarrierControl } from '../../src/workers/main/main-thread-context.js'
+import type { CallStart } from '../../src/workers/shared/call-messages.js'
+import { sessionOptions } from '../../src/workers/worker/call-setup.js'
 import { orderStatusAgent, sid } from '../support/host.js'
 
 const SID = sid('HD_escalation01')
@@ -37,11 +41,13 @@ function rig(
     rootSid = SID,
     bilingual = {},
     joinsCallBack = false,
+    caller = '+254700000001',
   }: {
     readonly gate?: EffectGate | null
     readonly rootSid?: string
     readonly bilingual?: Partial<NonNullable<typeof agent.escalation>>
     readonly joinsCallBack?: boolean
+    readonly caller?: string
   } = {},
 ) {
   const did: string[] = []
@@ -66,7 +72,7 @@ function rig(
           numbers: ['+254700000002'],
         },
       }),
-      caller: '+254700000001',
+      caller,
       ours: '+254709000000',
       joinsCallBack,
       keepsWords: () => true,
@@ -234,6 +240,20 @@ const gate = (mayAct: EffectGate['mayAct']): EffectGate => ({
   mayAct,
   intend: () => Promise.resolve('new'),
   settle: () => undefined,
+})
+
+t.test('who calls from a number that cannot be called is offered no call back to it, but asked for one', (t) => {
+  const offered = (caller: string): unknown[] => {
+    const { escalation, steps } = rig(['callback'], null, {}, { caller })
+    escalation.escalate(packet)
+    const start = { agent, assets: NO_ASSETS, callSid: SID, from: caller, to: '', direction: 'inbound', resume: null }
+    const capabilities = { serverVad: false, truncate: false }
+    const session = sessionOptions(start as unknown as CallStart, capabilities as BackendCapabilities, 0)
+    return [...steps.map(({ type }) => type), session.escalation?.callback?.numberKnown]
+  }
+  t.same(offered('+254700000001'), ['offer', true])
+  for (const caller of ['', '1234', 'agent.alice', '+2547000001']) t.same(offered(caller), ['failed', false], caller)
+  t.end()
 })
 
 t.test('requests and posts have keys from the root call, which another node would give them too', async (t) => {

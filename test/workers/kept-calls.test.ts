@@ -892,6 +892,27 @@ t.test('a call that had ended goes on with the agent who calls back, and asks fi
   t.end()
 })
 
+t.test('a call back to another number than the caller had knows and counts nothing of that number', (t) => {
+  const caller = { source: 'file', of: 'x', state: 'found', from: 'file', ms: 1, values: { name: 'Amina' } } as const
+  const ours = '+254709000000'
+  const at = (from: string, to: string) => {
+    const before = keptCall({ from, to: ours, wrongAnswers: 2, session: { ...session, caller } })
+    const placed = {
+      callSid: sid('HD_calledback02'),
+      agent: before.agent,
+      direction: 'outbound',
+      from: ours,
+      to,
+    } as const
+    const { kept } = calledBack(keptState(before), placed)
+    return [kept.session?.caller?.values, kept.wrongAnswers]
+  }
+  t.same(at('+254700000001', '+254700000001'), [{ name: 'Amina' }, 2])
+  t.same(at('+254700000001', '+254700000002'), [undefined, 0])
+  t.same(at('', '+254700000002'), [undefined, 0], 'of a withheld number there is nothing')
+  t.end()
+})
+
 t.test('a placed call that moves while it is not known who took it has its detection again', (t) => {
   const amd = { message: 'We will call again.' }
   const at = (session: object | null, newStream?: object): unknown =>
@@ -1063,11 +1084,15 @@ t.test('nor has the state of one whose node was lost, nor what is kept of the ca
   t.notMatch(JSON.stringify(promises), /4127/)
 
   // Words of before, as a caller is rung back at once whose call was cut off.
-  for (const refused of [false, true]) {
+  for (const [n, refused, confirms] of [
+    [0, false, false],
+    [1, false, true],
+    [2, true, true],
+  ] as const) {
     const state = worded(refused)
     const before = { ...state, log: { ...state.log, stages: [], handovers: [] } }
     const [from, to] = ['+254709000000', '+254700000001']
-    const callSid = sid(`HD_backagain00${Number(refused)}`)
+    const callSid = sid(`HD_backagain00${n}`)
     const placed = { clientRequestId: 'r1', orderedAtMs: time.nowMs(), ringMs: 0, variables: {}, externalId: null }
     const call: NewCall = {
       ...{ callSid, agent: 'order-status', direction: 'outbound', from, to },
@@ -1079,6 +1104,11 @@ t.test('nor has the state of one whose node was lost, nor what is kept of the ca
     const line = new TestLine(test.host.prepare(call, calledBack(before, call)))
     line.start()
     await until(() => line.frames.length > 3, 20_000, 'the first words')
+    if (confirms) {
+      line.call.text([{ type: 'dtmf', digit: '1' }])
+      const confirmed = () => line.call.timeline().timeline.some(({ name }) => name === 'call-back-confirmed')
+      await until(confirmed, 20_000, 'the confirmation')
+    }
     line.stop()
     line.call.detach(1000)
     const record = await test.recordOf(callSid)
@@ -1086,6 +1116,6 @@ t.test('nor has the state of one whose node was lost, nor what is kept of the ca
     t.equal(record.outbound?.result, 'person')
     if (refused) t.notMatch(JSON.stringify(record), /4127/)
     else t.match(record.facts, [{ name: 'order', value: '4127' }])
-    t.equal(remembered.length, 1, 'only what may be kept')
+    t.equal(remembered.length, Math.min(n, 1), 'only what may be kept, of somebody who has said who they are')
   }
 })

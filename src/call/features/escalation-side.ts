@@ -286,7 +286,10 @@ export class EscalationSide extends Feature implements CallFeature {
     const next = offer
       ? 'The caller has been told, and was asked whether to be called back: the system takes the key 1 for yes. If they say ' +
         'yes in words, call request_callback.'
-      : 'The caller has been told. Go on helping.'
+      : this.call.options.escalation?.callback?.numberKnown === false
+        ? 'The caller has been told. Their number is not known: ask whether to call them back, and at which number, and call ' +
+          'request_callback with it.'
+        : 'The caller has been told. Go on helping.'
     const note = `${why} ${next}`
     if (toolCallId === null) return this.call.tellModel(note)
     const told = offer ? { error: note, outcome, callBackOffered: true } : { error: note, outcome }

@@ -12,6 +12,7 @@ import { Escalation } from '../../escalation/escalation.js'
 import type { EscalationOptions } from '../../escalation/escalation.js'
 import type { EscalationCommand, EscalationInput, EscalationOutput } from '../../escalation/escalation-events.js'
 import type { SayAction, VoiceAction } from '../../sautikit/actions.js'
+import { canBeCalled } from '../../sautikit/phone.js'
 import { pronounced } from '../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import type { Log } from '../../telemetry/log.js'
@@ -195,8 +196,10 @@ export class EscalationDriver {
     const { call, caller } = this.#options
     const { carrier, humanCalls, clock, wallClock, afterStream } = this.#context
     const { strategies, hours, callerId = null, timeoutS, failed, offer, offerAccepted } = settings
+    const calledBack = strategies.includes('callback') && canBeCalled(caller)
     return {
-      strategies,
+      // Who is to be called back at a number that is not known is asked for one by the agent, and not by key.
+      strategies: calledBack ? strategies : strategies.filter((strategy) => strategy !== 'callback'),
       hours,
       callerId,
       humans: humansOf(settings),
@@ -206,10 +209,9 @@ export class EscalationDriver {
       ringTimeoutMs: timeoutS * 1000,
       redirectUrl: call.afterStreamUrl,
       failedSay: this.#spoken(failed),
-      offer:
-        !strategies.includes('callback') || caller === ''
-          ? null
-          : { ask: this.#spoken(offer), confirmed: this.#spoken(offerAccepted), waitS: OFFER_WAIT_S },
+      offer: calledBack
+        ? { ask: this.#spoken(offer), confirmed: this.#spoken(offerAccepted), waitS: OFFER_WAIT_S }
+        : null,
       inConference: call.humanUrl !== null,
       restAvailable: carrier !== null,
       afterStream: afterStream.known(clock()),

@@ -4,8 +4,8 @@ import { isOpenEnd } from '../../call/tool-ledger.js'
 import { noUsage } from '../../call/usage.js'
 import type { ResumedRecord } from '../../call/documents/record.js'
 import { parseCallSid } from '../../core/ids.js'
-import type { CallSid } from '../../core/ids.js'
 import { CALL_PARTS_MAX, HEARD_STREAM_MS_MIN, RESUMES_MAX } from '../../core/limits.js'
+import { sameNumber } from '../../sautikit/phone.js'
 import type { NewCall } from './live-call.js'
 
 /**
@@ -155,12 +155,14 @@ function onlyCallback({ history }: KeptEscalation): KeptEscalation['history'] {
 
 /**
  * A call as the agent that rings its caller back gets it: the log goes on, but it is not known who will answer. So the
- * new call knows no identity and no state of the backend, and asks before it says anything of the other. Where the caller
- * wants no words kept, none are kept of the new call either: it has those from before.
+ * new call knows no identity and no state of the backend, and asks before it says anything of the other. At another number
+ * than the caller had, nothing counts that is known of that number. Where the caller wants no words kept, none are kept of the
+ * new call either: it has those from before.
  * @param call  the new call
  */
 export function calledBack({ kept, log, marks }: KeptState, call: NewCall): KeptState {
   const { callSid, direction, from, to } = call
+  const atOwnNumber = sameNumber(kept.direction === 'inbound' ? kept.from : kept.to, to)
   return {
     how: 'call-back',
     log,
@@ -177,7 +179,7 @@ export function calledBack({ kept, log, marks }: KeptState, call: NewCall): Kept
       afterStreamUrl: null,
       humanUrl: null,
       recording: { ...kept.recording, announced: false },
-      session: kept.session === null ? null : sessionCalledBack(kept.session, callSid),
+      session: kept.session === null ? null : { ...sessionCalledBack(kept.session, atOwnNumber), callSid },
       backendState: null,
       escalation: null,
       result: null,
@@ -185,14 +187,15 @@ export function calledBack({ kept, log, marks }: KeptState, call: NewCall): Kept
       waits: [],
       rehomes: 0,
       recoveredFrom: kept.callSid,
+      wrongAnswers: atOwnNumber ? kept.wrongAnswers : 0,
     },
   }
 }
 
-function sessionCalledBack({ amd: _, ...session }: CallCheckpoint, callSid: CallSid): CallCheckpoint {
+function sessionCalledBack({ amd: _, caller, ...session }: CallCheckpoint, atOwnNumber: boolean): CallCheckpoint {
   return {
     ...session,
-    callSid,
+    ...(caller !== undefined && atOwnNumber ? { caller } : {}),
     state: 'live',
     greeted: false,
     greetingMs: null,

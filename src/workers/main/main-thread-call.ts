@@ -749,7 +749,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     }
     if (this.#escalation.history?.callback != null) this.#context.onPromise?.(this.#continuity.promised())
     const record = this.#record.close(this.#ending())
-    if (!this.#hearers.refused && this.#stream.openedMs !== null) this.#party.remember(record)
+    // Who answers a call back and does not confirm may be anybody.
+    const confirmed = this.#saved?.checkpoint.callBack !== 'asks'
+    if (confirmed && !this.#hearers.refused && this.#stream.openedMs !== null) this.#party.remember(record)
     this.#waits.release()
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)

@@ -28,6 +28,7 @@ import { FIRST_PROMPT } from '../../call/silence.js'
 import { speedOf } from '../../call/speech-rate.js'
 import { resumedTools } from '../../call/tool-ledger.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
+import { canBeCalled } from '../../sautikit/phone.js'
 import { RING_GRACE_MS } from '../../escalation/escalation.js'
 import type { CallStart } from '../shared/call-messages.js'
 
@@ -177,6 +178,7 @@ const RING_MARGIN_MS = RING_GRACE_MS + 2000
 
 function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']>, from: string): EscalationOptions {
   const callsBack = escalation.strategies.includes('callback')
+  const numberKnown = canBeCalled(from)
   return {
     ...DEFAULT_ESCALATION_OPTIONS,
     announceText: escalation.announce,
@@ -184,7 +186,7 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
     closedText: escalation.closed,
     silentLineText:
       escalation.silentLine ??
-      (callsBack
+      (callsBack && numberKnown
         ? {
             en: 'If the line stays silent, please hang up and we will call you back.',
             sw: 'Simu ikinyamaza, tafadhali ikate nasi tutakupigia.',
@@ -193,9 +195,7 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
             en: DEFAULT_ESCALATION_OPTIONS.silentLineText,
             sw: 'Simu ikinyamaza, tafadhali ikate na utupigie tena.',
           }),
-    callback: callsBack
-      ? { offerText: escalation.offer, confirmedText: escalation.offerAccepted, numberKnown: from !== '' }
-      : null,
+    callback: callsBack ? { offerText: escalation.offer, confirmedText: escalation.offerAccepted, numberKnown } : null,
     afterFailure: escalation.afterFailure,
     // Two strategies hold the stream; each may call every number.
     holdTimeoutMs: Math.max(
