@@ -251,7 +251,7 @@ export class FleetApi {
 
   /** `GET /api/calls/{sid}` */
   call(sid: string): Promise<Reply> {
-    return this.#ofCall({ what: 'call', callSid: sid })
+    return this.#ofCall({ what: 'call', callSid: sid, left: false })
   }
 
   /** Answers about a call for a token that may be limited to some numbers: of the calls of others it is refused. */
@@ -412,8 +412,13 @@ export class FleetApi {
         if (finder === undefined) return NOTHING_TO_FIND
         return jsonReply((await finder.chart(request.range, request.numbers)) satisfies ChartedCalls)
       }
-      case 'call':
-        return here.call(request.callSid)
+      case 'call': {
+        const reply = await here.call(request.callSid)
+        const left = request.left ? this.#options.fleet?.left(request.callSid) : undefined
+        if (reply.status !== 404 || left === undefined) return reply
+        const { endReason, resumed } = left
+        return jsonReply({ endReason, resumed, isLeft: true } satisfies RecordThere)
+      }
       case 'view': {
         const reply = await here.view(request.callSid, request.view, request.part)
         const self = this.#options.fleet?.node.record
@@ -449,7 +454,7 @@ interface EditsHere {
  * A live owner that is a run of this node that is gone may still be taken over. Of two nodes with a record each may ask the other,
  * and one keeps it: the one to which the stream came, else the store's owner of the call, or who had it later, or the first by name.
  * @param ours  record of the call here
- * @param isLeft  an earlier run of this node has left it: where the store knows nothing of the call any more, another's counts
+ * @param isLeft  an earlier run of this node has left it: where the store knows nothing of the call any more, one that is not left counts
  */
 export async function recordAt(
   node: FleetNode,
@@ -457,39 +462,43 @@ export async function recordAt(
   ours: Pick<CallRecord, 'endReason' | 'resumed'>,
   isLeft = false,
 ): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
+  // A node that has just been started, and has not seen a heartbeat, asks nobody: it does not know of the others.
+  const seen = node.clockAheadMs !== null
   // No caller waits for it, and the next look is 5 s away.
   const reading = node.store.patient.read(callSid).catch(() => undefined)
-  const isTheirs = async (name: string, { endReason, resumed = [] }: Partial<CallRecord>): Promise<boolean> => {
+  const isTheirs = async (name: string, theirs: RecordThere): Promise<boolean> => {
+    const { endReason, resumed = [], isLeft: isLeftThere = false } = theirs
     if (endReason !== 'socket-never-came') {
       const entry = await reading
       // The next look reads it again: the other node may be able to, and goes by it.
       if (entry === undefined) return false
       // The call was decided by those who were there.
-      if (entry === null && isLeft) return true
+      if (entry === null && isLeft !== isLeftThere) return isLeft
       if (entry?.owner.node === name || entry?.owner.node === node.name) return entry.owner.node === name
     }
     return resumed.length === ours.resumed.length ? name < node.name : resumed.length > ours.resumed.length
   }
   const asking = node.others().map(async ({ name, incarnation }) => {
-    const request: OpsRequest = { what: 'call', callSid }
+    const request: OpsRequest = { what: 'call', callSid, left: true }
     const asked = await node.ask({ node: name, incarnation }, 'ops', request, STORE_PATIENCE_MS)
     // Both ends are authenticated, and run this program.
     const { status, body } = asked.result === 'answered' ? (asked.answer as PeerReply) : { status: 0, body: {} }
-    const theirs = body as Partial<CallRecord>
+    const theirs = body as RecordThere
     const has = status === 200 && (counts(theirs, ours) ?? (await isTheirs(name, theirs)))
     return { result: asked.result, has }
   })
   const found = asking.map(async (answer) => (await answer).has || Promise.reject(new Error('not there')))
   if (await Promise.any(found).catch(() => false)) return 'elsewhere'
   const [entry, answers] = await Promise.all([reading, Promise.all(asking)])
-  // A node that has just been started, and has not seen a heartbeat, does not know of the others.
-  const seen = node.clockAheadMs !== null
   const sure = seen && entry !== undefined && (entry === null || entry.phase === 'over')
   return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
 }
 
+/** Another node's record of a call; of a live one the parts have no end reason. `isLeft`: an earlier run has left it there. */
+type RecordThere = Partial<Pick<CallRecord, 'endReason' | 'resumed'>> & { readonly isLeft?: boolean }
+
 /** @returns whether another node's call or record counts more than ours; null where each may lose to the other */
-function counts({ endReason }: Partial<CallRecord>, ours: Pick<CallRecord, 'endReason'>): boolean | null {
+function counts({ endReason }: RecordThere, ours: Pick<CallRecord, 'endReason'>): boolean | null {
   const came = (reason: typeof endReason): boolean => reason !== 'socket-never-came'
   if (endReason !== undefined && came(endReason) === came(ours.endReason)) return null
   return came(endReason)

@@ -45,7 +45,8 @@ export const requestSchema = z.discriminatedUnion('what', [
     range: chartRangeSchema,
     numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable(),
   }),
-  z.object({ what: z.literal('call'), callSid }),
+  /** `left`: also one that an earlier run of that node has left, and that may still be another node's. */
+  z.object({ what: z.literal('call'), callSid, left: z.boolean().default(false) }),
   z.object({
     what: z.literal('view'),
     callSid,

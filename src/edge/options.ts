@@ -1,5 +1,6 @@
 import type { Clock, WallClock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
+import type { CallRecord } from '../call/documents/record.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import type { StoreHome } from '../fleet/fleet-status.js'
 import type { RecoveryOptions } from '../fleet/recovery.js'
@@ -30,6 +31,8 @@ export interface ConsoleFile {
 interface EdgeFleet extends Pick<RecoveryOptions<object>, 'kept' | 'lost' | 'carrier' | 'callBack'> {
   readonly node: FleetNode
   readonly storeHome: StoreHome
+  /** Record of a call of an earlier run of this node, of which it is not decided yet whether it is the call's. */
+  readonly left: (callSid: string) => CallRecord | undefined
 }
 
 /** Whose data is erased: of one call, or of all calls of a number (E.164). */

@@ -15,8 +15,8 @@ export const LEFT_CALL_LOOKS_MAX = 12
 const ASKED_AT_ONCE_MAX = 8
 
 interface LeftCallsOptions {
-  /** SIDs of calls of earlier runs; each is given to `settle` too. */
-  readonly earlier: readonly string[]
+  /** Records of calls of earlier runs; each is given to `settle` too. */
+  readonly earlier: readonly CallRecord[]
   /** True if this process has the call again. */
   readonly isLive: (callSid: CallSid) => boolean
   /** Record that this process has of it. */
@@ -36,17 +36,17 @@ interface LeftCallsOptions {
  */
 export class UnsettledCalls {
   readonly #options: LeftCallsOptions
-  readonly #undecided: Set<string>
+  readonly #undecided: Map<string, CallRecord>
   readonly #closing = new AbortController()
 
   constructor(options: LeftCallsOptions) {
     this.#options = options
-    this.#undecided = new Set(options.earlier)
+    this.#undecided = new Map(options.earlier.map((record) => [record.callSid, record]))
   }
 
-  /** True if it is a call of an earlier run, of which it is still to be decided what becomes of its part here. */
-  has(callSid: string): boolean {
-    return this.#undecided.has(callSid)
+  /** Record of a call of an earlier run, of which it is still to be decided what becomes of its part here. */
+  record(callSid: string): CallRecord | undefined {
+    return this.#undecided.get(callSid)
   }
 
   /**

@@ -174,6 +174,7 @@ export async function fleet(
           storeHome: { home: 'memory', url: null, up: () => !it.storeDown },
           kept: () => null,
           lost: () => undefined,
+          left: () => undefined,
           carrier: null,
           callBack: () => Promise.resolve(false),
           ...recovery,

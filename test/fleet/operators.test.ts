@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { opsOrigin } from '../../src/gateway/fleet-side.js'
+import type { FleetNode } from '../../src/fleet/fleet-node.js'
 import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
 import { CallFinder } from '../../src/telemetry/archive/call-finder.js'
 import { createLog } from '../../src/telemetry/log.js'
@@ -348,6 +349,22 @@ t.test('the address of an ops port is one at which others reach it', (t) => {
     t.equal(opsOrigin(config), origin)
   t.end()
 })
+
+t.test(
+  'of a call that an earlier run of a node has left, only a node that decides whose record counts learns',
+  async (t) => {
+    const left = endedCall({ callSid: newSid(), endReason: 'process-died' })
+    const it = await fleet(t, 2, {}, { left: (sid) => (sid === left.callSid ? left : undefined) })
+    const [asking, { name: node, incarnation }] = it.nodes as [FleetNode, FleetNode]
+    const asked = (callSid: string, more = {}): Promise<unknown> =>
+      asking.ask({ node, incarnation }, 'ops', { what: 'call', callSid, ...more })
+    const isLeft = { endReason: 'process-died', resumed: [], isLeft: true }
+    t.same(await asked(left.callSid, { left: true }), { result: 'answered', answer: { status: 200, body: isLeft } })
+    t.match(await asked(left.callSid), { answer: { status: 404 } })
+    t.match(await asked(newSid(), { left: true }), { answer: { status: 404 } })
+    t.match(await get(`${at(it, 0).opsUrl}/api/calls/${left.callSid}`), { status: 404, code: 'CALL_UNKNOWN' })
+  },
+)
 
 t.test('a call that nobody has is asked for everywhere, also without the store', async (t) => {
   const it = await fleet(t, 3)

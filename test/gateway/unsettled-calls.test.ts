@@ -105,6 +105,14 @@ t.test('a node that was just started does not know of the others before it has s
   const callSid = parseCallSid('HD_later0000001')
   t.equal(await recordAt(node(null), callSid, endedCall()), 'unknown')
   t.equal(await recordAt(node(0), callSid, endedCall()), 'nowhere')
+  const joins = { ...node(null), clockAheadMs: null as number | null }
+  const read = async (): Promise<object> => {
+    await turnOfEventLoop()
+    joins.clockAheadMs = 0
+    return { phase: 'over' }
+  }
+  const joining = Object.assign(joins, { store: { patient: { read } } }) as unknown as FleetNode
+  t.equal(await recordAt(joining, callSid, endedCall()), 'unknown', 'it saw one after it had asked')
 })
 
 t.test(
@@ -154,6 +162,23 @@ t.test(
       await at('a', talked, talked, null, true),
       'elsewhere',
       'left by an earlier run, and long decided by the others',
+    )
+    const left = { endReason: lost.endReason, resumed: [], isLeft: true }
+    for (const entry of [null, {}])
+      t.same(
+        await Promise.all([at('a', left, lost, entry, true), at('b', left, lost, entry, true)]),
+        ['nowhere', 'elsewhere'],
+        'an earlier run of each has left it, and both have started together',
+      )
+    t.same(
+      await Promise.all([at('a', left, lost, { owner }, true), at('b', left, lost, { owner }, true)]),
+      ['elsewhere', 'nowhere'],
+      'and the store knows whose it was',
+    )
+    t.same(
+      await Promise.all([at('a', left, lost, null), at('b', lost, lost, null, true)]),
+      ['nowhere', 'elsewhere'],
+      'only one has left it, and the store knows of it no more',
     )
     t.same(await Promise.all([at('a', empty, lost), at('b', lost, empty)]), ['nowhere', 'elsewhere'])
     t.same(await Promise.all([at('a', talked, empty), at('b', talked, empty)]), ['elsewhere', 'elsewhere'])

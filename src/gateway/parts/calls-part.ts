@@ -67,10 +67,11 @@ export function callsPart(shared: CallsShared): Part {
         humanCalls.refused,
       )
       shared.unsettledCalls = new UnsettledCalls({
-        earlier: kept.left.map(({ callSid }) => callSid),
+        earlier: kept.left.map(({ record }) => record),
         isLive: (callSid) => calls.find(callSid) !== undefined,
         recordOf: (callSid) => calls.record(callSid),
-        recordAt: (callSid, ours) => recordAt(fleet.node, callSid, ours, shared.unsettledCalls.has(callSid)),
+        recordAt: (callSid, ours) =>
+          recordAt(fleet.node, callSid, ours, shared.unsettledCalls.record(callSid) !== undefined),
         isKept: kept.openRecords !== null,
         log: log.component('workers'),
       })

@@ -181,8 +181,9 @@ function fleetOptions({
     // The call of an earlier run of this node has its record on the disk.
     lost: (state) => {
       const { callSid, node } = state.kept
-      if (node !== fleet.node.name || !unsettledCalls.has(callSid)) calls.addLostCall(state)
+      if (node !== fleet.node.name || unsettledCalls.record(callSid) === undefined) calls.addLostCall(state)
     },
+    left: (callSid) => unsettledCalls.record(callSid),
     carrier: api === null ? null : api.calls,
     callBack: (state) =>
       callBack(state, {

@@ -210,10 +210,10 @@ export class GatewayNode implements Sending {
     this.world.kept.set(this.name, kept)
     const left = [...undecided.values()]
     const unsettled: UnsettledCalls = new UnsettledCalls({
-      earlier: [...undecided.keys()],
+      earlier: left,
       isLive: (sid) => calls.find(sid) !== undefined,
       recordOf: (sid) => calls.record(sid),
-      recordAt: (sid, ours) => recordAt(node, sid, ours),
+      recordAt: (sid, ours) => recordAt(node, sid, ours, unsettled.record(sid) !== undefined),
       isKept: true,
       log,
       sleep: (ms, signal) =>
@@ -226,7 +226,8 @@ export class GatewayNode implements Sending {
     node.onRequest('ops', (request) => {
       const { callSid } = request as { readonly callSid: string }
       const ended = calls.record(callSid) ?? kept.get(callSid)
-      const record = calls.find(callSid) === undefined ? ended : ({} as Partial<CallRecord>)
+      const left = unsettled.record(callSid)
+      const record = calls.find(callSid) === undefined ? (ended ?? (left && { ...left, isLeft: true })) : {}
       return Promise.resolve({ status: record === undefined ? 404 : 200, body: record ?? {} })
     })
     /** The message is kept before the record is final. */
@@ -315,8 +316,9 @@ export class GatewayNode implements Sending {
         kept: fleet.keeper.opened.bind(fleet.keeper),
         lost: (state: Parameters<CallRegistry['addLostCall']>[0]) => {
           const { callSid, node: at } = state.kept
-          if (at !== this.name || !unsettled.has(callSid)) calls.addLostCall(state)
+          if (at !== this.name || unsettled.record(callSid) === undefined) calls.addLostCall(state)
         },
+        left: (sid: string) => unsettled.record(sid),
         callBack: () => Promise.resolve(false),
       },
     }
