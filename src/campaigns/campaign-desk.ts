@@ -2,10 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { variablesReadBy } from '../agents/call-variables.js'
 import type { AgentDefinition } from '../agents/definition.js'
+import type { KeptState } from '../call/documents/kept-call.js'
 import { GatewayError } from '../core/errors.js'
 import { maskNumber, numberToCall, sameNumber, subscriberNumber } from '../sautikit/phone.js'
 import type { WallClock } from '../core/clock.js'
-import { CALL_BACKS, campaignOrderSchema, campaignSchema, readWindow } from './campaign.js'
+import { CALL_BACKS, callBackId, campaignOrderSchema, campaignSchema, readWindow } from './campaign.js'
 import type { Campaign, CampaignCommand, CampaignState, CampaignView, Row } from './campaign.js'
 import type { Campaigns } from './campaigns.js'
 import type { DoNotCall, DoNotCallEntry } from './do-not-call.js'
@@ -191,13 +192,13 @@ export class CampaignDesk {
     return [header, ...lines].map((line) => `${line.map(csvCell).join(',')}\r\n`).join('')
   }
 
-  /** Forgets whom a number's rows are about. @returns how many there were */
-  async forget(number: string): Promise<number> {
+  /** Forgets whom the rows of a number, or of a call, are about. @returns how many there were */
+  async forget(target: RowsTarget): Promise<number> {
     const ids = (await this.#options.queue.campaigns()).map(({ id }) => id)
     let forgotten = 0
     for (const id of [CALL_BACKS, ...ids])
       forgotten += await this.#options.queue.change(id, (row) =>
-        row.to !== '' && sameNumber(row.to, number)
+        isAbout(row, target)
           ? {
               ...row,
               to: '',
@@ -217,7 +218,7 @@ export class CampaignDesk {
     const { queue, doNotCall } = this.#options
     const rows: object[] = []
     for (const id of [CALL_BACKS, ...(await queue.campaigns()).map((campaign) => campaign.id)])
-      for (const row of await queue.rows(id)) if (row.to !== '' && sameNumber(row.to, number)) rows.push(row)
+      for (const row of await queue.rows(id)) if (isAbout(row, { number })) rows.push(row)
     return { rows, doNotCall: await doNotCall.has(number) }
   }
 
@@ -262,6 +263,18 @@ export class CampaignDesk {
       results,
     }
   }
+}
+
+/** Rows of a number, or the call back that the call of this SID promised. */
+type RowsTarget = { readonly number: string } | { readonly sid: string }
+
+/** A call back is also about who asked for it, whichever number they left. */
+function isAbout({ id, to, recovers }: Row, target: RowsTarget): boolean {
+  if (to === '') return false
+  if ('sid' in target) return id === callBackId(target.sid)
+  const { kept } = (recovers ?? {}) as Partial<KeptState> // from `promise`, as JSON
+  const theirs = kept?.direction === 'outbound' ? kept.to : kept?.from
+  return [to, theirs ?? ''].some((number) => sameNumber(number, target.number))
 }
 
 function lostText({ id, why }: Campaign): string {

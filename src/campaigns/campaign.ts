@@ -18,6 +18,11 @@ const WINDOWS_MAX = 7
 /** The id of the one that has the promised call backs of all agents. */
 export const CALL_BACKS = 'call-backs'
 
+/** The row of the call back that a call has promised. */
+export function callBackId(callSid: string): string {
+  return `back-${callSid}`
+}
+
 /** Outcome of one try: as in a call's record, and `uncertain`, where nobody can say whether it rang. */
 export const TRY_RESULTS = [
   'person',

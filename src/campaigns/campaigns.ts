@@ -13,7 +13,7 @@ import { CarrierApiError } from '../sautikit-api/http.js'
 import { countryZone, numberToCall, subscriberNumber } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
 import type { OutboundOrder } from '../workers/main/outbound-calls.js'
-import { CALL_BACKS, lostCampaign, policyOf } from './campaign.js'
+import { CALL_BACKS, callBackId, lostCampaign, policyOf } from './campaign.js'
 import type { Campaign, Policy, Row, Try, TryResult } from './campaign.js'
 import type { DoNotCall } from './do-not-call.js'
 import type { Next, RowQueue } from './row-queue.js'
@@ -89,7 +89,7 @@ export class Campaigns {
     const { agent, wallClock, log } = this.#options
     const { kept } = state
     const { callback } = kept.escalation?.history ?? {}
-    const definition = agent(kept.agent)
+    const definition = agent(promiserOf(kept.agent, state))
     if (callback == null || definition?.callbacks == null) return
     const read = numberToCall(callback.number)
     if ('fault' in read)
@@ -101,7 +101,7 @@ export class Campaigns {
     const askedMs = Date.parse(callback.at)
     const wantedMs = callback.wantedAt === undefined ? null : wallOfLocal(zone, callback.wantedAt)
     const row: Row = {
-      id: `back-${kept.callSid}`,
+      id: callBackId(kept.callSid),
       campaign: CALL_BACKS,
       agent: kept.agent,
       to,
@@ -179,7 +179,8 @@ export class Campaigns {
 
   async #call(policy: Policy, row: Row, save: (row: Row) => Promise<void>): Promise<Next> {
     const { claims, wallClock, humanFirst } = this.#options
-    const human = row.campaign !== CALL_BACKS || row.withoutHuman ? null : humanFirst(row.agent, row.from)
+    const human =
+      row.campaign !== CALL_BACKS || row.withoutHuman ? null : humanFirst(promiserOf(row.agent, row.recovers), row.from)
     const label = `row-${row.campaign}-${row.id}-${row.tries.length + 1}${human === null ? '' : 'h'}`
     const standing = await claims.once(keyOf(label), CALLING, CLAIM_MS)
     if (standing === FREE) await claims.settle(keyOf(label), CALLING, CLAIM_MS)
@@ -213,7 +214,7 @@ export class Campaigns {
     const { agent, to, from, variables, externalId, recovers } = row
     try {
       await place({
-        agent,
+        agent: human === null ? agent : promiserOf(agent, recovers),
         variables,
         clientRequestId: label,
         leaveMessage: policy?.leaveMessage ?? true,
@@ -272,7 +273,7 @@ export class Campaigns {
       if (ordered) continue
       // Under the same label the carrier rings nobody twice. After too long it may have forgotten the label.
       if (wallClock() - atMs > SAME_ORDER_MS_MAX) return this.#settle(policy, row, begun, UNKNOWN)
-      const human = begun.human ? this.#options.humanFirst(row.agent, row.from) : null
+      const human = begun.human ? this.#options.humanFirst(promiserOf(row.agent, row.recovers), row.from) : null
       if (begun.human && human === null) return this.#settle(policy, row, begun, UNKNOWN)
       const again = await this.#place(policy, row, label, human)
       if (again === 'failed' || again === 'not-allowed') return this.#settle(policy, row, begun, UNKNOWN)
@@ -375,7 +376,7 @@ export class Campaigns {
   // --- campaigns ----------------------------------------------------------------------------------------------
 
   #policyOf(row: Row): Policy | null {
-    const definition = this.#options.agent(row.agent)
+    const definition = this.#options.agent(promiserOf(row.agent, row.recovers))
     if (definition === undefined) return null
     if (row.campaign !== CALL_BACKS) {
       const campaign = this.#known.get(row.campaign)
@@ -544,6 +545,12 @@ function resultOfJoining(joined: NonNullable<Outcome['joined']> | null): TryResu
 
 function keyOf(label: string): string {
   return `try:${label}`
+}
+
+/** The agent that had a call when it promised a call back; the call began with `agent`. @param recovers  of its row */
+function promiserOf(agent: string, recovers: unknown): string {
+  const { log } = (recovers ?? {}) as Partial<KeptState> // from `promise`, as JSON
+  return log?.handovers?.at(-1)?.to ?? agent
 }
 
 /** Words that a greeting can go on after. */

@@ -34,8 +34,8 @@ interface CallErasureOptions {
   readonly forgetIndexed: (callSids: readonly CallSid[]) => Promise<void>
   /** Forgets what is still to be fetched from the carrier. */
   readonly forgetDetail: (callSid: CallSid) => void
-  /** Forgets whom a number's rows of campaigns are about. Absent: there are none. */
-  readonly forgetRows?: (number: string) => Promise<number>
+  /** Forgets whom rows of campaigns are about: those of a number, or the call back that a call promised. Absent: there are none. */
+  readonly forgetRows?: (target: ErasureTarget) => Promise<number>
   /** Forgets what all nodes remember of a caller's last calls, or of that call. Absent: nothing is. @throws GatewayError STORE_DOWN */
   readonly forgetRemembered?: (target: ErasureTarget) => Promise<void>
   /** Memory of a caller, of all nodes. Absent: there is none. @throws GatewayError STORE_DOWN */
@@ -118,10 +118,8 @@ export class CallErasure implements ErasureHere {
 
   async #eraseFrom(folders: readonly string[], target: ErasureTarget): ReturnType<ErasureHere['erase']> {
     const { calls, forgetDetail, forgetIndexed, forgetWaiting } = this.#options
-    if ('number' in target) {
-      calls.forgetLine(target.number)
-      await this.#options.forgetRows?.(target.number)
-    }
+    if ('number' in target) calls.forgetLine(target.number)
+    await this.#options.forgetRows?.(target)
     const { sids, uncertain } = 'sid' in target ? { sids: [target.sid], uncertain: 0 } : await this.#of(folders, target)
     // One that has begun since is not erased in part.
     const callSids = sids.filter(isCallSid).filter((callSid) => calls.find(callSid) === undefined)

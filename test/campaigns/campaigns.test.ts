@@ -207,6 +207,7 @@ async function desk(
   }
   const agent = agentSchema.parse(AGENT)
   const placed: OutboundOrder[] = []
+  const humansOf: string[] = []
   const campaigns = new Campaigns({
     queue,
     doNotCall,
@@ -218,8 +219,12 @@ async function desk(
       return Promise.resolve({ callSid: `HD_${order.clientRequestId ?? ''}` })
     },
     claims: more.store ?? new MemoryStore(() => time.nowMs),
-    agent: (name) => (name === agent.name ? agent : undefined),
-    humanFirst: () => facts.human,
+    agent: (name) =>
+      name === agent.name ? agent : name === 'reception' ? { ...agent, name, callbacks: null } : undefined,
+    humanFirst: (name) => {
+      humansOf.push(name)
+      return facts.human
+    },
     slots: () => ({ capacity: facts.capacity, free: facts.free }),
     walletMinor: () => facts.walletMinor,
     budgetSpent: () => facts.budgetSpent,
@@ -286,7 +291,7 @@ async function desk(
     }
     campaigns.ended(joined === null ? record : { ...record, escalation })
   }
-  return { campaigns, queue, doNotCall, carrier, placed, news, held, refuse, facts, time, pass, over, folder }
+  return { campaigns, queue, doNotCall, carrier, placed, humansOf, news, held, refuse, facts, time, pass, over, folder }
 }
 
 const rowsOf = async (queue: FileQueue): Promise<Row[]> =>
@@ -526,6 +531,27 @@ t.test('a promised call back whose row was not kept, or without anybody learning
   }
 })
 
+t.test('what is promised after a handover is kept as the agent has it who promised it', async (t) => {
+  const { campaigns, queue, placed, facts, pass, over, humansOf } = await desk(t)
+  const callback = { asked: 'key' as const, number: '+254700000101', note: '', at: new Date(FRIDAY_10).toISOString() }
+  const history = {
+    ...{ reason: '', strategy: 'callback' as const, outcome: 'answered' as const, attempts: [], callback },
+  }
+  const escalation = { history, packet: null, newsSent: { settled: 0, callbacks: 1 }, machine: null }
+  const kept = keptCall({ agent: 'reception', from: callback.number, to: '+254700000000', escalation })
+  const handovers = [{ atMs: 1, from: 'reception', to: 'appointments', summary: '' }]
+  await campaigns.promise(keptState(kept, { handovers }))
+  facts.human = '+254720000010'
+  await pass(HOUR)
+  t.match(placed, [{ agent: 'appointments', to: facts.human, joins: callback.number }])
+  t.same([...new Set(humansOf)], ['appointments'])
+  over(placed[0] as OutboundOrder, 'no-answer')
+  await pass(5000)
+  t.match(placed[1], { agent: 'reception', to: callback.number, recovers: { log: { handovers } } }, 'as it was kept')
+  over(placed[1] as OutboundOrder, 'person')
+  await until(async () => (await queue.rows(CALL_BACKS))[0]?.result === 'person', 2000, 'the rows')
+})
+
 t.test('a human is rung first where the agent says so, and the agent calls where they do not take it', async (t) => {
   const { queue, placed, facts, pass, over, refuse } = await desk(t)
   const HUMAN = '+254720000010'
@@ -689,12 +715,41 @@ t.test('a campaign is made, started, paused, stopped and reported; its rows are 
     doNotCall: false,
   })
   t.match(await office.ofNumber('+254700000102'), { rows: [{ result: 'do-not-call' }], doNotCall: true })
-  t.equal(await office.forget('0700000101'), 1)
+  t.equal(await office.forget({ number: '0700000101' }), 1)
   const rows = await queue.rows('clinic-reminders')
   t.notMatch(JSON.stringify(rows), /700000101|Wanjiru|row-1/, 'an erased person is in no row')
   t.match(await office.command('clinic-reminders', 'stop'), { state: 'stopped' })
   await t.rejects(office.command('clinic-reminders', 'resume'), { code: 'CALL_REFUSED' })
 })
+
+t.test(
+  'who is erased, or whose call is, is in no promised call back either, whichever number they left for it',
+  async (t) => {
+    for (const target of [{ number: '0700000101' }, { number: '0700000102' }, { sid: 'HD_kept00000001' }]) {
+      const { campaigns, queue, placed, pass, office } = await officeOf(t)
+      const promise = (callSid: string, from: string, number: string) => {
+        const callback = { asked: 'words' as const, number, note: 'a secret', at: new Date(FRIDAY_10).toISOString() }
+        const history = {
+          ...{ reason: '', strategy: 'callback' as const, outcome: 'answered' as const, attempts: [], callback },
+        }
+        const escalation = { history, packet: null, newsSent: { settled: 0, callbacks: 1 }, machine: null }
+        const kept = keptCall({ callSid, agent: 'appointments', from, to: '+254700000000', escalation })
+        return campaigns.promise(
+          keptState(kept, { transcript: [{ role: 'caller', text: 'words', startMs: 0, endMs: 1 }] }),
+        )
+      }
+      await promise('HD_kept00000001', '+254700000101', '+254700000102')
+      await promise('HD_kept00000002', '+254700000103', '+254700000103')
+      if ('number' in target) t.match((await office.ofNumber(target.number)).rows, [{ id: 'back-HD_kept00000001' }])
+      t.equal(await office.forget(target), 1)
+      const [erased, other] = await queue.rows(CALL_BACKS)
+      t.match(erased, { to: '', result: 'erased', recovers: null, variables: {} })
+      t.match(other, { to: '+254700000103', result: null })
+      await pass(HOUR)
+      t.match(placed, [{ to: '+254700000103' }], 'nobody is called about what is erased')
+    }
+  },
+)
 
 t.test('the do-not-call list survives a restart, and a line that was cut off', async (t) => {
   const path = join(await folderOf(t), 'list.jsonl')

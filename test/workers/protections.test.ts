@@ -61,6 +61,7 @@ interface Rest {
   readonly next?: AgentDefinition
   readonly host?: HostChanges
   readonly resume?: ReturnType<typeof keptState>
+  readonly call?: Partial<ReturnType<typeof inbound>>
   /** By agent. */
   readonly assets?: Readonly<Record<string, AgentAssets>>
 }
@@ -69,7 +70,7 @@ async function open(
   t: Test,
   callSid: string,
   first: AgentDefinition,
-  { backend = BACKEND, next = NEXT, host = {}, resume, assets = {} }: Rest = {},
+  { backend = BACKEND, next = NEXT, host = {}, resume, call = {}, assets = {} }: Rest = {},
 ) {
   const journal: string[] = []
   const hosted = (definition: AgentDefinition) =>
@@ -91,7 +92,7 @@ async function open(
     ...host,
   })
   t.teardown(() => test.close())
-  const live = test.host.prepare(inbound(callSid, { agent: 'first' }), resume)
+  const live = test.host.prepare(inbound(callSid, { agent: 'first', ...call }), resume)
   const line = new TestLine(live)
   const said = (): string[] => live.view().transcript.map(({ text }) => text)
   const hears = (text: RegExp): Promise<void> => until(() => said().some((one) => text.test(one)), 20_000, String(text))
@@ -308,6 +309,29 @@ t.test(
     t.same([opened, discarded], [1, 1])
   },
 )
+
+t.test('handover, variables of a call that we placed: the next agent has them in its words too', async (t) => {
+  const notice = 'Hello {{call.variables.name}}, this is written down.'
+  const next = { ...NEXT, recording: { enabled: false, consent: null, notice, refusal: null } }
+  const first = { ...FIRST, outbound: { ...FIRST.outbound, amd: null } }
+  const [from, to] = ['+254709000000', '+254700000001']
+  const placed = {
+    ...{ clientRequestId: 'r1', agent: 'first', from, to, ringMs: 0, orderedAtMs: 0, variables: { name: 'Amina' } },
+    ...{ externalId: null, leaveMessage: true, promised: false, joins: null },
+  }
+  const call = { direction: 'outbound' as const, from, to, placed }
+  const { hears, press, over } = await open(t, 'HD_protect00013', first, { next, call })
+  await hears(/Welcome/)
+  await pass(500)
+  press('6')
+  await hears(/this is written down/)
+  const record = await over()
+  t.match(
+    record.transcript.find(({ text }) => text.includes('written')),
+    { text: 'Hello Amina, this is written down.' },
+  )
+  t.equal(record.handovers.length, 1)
+})
 
 t.test('handover, consent: a recording ends with the agent whose caller has agreed to it', async (t) => {
   const first = {

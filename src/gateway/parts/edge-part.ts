@@ -216,7 +216,7 @@ function callErasure({ inputs, kept, idle, calls, analyses, details, placing, fl
     ...(placing === null
       ? {}
       : {
-          forgetRows: (number: string) => placing.desk.reached(() => placing.desk.forget(number)),
+          forgetRows: (target) => placing.desk.reached(() => placing.desk.forget(target)),
           campaignsOf: (number: string) => placing.desk.reached(() => placing.desk.ofNumber(number)),
         }),
     forgetRemembered: (target) =>

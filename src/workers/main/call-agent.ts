@@ -6,6 +6,7 @@ import type { CallLogRecords } from '../../call/documents/log-entry.js'
 import type { KeptCall } from '../../call/documents/kept-call.js'
 import { versionOf } from './call-continuity.js'
 import type { CallContinuity } from './call-continuity.js'
+import { inCall } from './call-start.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
 import { identityKept } from './verification-attempts.js'
 
@@ -77,7 +78,9 @@ export class CallAgent {
   /** @param had  the version that the call had of it */
   #named(name: string, had: string | null = null): HostedAgent | null {
     const { call, rootSid } = this.#continuity
-    return this.#context.agent(name, this.#hosted.serves?.business ?? null, call.budgetStep ?? null, { rootSid, had })
+    const key = { rootSid, had }
+    const agent = this.#context.agent(name, this.#hosted.serves?.business ?? null, call.budgetStep ?? null, key)
+    return agent === null ? null : inCall(agent, call, call.placed?.variables ?? {})
   }
 
   #shareOf({ shares }: HostedAgent): BackendShare {

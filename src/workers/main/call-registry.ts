@@ -1,10 +1,8 @@
 import type { MessagePort } from 'node:worker_threads'
 import { LRUCache } from 'lru-cache'
 import { missingFacts } from '../../agents/business.js'
-import { agentWith } from '../../agents/call-variables.js'
 import type { Business } from '../../agents/business.js'
 import { humanFirst } from '../../agents/human-first.js'
-import type { AgentDefinition } from '../../agents/definition.js'
 import type { Environment } from '../../agents/template.js'
 import { VerificationLocks } from '../../agents/verification-lock.js'
 import type { SharedAttempts } from '../../agents/verification-lock.js'
@@ -41,6 +39,7 @@ import { CallerProfiles } from './caller-profiles.js'
 import type { KeptState } from '../../call/documents/kept-call.js'
 import { eachVersion, sharesOfVersions, versionFor } from './canary.js'
 import type { VersionKey } from './canary.js'
+import { inCall } from './call-start.js'
 import { MainThreadCall } from './main-thread-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall, RefusedCall, Spending } from './live-call.js'
 import type { HostedAgent, MainThreadContext, MainThreadServices, OverAnswer } from './main-thread-context.js'
@@ -317,13 +316,9 @@ export class CallRegistry implements CallDirectory {
     if (replaces) lost?.replaced()
     const { variables = {}, joins = null } = call.placed ?? resume?.kept.placed ?? {}
     const begins = call.direction === 'outbound' && resume?.kept.recoveredFrom == null
-    const own = withGreeting(agentWith(agent.definition, variables, begins), call)
-    const bound = joins === null ? own : humanFirst(own, joins)
-    const shares = joins === null ? agent.shares : allCallsOn('embedded')
+    const own = inCall(agent, call, variables, begins)
     const hosted =
-      bound === agent.definition
-        ? agent
-        : { ...agent, definition: bound, shares, serves: { business: null, file: agent.definition, ...agent.serves } }
+      joins === null ? own : { ...own, definition: humanFirst(own.definition, joins), shares: allCallsOn('embedded') }
     const prepared = new MainThreadCall({ ...call, ...this.#numberOf(call), budgetStep }, hosted, this.#context, resume)
     this.#calls.set(call.callSid, prepared)
     this.#known.set(call.callSid, true)
@@ -698,13 +693,6 @@ type CallPool = Pick<MediaPool, 'ready' | 'run' | 'ticks' | 'threads' | 'sockets
 interface RecordPrivacy {
   readonly maskNumbers: boolean
   readonly transcript: TranscriptPolicy
-}
-
-/** An agent that makes a promised call back begins with other words than after a call that was cut off. */
-function withGreeting(agent: AgentDefinition, { placed }: NewCall): AgentDefinition {
-  const { callbacks, recovery } = agent
-  if (placed?.promised !== true || callbacks === null) return agent
-  return { ...agent, recovery: { ...recovery, callbackGreeting: callbacks.greeting } }
 }
 
 /** @throws GatewayError KEPT_CALL_INVALID or CALL_REFUSED */

@@ -1,4 +1,7 @@
 import { NO_ASSETS } from '../../agents/assets.js'
+import { agentWith } from '../../agents/call-variables.js'
+import type { AgentDefinition } from '../../agents/definition.js'
+import type { CallVariables } from '../../agents/template.js'
 import { usesLegRate } from '../../backends/registry.js'
 import type { BackendShare } from '../../backends/split.js'
 import type { KeptCall } from '../../call/documents/kept-call.js'
@@ -12,6 +15,20 @@ import type { NewCall } from './live-call.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
 
 type Parties = Pick<NewCall, 'direction' | 'from' | 'to'>
+
+/** An agent in one call, with the call's variables in its words. @param begins  as for `agentWith` */
+export function inCall(agent: HostedAgent, call: NewCall, variables: CallVariables, begins = false): HostedAgent {
+  const definition = withGreeting(agentWith(agent.definition, variables, begins), call)
+  if (definition === agent.definition) return agent
+  return { ...agent, definition, serves: { business: null, file: agent.definition, ...agent.serves } }
+}
+
+/** An agent that makes a promised call back begins with other words than after a call that was cut off. */
+function withGreeting(agent: AgentDefinition, { placed }: NewCall): AgentDefinition {
+  const { callbacks, recovery } = agent
+  if (placed?.promised !== true || callbacks === null) return agent
+  return { ...agent, recovery: { ...recovery, callbackGreeting: callbacks.greeting } }
+}
 
 /** Part of a call's start data that its order and its agent decide. */
 export function startOf(call: NewCall, hosted: HostedAgent, context: MainThreadContext) {
