@@ -1,5 +1,5 @@
 import t from 'tap'
-import { testSeeds } from './seeds.js'
+import { seedsFrom, testSeeds } from './seeds.js'
 import { SimulatedGateways } from './simulated-gateways.js'
 
 /**
@@ -15,8 +15,7 @@ testSeeds(
   'through all faults nothing is lost, nobody is rung or charged twice, and no caller is let go within 15 s',
   {
     name: 'GATEWAYS',
-    first: 17,
-    count: 24,
+    seeds: seedsFrom(17, 24),
     twice: 18,
     mustHappen: [
       'answer lost',

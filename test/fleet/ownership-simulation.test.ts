@@ -1,5 +1,5 @@
 import t from 'tap'
-import { testSeeds } from './seeds.js'
+import { seedsFrom, testSeeds } from './seeds.js'
 import { SimulatedFleet } from './simulated-fleet.js'
 
 /**
@@ -11,8 +11,7 @@ import { SimulatedFleet } from './simulated-fleet.js'
  */
 testSeeds(t, 'through all faults no two owners act, no call is forgotten, and no healthy node loses one', {
   name: 'OWNERSHIP',
-  first: 1,
-  count: 2000,
+  seeds: seedsFrom(1, 2000),
   twice: 1,
   mustHappen: [
     'act: hangup',

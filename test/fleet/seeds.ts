@@ -17,8 +17,7 @@ export class Tally {
 interface Seeds {
   /** `OWNERSHIP`: OWNERSHIP_SEED runs one seed and shows all that happens in it, OWNERSHIP_SEEDS says how many there are. */
   readonly name: string
-  readonly first: number
-  readonly count: number
+  readonly seeds: readonly number[]
   /** This seed, run twice, must be the same to the last event: else one that fails cannot be run again. */
   readonly twice: number
   /** Events that must occur among the seeds, or they prove nothing. */
@@ -27,9 +26,13 @@ interface Seeds {
   readonly run: (seed: number, tally: Tally, trace: string[] | null) => Promise<void>
 }
 
+export function seedsFrom(first: number, count: number): readonly number[] {
+  return Array.from({ length: count }, (_, i) => first + i)
+}
+
 /** One test of `t`, a file's, over many seeds of a simulation; a seed that fails is run again, and shown. */
-export function testSeeds(t: Test, title: string, { name, first, count, twice, mustHappen, run }: Seeds): void {
-  const { [`${name}_SEED`]: one, [`${name}_SEEDS`]: seeds = count } = process.env
+export function testSeeds(t: Test, title: string, { name, seeds, twice, mustHappen, run }: Seeds): void {
+  const { [`${name}_SEED`]: one, [`${name}_SEEDS`]: count } = process.env
 
   const violationOf = async (seed: number, tally: Tally, trace: string[] | null): Promise<string | null> => {
     try {
@@ -50,7 +53,7 @@ export function testSeeds(t: Test, title: string, { name, first, count, twice, m
   void t.test(title, async (t) => {
     if (one !== undefined) return replay(t, Number(one), Infinity)
     const tally = new Tally()
-    for (let seed = first; seed < first + Number(seeds); seed++)
+    for (const seed of count === undefined ? seeds : seedsFrom(seeds[0] ?? 0, Number(count)))
       if ((await violationOf(seed, tally, null)) !== null) return replay(t, seed, TRACE_LINES)
     t.strictSame(
       mustHappen.filter((what) => !tally.counts.has(what)),

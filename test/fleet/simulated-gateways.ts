@@ -51,7 +51,7 @@ interface Call {
   silentMs: number | null
   /** Streams that ended with their node, or because that stood still. */
   losses: number
-  /** Redis had its state when its stream was last lost. */
+  /** Redis had its state when its stream was last lost, and has not lost it since. */
   kept: boolean
 }
 
@@ -90,8 +90,10 @@ export class SimulatedGateways {
   readonly #charges = new Map<string, Charge>()
   /** By label of the try. */
   readonly #rung = new Map<string, { readonly to: string; readonly callSid: string }>()
-  /** Numbers whose call ended while no node was there to learn of it. */
+  /** Numbers whose call ended while no node was there to learn of it, or at one that died before it could write it down. */
   readonly #unknown = new Set<string>()
+  /** Nodes that have learnt of the end of a row's call, by its number. */
+  readonly #learnt = new Map<string, GatewayNode>()
   readonly #doNotCall = new Map<string, number>()
   readonly #world: World
   readonly #answerFaults: number
@@ -419,6 +421,7 @@ export class SimulatedGateways {
     this.#time.after(this.#between(2000, 9000), null, () => {
       const owner = node.alive ? node : this.#pick(this.#up)
       if (owner === null) return void this.#unknown.add(to)
+      this.#learnt.set(to, owner)
       const record = endedCall({ callSid, durationMs: 5000 })
       const outbound = { clientRequestId: label, result: 'person' } as NonNullable<typeof record.outbound>
       this.#time.after(0, owner, () => owner.campaigns?.ended({ ...record, outbound }))
@@ -687,6 +690,8 @@ export class SimulatedGateways {
     this.#tally.add(host ? 'host died' : 'died')
     this.#log(() => `${node.id} ${host ? 'and its host die' : 'dies'}`)
     node.alive = false
+    for (const { to, result } of this.#rows())
+      if (result === null && this.#learnt.get(to) === node) this.#unknown.add(to)
     if (host) this.#hostsDown.add(node.url)
     this.#closes(node, host ? STREAM_TIMEOUT_MS : 20)
   }
@@ -784,6 +789,9 @@ export class SimulatedGateways {
   #lost(sinceMs: number): void {
     this.#lostSinceMs = Math.min(this.#lostSinceMs, sinceMs)
     this.#lostUntilMs = this.#time.nowMs
+    // Nobody writes the state of a call again that no node has.
+    for (const call of this.#calls)
+      call.kept &&= this.#isKept(call) || this.#nodes.some(({ alive, calls }) => alive && calls?.find(call.sid) != null)
   }
 
   #back(): void {
@@ -820,11 +828,13 @@ export class SimulatedGateways {
       if (charge.taken && !charge.heard) throw new Violation(`the outcome of ${charge.callSid} was taken, and is lost`)
     // Its author learnt that it was not kept.
     if (!this.#hasCampaign) return
+    for (const { id, to, result } of this.#rows())
+      if (result === null && !this.#unknown.has(to)) throw new Violation(`${id} is never called`)
+  }
+
+  #rows(): readonly Row[] {
     const rows = this.#redis.look('HVALS', `{rows:${CAMPAIGN}}:rows`) as string[]
-    for (const text of rows) {
-      const row = JSON.parse(text) as Row
-      if (row.result === null && !this.#unknown.has(row.to)) throw new Violation(`${row.id} is never called`)
-    }
+    return rows.map((text) => JSON.parse(text) as Row)
   }
 }
 

@@ -291,6 +291,37 @@ t.test(
   },
 )
 
+t.test('a campaign learns at the next start how the call of a row went whose node died', async (t) => {
+  const record = endedCall({ callSid: 'HD_row000000001', endReason: 'process-died' })
+  const others = endedCall({ callSid: 'HD_row000000002', endReason: 'process-died' })
+  const learnt: string[] = []
+  const nothing = (): void => undefined
+  const shared = {
+    inputs: {},
+    fleet: { node: { start: nothing } },
+    kept: { left: [{ record }, { record: others }], ended: [], settleLeft: nothing },
+    unsettledCalls: new UnsettledCalls({
+      earlier: [record, others],
+      isKept: true,
+      isLive: () => false,
+      recordOf: () => undefined,
+      recordAt: (callSid) => Promise.resolve(callSid === others.callSid ? 'elsewhere' : 'nowhere'),
+      log: createLog({ level: 'silent' }),
+    }),
+    calls: { addRecoveredCall: nothing },
+    costs: { count: nothing },
+    analyses: { takeLeft: () => Promise.resolve(), look: nothing },
+    details: null,
+    placing: { campaigns: { look: nothing, ended: ({ callSid }: CallRecord) => void learnt.push(callSid) } },
+    wallet: null,
+    metrics: { countOne: nothing, start: nothing, render: nothing },
+  } as unknown as Parameters<typeof newCallsPart>[0]
+  await newCallsPart(shared).start()
+  await until(() => learnt.length > 0, 10_000, 'the campaign')
+  await turnOfEventLoop()
+  t.same(learnt, [record.callSid], 'and of a call that another node has from that node')
+})
+
 t.test('a process that ends decides on nothing more: the next start asks again', async (t) => {
   const left: UnsettledCalls = new UnsettledCalls({
     earlier: [],

@@ -76,7 +76,8 @@ function settleLeft({
   costs,
   analyses,
   details,
-}: Shared<'kept' | 'unsettledCalls' | 'calls' | 'costs' | 'analyses' | 'details'>): void {
+  placing,
+}: Shared<'kept' | 'unsettledCalls' | 'calls' | 'costs' | 'analyses' | 'details' | 'placing'>): void {
   const left = kept.left.map(({ record }) => record)
   void unsettledCalls.settle(left, (record, callSid, isRecord) => {
     kept.settleLeft(callSid, isRecord)
@@ -85,5 +86,6 @@ function settleLeft({
     costs.count(record)
     void analyses.takeLeft([record])
     details?.follow(callSid, record.consent !== 'refused')
+    placing?.campaigns.ended(record)
   })
 }
