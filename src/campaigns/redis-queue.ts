@@ -4,8 +4,7 @@ import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DelayedError, Queue, Worker } from 'bullmq'
 import type { Job } from 'bullmq'
-import { Cluster, Redis } from 'ioredis'
-import type { RedisOptions } from 'ioredis'
+import type { Cluster, Redis } from 'ioredis'
 import { z } from 'zod'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { jsonOrNull } from '../core/json.js'
@@ -15,6 +14,7 @@ import type { Log, LogFields } from '../telemetry/log.js'
 import { SealedCall } from '../fleet/sealed-call.js'
 import { derivedKey } from '../fleet/secrets.js'
 import { partyKey } from '../sautikit/phone.js'
+import { endRedisClient, redisClient } from '../fleet/redis-client.js'
 import type { RedisAddress } from '../fleet/redis-url.js'
 import { CALL_BACKS, ROW_RESULTS, campaignSchema, lostCampaign, rowSchema } from './campaign.js'
 import type { Campaign, Row } from './campaign.js'
@@ -30,7 +30,6 @@ const STALLED_LOOK_MS = 10_000
 /** A fault of Redis in mid-turn: the row is given again after this. */
 const FAULT_PAUSE_MS = 5000
 const NEVER_ENDING = 1_000_000
-const REDIS_RETRY_MS_MAX = 1000
 const FORCED_CLOSE_MS = 1000
 
 const STATES = ['waiting', 'active', 'delayed', 'completed', 'failed', 'prioritized'] as const
@@ -70,7 +69,8 @@ export class RedisQueue implements RowQueue {
 
   constructor(options: RedisQueueOptions) {
     this.#options = options
-    this.redis = connect(options.address)
+    // Commands wait for Redis as long as it takes.
+    this.redis = redisClient(options.address, { maxRetriesPerRequest: null })
     this.prefix = `{${options.prefix}campaigns}`
     this.#keepDuplicates(this.redis)
     this.#faults = new LimitedLog(options.log, 'campaigns do not reach Redis', 'campaigns still do not reach Redis')
@@ -259,7 +259,7 @@ export class RedisQueue implements RowQueue {
         Promise.allSettled(workers.map((worker) => worker.close(true))),
         sleep(FORCED_CLOSE_MS, null, { ref: false }),
       ])
-    for (const one of [this.redis, ...this.#duplicates]) one.disconnect()
+    for (const one of [this.redis, ...this.#duplicates]) endRedisClient(one)
   }
 
   #keepDuplicates(redis: Redis | Cluster): void {
@@ -597,25 +597,4 @@ function readCampaigns(all: Readonly<Record<string, string>>): readonly Campaign
   return Object.values(all)
     .flatMap((text) => campaignSchema.safeParse(JSON.parse(text)).data ?? [])
     .sort((a, b) => a.createdAt.localeCompare(b.createdAt))
-}
-
-/** Commands of a queue wait for Redis as long as it takes. */
-function connect({ tls, hosts, username, password, masterName, cluster, db }: RedisAddress): Redis | Cluster {
-  const common = {
-    maxRetriesPerRequest: null,
-    ...(username !== null && { username }),
-    ...(password !== null && { password }),
-    ...(tls && { tls: {} }),
-    retryStrategy: (times: number) => Math.min(times * 100, REDIS_RETRY_MS_MAX),
-  } satisfies RedisOptions
-  if (cluster) return new Cluster([...hosts], { redisOptions: common })
-  if (masterName !== null)
-    return new Redis({
-      ...common,
-      sentinels: [...hosts],
-      name: masterName,
-      db,
-      ...(tls && { enableTLSForSentinelMode: true }),
-    })
-  return new Redis({ ...common, ...hosts[0], db })
 }

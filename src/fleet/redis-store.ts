@@ -1,5 +1,5 @@
-import { Cluster, Redis } from 'ioredis'
-import type { ClusterOptions, RedisOptions } from 'ioredis'
+import { Redis } from 'ioredis'
+import type { Cluster } from 'ioredis'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import { assert } from '../core/assert.js'
@@ -12,7 +12,6 @@ import {
   OVER_TTL_MS,
   STORED_STREAMS_MAX,
   TALLY_PARTS_MAX,
-  STORE_DEADLINE_MS,
   STORE_PATIENCE_MS,
 } from '../core/limits.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
@@ -33,14 +32,12 @@ import type {
 import { nodeNameOf } from './node-name.js'
 import { NodeProof } from './node-proof.js'
 import { ENTRY_FORMAT, FOREIGN, SCRIPTS } from './redis-scripts.js'
+import { REDIS_CONNECTION, REDIS_RETRY_MS_MAX, endRedisClient, redisClient } from './redis-client.js'
 import { REDIS_URL_FORM, parseRedisUrl, shownRedisUrl } from './redis-url.js'
 import type { RedisAddress } from './redis-url.js'
 
 /** How long a start waits for Redis before it goes on without. */
 const REDIS_START_MS_MAX = 2000
-/** Connecting to Redis or to a Sentinel, and the longest pause between two attempts. */
-const REDIS_CONNECT_MS_MAX = 1000
-const REDIS_RETRY_MS_MAX = 500
 
 /** An entry's time to live begins anew when a quarter of it is over, not with each write. */
 const RENEW_BELOW_MS = CALL_TTL_MS * 0.75
@@ -98,9 +95,7 @@ class RedisStore implements CallStore {
     )
     this.#log = log
     this.#deadlineMs = deadlineMs
-    this.#redis = address.cluster
-      ? new Cluster([...address.hosts], clusterOptions(address, deadlineMs))
-      : new Redis(clientOptions(address, deadlineMs))
+    this.#redis = redisClient(address, commandsWithin(deadlineMs), CLUSTER_COMMANDS)
     for (const [name, lua] of Object.entries(SCRIPTS))
       this.#redis.defineCommand(commandOf(name), { numberOfKeys: 1, lua })
     this.started = this.#start()
@@ -300,9 +295,7 @@ class RedisStore implements CallStore {
     this.#closed = true
     this.#downReason = 'it is closed'
     this.#settleStart(null)
-    for (const client of [this.#redis, ...this.#sentinels]) client.disconnect()
-    // ioredis 5 goes on looking for slots, each second and for ever, where a look is under way now.
-    if (this.#redis instanceof Cluster) this.#redis.refreshSlotsCache = () => undefined
+    for (const client of [this.#redis, ...this.#sentinels]) endRedisClient(client)
     return Promise.resolve()
   }
 
@@ -385,7 +378,7 @@ class RedisStore implements CallStore {
 
   #start(): Promise<void> {
     const redis = this.#redis
-    const { masterName, cluster, username, password } = this.#address
+    const { masterName, cluster, password } = this.#address
     /** Fault of this attempt that waiting does not repair; null: none. */
     let wrong: string | null = null
     /** Answers of the Sentinels in this round. */
@@ -396,17 +389,9 @@ class RedisStore implements CallStore {
     })
     redis.on('sentinelError', ({ message }: Error) => {
       if (/No such master|invalid reply: null/.test(message)) nameUnknown = true
-      else if (
-        message.includes('NOAUTH') &&
-        password !== null &&
-        redis instanceof Redis &&
-        redis.options.sentinelPassword === undefined
-      ) {
-        // Given only to those that ask for one, because ioredis writes a warning where a Sentinel has none.
-        redis.options.sentinelPassword = password
-        if (username !== null) redis.options.sentinelUsername = username
-        passwordAsked = true
-      } else wrong ??= settingFault(message, 'a Sentinel')
+      // `redisClient` asks again, with the password.
+      else if (message.includes('NOAUTH') && password !== null) passwordAsked = true
+      else wrong ??= settingFault(message, 'a Sentinel')
     })
     redis.on('error', ({ message: said, lastNodeError }: Error & { readonly lastNodeError?: Error }) => {
       // In a cluster: the answer of the server that was asked last.
@@ -466,7 +451,8 @@ class RedisStore implements CallStore {
       const sentinel = new Redis({
         ...host,
         ...(tls && { tls: {} }),
-        ...connection(this.#deadlineMs),
+        ...REDIS_CONNECTION,
+        ...commandsWithin(this.#deadlineMs),
         autoResubscribe: false,
         enableReadyCheck: false,
       })
@@ -548,71 +534,17 @@ interface RedisStoreOptions {
   readonly deadlineMs?: number
 }
 
-const retryStrategy = (attempt: number): number => Math.min(50 * 2 ** (attempt - 1), REDIS_RETRY_MS_MAX)
+/** An operation is sent at once or not at all, and only once: what it would write may be old by then. */
+const commandsWithin = (deadlineMs: number) => ({
+  commandTimeout: deadlineMs,
+  socketTimeout: deadlineMs,
+  enableOfflineQueue: false,
+  maxRetriesPerRequest: 0,
+  autoResendUnfulfilledCommands: false,
+})
 
-const connection = (deadlineMs: number) =>
-  ({
-    connectionName: 'mkondo',
-    disableClientInfo: true,
-    protocol: 2,
-    replyMapping: 'legacy',
-    connectTimeout: REDIS_CONNECT_MS_MAX,
-    commandTimeout: deadlineMs,
-    socketTimeout: deadlineMs,
-    // A connection to a frozen server does not end in order.
-    disconnectTimeout: STORE_DEADLINE_MS,
-    maxLoadingRetryTime: REDIS_RETRY_MS_MAX,
-    retryStrategy,
-    // An operation is sent at once or not at all, and only once: what it would write may be old by then.
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    autoResendUnfulfilledCommands: false,
-    // After a failover the connection is to a replica: the next one is to the new master.
-    reconnectOnError: ({ message }: Error) => message.includes('READONLY'),
-  }) as const
-
-function clientOptions({ tls, hosts, masterName, db, username, password }: RedisAddress, deadlineMs: number) {
-  return {
-    ...connection(deadlineMs),
-    db,
-    ...(username !== null && { username }),
-    ...(password !== null && { password }),
-    ...(masterName === null
-      ? { ...hosts[0], ...(tls && { tls: {} }) }
-      : {
-          sentinels: [...hosts],
-          name: masterName,
-          sentinelRetryStrategy: retryStrategy,
-          sentinelCommandTimeout: deadlineMs,
-          ...(tls && { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }),
-        }),
-  } satisfies RedisOptions
-}
-
-/** How often a cluster is asked which server has what. */
-const CLUSTER_LOOK_MS = 1000
-
-/** As for one server. A server that is asked for an entry that has moved names the new one, and has done nothing. */
-function clusterOptions({ tls, username, password }: RedisAddress, deadlineMs: number) {
-  return {
-    clusterRetryStrategy: retryStrategy,
-    enableOfflineQueue: false,
-    slotsRefreshTimeout: REDIS_CONNECT_MS_MAX,
-    // A master that stands still says nothing of its replica, which has taken its place.
-    slotsRefreshInterval: CLUSTER_LOOK_MS,
-    // A command whose outcome is unknown after a lost connection is not sent again.
-    retryDelayOnFailover: 0,
-    retryDelayOnClusterDown: 0,
-    // Certificates have the names of the servers, which a cluster knows by these names then.
-    ...(tls && { dnsLookup: (name: string, found: (error: null, address: string) => void) => found(null, name) }),
-    redisOptions: {
-      ...connection(deadlineMs),
-      ...(username !== null && { username }),
-      ...(password !== null && { password }),
-      ...(tls && { tls: {} }),
-    },
-  } satisfies ClusterOptions
-}
+/** A command whose outcome is unknown after a lost connection is not sent again. */
+const CLUSTER_COMMANDS = { enableOfflineQueue: false, retryDelayOnFailover: 0, retryDelayOnClusterDown: 0 }
 
 /** The client's method for a script: `once` and `save` are methods of its own. */
 function commandOf(name: string): string {

@@ -1,16 +1,13 @@
-import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { spawn } from 'node:child_process'
+import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { Cluster } from 'ioredis'
 import t from 'tap'
 import type { OwnerToken } from '../../src/fleet/call-store.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { hasProgram } from '../deploy/deploy-files.js'
-import { freePort } from '../support/free-ports.js'
-import { hasRedis, startCluster, startRedis, startSentinel } from '../support/redis.js'
+import { hasRedis, makeTls, startCluster, startRedis, startSentinel } from '../support/redis.js'
 import type { RedisServer } from '../support/redis.js'
 import { SECRETS, bytes, owner } from './store-homes.js'
 import { until } from '../support/until.js'
@@ -96,46 +93,32 @@ t.test(
 )
 
 t.test(
-  'TLS: a certificate of an authority that the process knows, and one that it does not know',
-  { buffered: true },
+  'over TLS calls and campaigns reach one server, the master of a Sentinel, and a cluster, whose certificates have names alone',
   async (t) => {
-    if (!hasRedis(t) || !hasProgram(t, 'openssl', 'openssl')) return
-    const folder = t.testdir({})
-    const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')]
-    const made = spawnSync('openssl', [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1'],
-      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', certificate],
-    ])
-    t.equal(made.status, 0, String(made.stderr))
-    const port = await freePort()
-    const server = await startRedis({
-      config: {
-        'tls-port': String(port),
-        'tls-cert-file': certificate,
-        'tls-key-file': key,
-        'tls-ca-cert-file': certificate,
-        'tls-auth-clients': 'no',
-      },
-    })
-    t.teardown(() => server.close())
-    const url = `rediss://localhost:${port}`
-    const unknown = await connectRedis({ url, prefix: 'fleet:', secrets: SECRETS, log })
+    const tls = hasRedis(t) ? makeTls(t) : null
+    if (tls === null) return
+    const single = await startRedis({ tls, password: 'siri kuu' })
+    t.teardown(() => single.close())
+    const sentinel = await startSentinel({ master: single, password: 'siri kuu', tls })
+    t.teardown(() => sentinel.close())
+    const servers = await startCluster(false, tls)
+    t.teardown(() => Promise.all(servers.map((server) => server.close())))
+    const cluster = servers[0]?.url.replace('rediss:', 'rediss+cluster:') ?? ''
+
+    const unknown = await connectRedis({ url: single.url, prefix: 'fleet:', secrets: SECRETS, log })
     t.teardown(() => unknown.close())
     await t.rejects(unknown.read('CA1'), { code: 'STORE_DOWN', message: /no TLS connection could be made/ })
 
-    const program = join(folder, 'client.mjs')
-    const here = new URL('../../src/', import.meta.url).href
-    writeFileSync(
-      program,
-      `import { connectRedis } from '${here}fleet/redis-store.js'
-    import { createLog } from '${here}telemetry/log.js'
-    const store = await connectRedis({ url: '${url}', prefix: 'fleet:', secrets: ${JSON.stringify(SECRETS)}, log: createLog({ level: 'silent' }) })
-    await store.once('key', 'over TLS', 60000)
-    await store.close()`,
-    )
     // Node reads this variable only when it starts.
-    const child = spawn(process.execPath, [program], { env: { NODE_EXTRA_CA_CERTS: certificate }, stdio: 'inherit' })
-    t.same(await once(child, 'exit'), [0, null])
-    t.equal(await server.command('GET', 'fleet:once:key'), 'over TLS')
+    const child = spawn(
+      process.execPath,
+      [fileURLToPath(new URL('./tls-node.js', import.meta.url)), single.url, sentinel.url, cluster],
+      { env: { NODE_EXTRA_CA_CERTS: tls.certificate }, stdio: ['ignore', 'pipe', 'inherit'], timeout: 15_000 },
+    )
+    const printed = (await text(child.stdout)).trim().split('\n').toSorted()
+    t.same(
+      printed,
+      ['rediss+cluster:', 'rediss+sentinel:', 'rediss:'].flatMap((kind) => [`${kind} calls`, `${kind} campaigns`]),
+    )
   },
 )

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -15,8 +16,9 @@ const WAIT_MS = 15_000
 
 /** A real redis-server of a test, on loopback, in a temporary folder. Every wait is bounded. */
 export interface RedisServer {
-  /** `redis://` with the password, where it has one. */
+  /** `redis://` with the password, where it has one; `rediss://` to its port for TLS, where it has that. */
   readonly url: string
+  /** Without TLS, also where it has a port for that. */
   readonly port: number
   readonly password: string | null
   /** Sends one command on a connection of its own, as `redis-cli` would, and returns the answer's texts. */
@@ -33,6 +35,25 @@ export interface RedisServer {
   close(): Promise<void>
 }
 
+/** Files of a certificate that its key signed. Its one name is `localhost`, so that it does not fit 127.0.0.1. */
+interface Tls {
+  readonly key: string
+  readonly certificate: string
+}
+
+/** Null where openssl is not installed: the test is skipped, loudly. */
+export function makeTls(t: Test): Tls | null {
+  if (!hasProgram(t, 'openssl', 'openssl')) return null
+  const folder = t.testdir({})
+  const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')]
+  const made = spawnSync('openssl', [
+    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1'],
+    ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', certificate],
+  ])
+  t.equal(made.status, 0, String(made.stderr))
+  return { key, certificate }
+}
+
 export interface RedisServerOptions {
   readonly password?: string
   /** A free one when absent. */
@@ -41,6 +62,8 @@ export interface RedisServerOptions {
   readonly durable?: boolean
   /** Makes it a replica of that server. */
   readonly replicaOf?: RedisServer
+  /** It has a port for TLS too. */
+  readonly tls?: Tls
   /** More of its configuration, such as `{ maxmemory: '2mb' }`. */
   readonly config?: Readonly<Record<string, string>>
 }
@@ -53,12 +76,14 @@ export function hasRedis(t: Test): boolean {
 /** Starts a redis-server. Resolves when it answers, and when it follows its master, if it has one. */
 export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
   const port = options.port ?? (await freePort())
+  const tlsPort = options.tls === undefined ? null : await freePort()
   const password = options.password ?? null
   const master = options.replicaOf
+  const authority = tlsPort === null ? `127.0.0.1:${port}` : `localhost:${tlsPort}`
   const server = await startServer({
     port,
     password,
-    url: `redis://${password === null ? '' : `:${encodeURIComponent(password)}@`}127.0.0.1:${port}`,
+    url: `redis${tlsPort === null ? '' : 's'}://${password === null ? '' : `:${encodeURIComponent(password)}@`}${authority}`,
     mode: [],
     config: {
       port: String(port),
@@ -70,6 +95,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
         replicaof: `127.0.0.1 ${master.port}`,
         ...(master.password !== null && { masterauth: quoted(master.password) }),
       }),
+      ...(options.tls !== undefined && tlsLines(options.tls, tlsPort)),
       ...options.config,
     },
   })
@@ -103,6 +129,8 @@ interface RedisSentinelOptions {
   readonly password?: string
   /** After this silence of the master it hands over by itself. */
   readonly downAfterMs?: number
+  /** It and its master are reached over TLS, by their names. */
+  readonly tls?: Tls
 }
 
 /** Starts one Sentinel with a quorum of one. Resolves when it knows its master. */
@@ -110,16 +138,25 @@ export async function startSentinel(options: RedisSentinelOptions): Promise<Redi
   const { master, masterName = 'mkondo' } = options
   const password = options.password ?? null
   const port = await freePort()
+  const tlsPort = options.tls === undefined ? null : await freePort()
+  const authority = tlsPort === null ? `127.0.0.1:${port}` : `localhost:${tlsPort}`
+  const at = new URL(master.url)
   const credentials = master.password === null ? '' : `:${encodeURIComponent(master.password)}@`
   const server = await startServer({
     port,
     password,
-    url: `redis+sentinel://${credentials}127.0.0.1:${port}/${masterName}`,
+    url: `redis${tlsPort === null ? '' : 's'}+sentinel://${credentials}${authority}/${masterName}`,
     mode: ['--sentinel'],
     config: {
       port: String(port),
+      ...(options.tls !== undefined && {
+        ...tlsLines(options.tls, tlsPort),
+        'tls-replication': 'yes',
+        'sentinel resolve-hostnames': 'yes',
+        'sentinel announce-hostnames': 'yes',
+      }),
       ...(password !== null && { requirepass: quoted(password) }),
-      'sentinel monitor': `${masterName} 127.0.0.1 ${master.port} 1`,
+      'sentinel monitor': `${masterName} ${at.hostname} ${at.port} 1`,
       'sentinel down-after-milliseconds': `${masterName} ${options.downAfterMs ?? 1000}`,
       'sentinel failover-timeout': `${masterName} 3000`,
       ...(master.password !== null && { 'sentinel auth-pass': `${masterName} ${quoted(master.password)}` }),
@@ -247,6 +284,16 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
   return server
 }
 
+function tlsLines({ key, certificate }: Tls, port: number | null): Readonly<Record<string, string>> {
+  return {
+    'tls-port': String(port),
+    'tls-cert-file': certificate,
+    'tls-key-file': key,
+    'tls-ca-cert-file': certificate,
+    'tls-auth-clients': 'no',
+  }
+}
+
 /** A value of redis.conf that may have spaces. */
 function quoted(value: string): string {
   return `"${value.replaceAll(/["\\]/g, '\\$&')}"`
@@ -255,13 +302,20 @@ function quoted(value: string): string {
 /**
  * Three masters, each with a third of the slots.
  * @param replica  a fourth server, which becomes a master when the first is away for a second
+ * @param tls  the servers are reached over TLS, by their names
  */
-export async function startCluster(replica = false): Promise<readonly RedisServer[]> {
+export async function startCluster(replica = false, tls?: Tls): Promise<readonly RedisServer[]> {
   const buses = await Promise.all(Array.from({ length: replica ? 4 : 3 }, () => freePort()))
   const servers = await Promise.all(
     buses.map((bus) =>
       startRedis({
+        ...(tls !== undefined && { tls }),
         config: {
+          ...(tls !== undefined && {
+            'tls-cluster': 'yes',
+            'cluster-announce-hostname': 'localhost',
+            'cluster-preferred-endpoint-type': 'hostname',
+          }),
           'cluster-enabled': 'yes',
           'cluster-port': String(bus),
           'cluster-node-timeout': replica ? '1000' : '5000',
