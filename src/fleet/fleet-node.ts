@@ -106,6 +106,7 @@ export class FleetNode {
     const { name, incarnation, random } = options
     this.#ownership = new Ownership({ name, incarnation, random, startedAtMs: this.#startedAtMs })
     this.onRequest('yield', (body) => Promise.resolve(this.#yields(body as YieldRequest)))
+    this.onRequest('streams', (callSids) => Promise.resolve(this.#streaming(callSids as readonly string[])))
   }
 
   /** Joins the fleet. Resolves after the first heartbeat, also when the store is down. */
@@ -543,11 +544,12 @@ export class FleetNode {
         return
       case 'take-over-call':
         this.counters.takeOvers['stream-over']++
-        return this.#recover([output.callSid], {
+        void this.#recoverLost([output.callSid], {
           mayAsk: true,
           isLost: (owner) => isOwner(owner, output.owner),
           mayClaim: () => true,
         })
+        return
       case 'alert':
         if (output.over) this.#alerts.delete(output.what)
         else this.#alerts.add(output.what)
@@ -642,7 +644,7 @@ export class FleetNode {
         { peer: node, incarnation, calls: callSids.length, evidence },
         'a node is lost: its calls are being recovered',
       )
-      this.#recover(callSids, {
+      await this.#recoverLost(callSids, {
         mayAsk: false,
         isLost,
         mayClaim: () => clock() < untilMs,
@@ -650,6 +652,30 @@ export class FleetNode {
     } catch (thrown) {
       log.error({ err: thrown, peer: node }, 'the calls of a lost node cannot be read')
     }
+  }
+
+  /**
+   * Without the calls whose stream is open at a node that lives: a replica that takes its master's place may lack the claim of who
+   * went on with them, and names the lost node.
+   */
+  async #recoverLost(callSids: readonly string[], permit: TakeOverPermit): Promise<void> {
+    const others = this.others().filter(({ seen }) => seen !== 'gone')
+    const asked = others.map(({ name: node, incarnation }) => this.ask({ node, incarnation }, 'streams', callSids))
+    const there = (await Promise.all(asked)).flatMap((each) =>
+      each.result === 'answered' ? (each.answer as readonly string[]) : [],
+    )
+    const live = new Set([...this.#streaming(callSids), ...there])
+    this.#recover(
+      callSids.filter((callSid) => !live.has(callSid)),
+      permit,
+    )
+  }
+
+  /** Calls whose stream is open here, of some that the store says are a lost node's: they are claimed again. */
+  #streaming(callSids: readonly string[]): readonly string[] {
+    const live = callSids.filter((callSid) => this.#ownership.streams(callSid))
+    for (const callSid of live) void this.#confirmPatiently(callSid)
+    return live
   }
 }
 

@@ -17,6 +17,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import type { KeptCall, KeptState } from '../../src/call/documents/kept-call.js'
 import { lostResult } from '../../src/workers/main/kept-call.js'
 import type { OutboundOrder } from '../../src/workers/main/outbound-calls.js'
+import type { WebSocket } from 'ws'
 import { attribute, newSid, openSocket, post, redirectUrl, ringing } from '../edge/gateway.js'
 import type { Gateway, Posted } from '../edge/gateway.js'
 import { keptCall, keptState } from '../support/kept-call.js'
@@ -943,5 +944,43 @@ t.test(
     const two = await fleet(t, 2)
     const form = { ...ringing(newSid()), callSessionState: 'Completed' }
     t.match((await post(`${(two.gateways[0] as Gateway).url}/voice/order-status`, { form })).text, /<Stream/)
+  },
+)
+
+t.test(
+  'Redis fails over to a replica without a takeover: the call stays where its stream is, whoever says that it is over',
+  { buffered: true },
+  async (t) => {
+    const hungUp: string[] = []
+    const carrier = {
+      getCall: () => Promise.resolve({ status: 'in-progress', answeredAt: null }),
+      hangup: (callSid: string) => Promise.resolve(void hungUp.push(callSid)),
+    } as unknown as RecoveryOptions<object>['carrier']
+    const three = await fleet(t, 3, {}, { kept: stateOf, carrier })
+    const second = three.gateways[1] as Gateway
+    const [dead, ...alive] = three.nodes as readonly [FleetNode, FleetNode, FleetNode]
+    const [one, other] = [newSid(), newSid()]
+    const sockets: WebSocket[] = []
+    for (const sid of [one, other]) {
+      const { text } = await post(`${second.url}/voice/order-status`, { form: ringing(sid) })
+      sockets.push(await openSocket(attribute(text, 'url').replaceAll('&amp;', '&')))
+      await until(() => second.calls.find(sid)?.state === 'streaming', 10_000, 'the stream')
+      const { epoch = 0 } = (await three.store.read(sid))?.owner ?? {}
+      const { owner } = await three.store.claim(sid, dead.claimFor(null), epoch)
+      await three.store.save(sid, owner, {})
+    }
+    await three.kill(0)
+    const entryOf = async (sid: string): Promise<StoredCall> => (await three.store.read(sid)) as StoredCall
+    alive[1].streamOver(one, (await entryOf(one)).owner)
+    await until(async () => (await entryOf(one)).owner.node === 'gw-1', 10_000, 'the call to be claimed again')
+    const timePasses = async (): Promise<boolean> => {
+      three.aheadMs += 900 // less than what counts as a stall of the event loop
+      for (const node of alive) node.state = 'open' // a heartbeat
+      return (await entryOf(other)).owner.node === 'gw-1'
+    }
+    await until(timePasses, 10_000, 'the other to be claimed again when the dead node is found')
+    for (const sid of [one, other]) t.equal(second.calls.get(sid).state, 'streaming')
+    t.same(hungUp, [])
+    for (const socket of sockets) socket.close()
   },
 )
