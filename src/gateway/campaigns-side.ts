@@ -55,11 +55,12 @@ export interface CampaignsSide {
 export function campaignMessage(news: CampaignStatus): MessageNews {
   if (news.type === 'campaign.paused') {
     const { campaign } = news
-    return { type: news.type, callSid: campaign.id, agent: campaign.agent, data: campaign }
+    const { id, agent, from = null } = campaign
+    return { type: news.type, callSid: id, agent, number: from, data: campaign }
   }
   const { recovers: _, ...row } = news.row
   const callSid = row.tries.findLast((one) => one.callSid !== null)?.callSid ?? row.campaign
-  return { id: `${row.campaign}:${row.id}`, type: news.type, callSid, agent: row.agent, data: row }
+  return { id: `${row.campaign}:${row.id}`, type: news.type, callSid, agent: row.agent, number: row.from, data: row }
 }
 
 /** Where campaigns are kept below DATA_DIR. */

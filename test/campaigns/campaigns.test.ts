@@ -28,6 +28,7 @@ import { parseRedisUrl } from '../../src/fleet/redis-url.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import { countryZone } from '../../src/sautikit/phone.js'
+import { campaignMessage } from '../../src/gateway/campaigns-side.js'
 import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
 import { runTextCall } from '../../src/simulator/scenarios/text-call.js'
 import { openTextMedia } from '../../src/simulator/scenarios/text-gateway.js'
@@ -363,6 +364,9 @@ t.test('what the carrier or this gateway refuses: what is temporary is no try', 
   await pass(MINUTE)
   t.match((await rowsOf(queue))[0], { result: 'not-allowed' })
   t.match(news, [{ type: 'campaign.row', row: { id: 'r1', result: 'not-allowed' } }])
+  const from = '+254709000000'
+  t.equal(campaignMessage({ type: 'campaign.row', row: row(1, { from }) }).number, from, 'its receivers are told')
+  t.equal(campaignMessage({ type: 'campaign.paused', campaign: campaign({ from }) }).number, from)
 })
 
 t.test('a campaign whose calls fail pauses itself', async (t) => {

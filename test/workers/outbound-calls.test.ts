@@ -204,6 +204,12 @@ t.test('what may not be called is refused before the carrier is asked', async (t
   await t.rejects(desk({ voiceUrl: () => null }).outbound.place(ORDER), { message: /PUBLIC_URL/ })
   await t.rejects(desk({ draining: () => true }).outbound.place(ORDER), { code: 'DRAINING' })
   t.same(created, [])
+  const desks = desk({ agent: (_, from) => (from === ORDER.from ? undefined : { from: null, ringMs: 1 }) })
+  await t.rejects(desks.outbound.place(ORDER), {
+    code: 'CALL_REFUSED',
+    message: /has not the facts that the agent reads/,
+  })
+  t.same(desks.created, [], 'nobody is rung who would hear that there is no agent')
 })
 
 t.test('calls are bounded: at once by the slots, in a minute by the setting', async (t) => {

@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { NO_ASSETS } from '../../src/agents/assets.js'
 import type { AgentAssets } from '../../src/agents/assets.js'
+import { factsReadBy } from '../../src/agents/business.js'
 import { readCallers } from '../../src/agents/caller.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { loadAgents } from '../../src/agents/loader.js'
@@ -79,6 +80,7 @@ async function open(
       {
         definition,
         facts: agentFacts(definition),
+        reads: factsReadBy(definition),
         shares: allCallsOn(backend),
         assets: assets[definition.name] ?? NO_ASSETS,
       },
@@ -332,6 +334,23 @@ t.test('handover, variables of a call that we placed: the next agent has them in
   )
   t.equal(record.handovers.length, 1)
 })
+
+t.test(
+  'handover, facts of a business: a number without them keeps its agent, and nobody hears their names',
+  async (t) => {
+    const notice = 'Here is {{business.name}}.'
+    const next = { ...NEXT, recording: { enabled: false, consent: null, notice, refusal: null } }
+    const { hears, press, over, said } = await open(t, 'HD_protect00014', FIRST, { next })
+    await hears(/Welcome/)
+    await pass(500)
+    press('6')
+    await pass(3000)
+    press('4')
+    await hears(/not verified/)
+    t.notMatch(said().join(), /business/)
+    t.match((await over()).toolCalls.at(-1), { name: 'account' })
+  },
+)
 
 t.test('handover, consent: a recording ends with the agent whose caller has agreed to it', async (t) => {
   const first = {

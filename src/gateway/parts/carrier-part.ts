@@ -89,8 +89,8 @@ function outboundCalls(shared: CarrierShared): OutboundCalls {
     clock,
     wallClock: Date.now,
     log: log.component('workers'),
-    agent: (name) => {
-      const agent = agents.get(name)
+    agent: (name, from) => {
+      const agent = from === undefined || calls.agent(name, from) !== undefined ? agents.get(name) : undefined
       return agent === undefined ? undefined : { ...agent.facts.outbound, variables: variablesReadBy(agent.definition) }
     },
     agentNames: () => [...agents.keys()],

@@ -195,9 +195,7 @@ export class CallRegistry implements CallDirectory {
       recordsKeptMs: (agent) => this.#options.recordsKeepMs?.(agent) ?? 0,
       agent: (name, business, step, of) => {
         const key = { ...of, draft: this.#options.draftOf?.(of.rootSid) }
-        if (business !== null) return this.#hosted(name, business.number, step, key) ?? null
-        const agent = this.#options.agents.get(name)
-        return agent === undefined ? null : versionFor(agent, key)
+        return this.#hosted(name, business?.number ?? '', step, key) ?? null
       },
       nextOrdinal: () => {
         this.#ordinal = this.#ordinal >= 0x7fff_ffff ? 1 : this.#ordinal + 1

@@ -209,6 +209,10 @@ export class OutboundCalls {
       throw refusal(`variables lacks ${lacking.join(', ')}, which the agent reads`)
     if (from === null) throw refusal('from is missing, and the agent has no outbound.from')
     if (!E164.test(from)) throw refusal('from is not a number in E.164 form, such as +254700000001')
+    if (agentOf(order.agent, from) === undefined)
+      throw refusal(
+        'from is a number that has not the facts that the agent reads (NUMBERS_FILE); allowed: one that has',
+      )
     const mayRing = prefixes.length === 0 || prefixes.some((prefix) => digitsOf(to).startsWith(digitsOf(prefix)))
     if (!mayRing) throw refusal(`numbers that begin so may not be called; allowed: ${prefixes.join(', ')}`)
     // A caller who was cut off is rung back all the same.
@@ -340,7 +344,8 @@ export interface OutboundCarrier {
 export interface OutboundCallsOptions {
   /** Null without an API key: then no calls can be placed. */
   readonly carrier: OutboundCarrier | null
-  readonly agent: (name: string) => OutboundAgent | undefined
+  /** @param from  our number that calls; undefined too where it has not the facts that the agent reads */
+  readonly agent: (name: string, from?: string) => OutboundAgent | undefined
   readonly agentNames: () => readonly string[]
   /** The voice webhook of an agent's calls; null while our address is not known. */
   readonly voiceUrl: (agent: string) => string | null
