@@ -285,7 +285,9 @@ export async function findCalls(options: FindOptions, terminal: Terminal): Promi
     const page: FoundView = await ops.ask<FoundView>(`/api/find?${query.toString().replaceAll('+', '%20')}`)
     calls.push(...page.calls)
     cursor = page.cursor
-    nodes = page.nodes
+    // A node that left one page out is missing in the whole, however it answers the next.
+    const left = nodes.filter(({ answered }) => !answered)
+    nodes = [...left, ...page.nodes.filter(({ name }) => left.every((node) => node.name !== name))]
   }
   const silent = nodes.filter(({ answered }) => !answered).map(({ name }) => name)
   const text = () =>

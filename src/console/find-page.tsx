@@ -1,4 +1,4 @@
-import type { FleetRow, FoundView } from '../call/documents/call-view.js'
+import type { FoundView } from '../call/documents/call-view.js'
 import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import { ApiFault, getJson, messageOf } from './api.js'
@@ -15,12 +15,15 @@ export function FindPage(): JSX.Element {
   const [found, setFound] = useState<FoundView | null>(null)
   const [fault, setFault] = useState<string | null>(null)
   const [asking, setAsking] = useState(false)
-  const ask = (asked: string, before: readonly FleetRow[], cursor: string): void => {
+  const ask = (asked: string, before: FoundView | null, cursor: string): void => {
     setAsking(true)
     getJson<FoundView>(`/api/find?${asked}&cursor=${encodeURIComponent(cursor)}`)
       .then(
         (page) => {
-          setFound({ ...page, calls: [...before, ...page.calls] })
+          // A node that left one page out is missing in the whole, however it answers the next.
+          const left = (before?.nodes ?? []).filter(({ answered }) => !answered)
+          const nodes = [...left, ...page.nodes.filter(({ name }) => left.every((node) => node.name !== name))]
+          setFound({ ...page, calls: [...(before?.calls ?? []), ...page.calls], nodes })
           setFault(null)
         },
         (thrown: unknown) =>
@@ -35,7 +38,7 @@ export function FindPage(): JSX.Element {
       )
       .join('&')
     setQuery(asked)
-    ask(asked, [], '')
+    ask(asked, null, '')
   }
   return (
     <section aria-labelledby="find-title">
@@ -80,7 +83,7 @@ export function FindPage(): JSX.Element {
       {found !== null && found.calls.length === 0 && <p class="empty">{T.find.none}</p>}
       {found !== null && found.calls.length > 0 && <EndedTable calls={found.calls} labelledBy="find-title" />}
       {found !== null && found.cursor !== null && (
-        <button type="button" disabled={asking} onClick={() => ask(query, found.calls, found.cursor ?? '')}>
+        <button type="button" disabled={asking} onClick={() => ask(query, found, found.cursor ?? '')}>
           {T.find.older}
         </button>
       )}

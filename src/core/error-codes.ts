@@ -120,7 +120,7 @@ export const ERRORS = {
   calls: {
     CAPACITY: {
       cause:
-        'all slots are taken: of the node, of an agent (`maxCalls`), or of the one tool or phrase that may be tried at a time',
+        'all slots are taken: of the node, of an agent (`maxCalls`), of the searches for calls that wait, or of the one tool or phrase that may be tried at a time',
       action: 'try again; add nodes or raise `MAX_CALLS` (the runbook capacity)',
     },
     DRAINING: {

@@ -1,10 +1,9 @@
 import type { NodeHead } from '../call/documents/call-view.js'
 import { jsonObject } from '../core/json.js'
-import { GatewayError } from '../core/errors.js'
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import { ClientAddresses } from './client-address.js'
 import { BodyReader, Exchange } from './http-exchange.js'
-import { NO_CONTENT, errorReply, jsonReply, textReply } from './reply.js'
+import { NO_CONTENT, errorReply, jsonReply, keptFault, textReply } from './reply.js'
 import type { Reply } from './reply.js'
 import type { CounterOf } from '../telemetry/metric-families.js'
 import { ScrapePage } from '../telemetry/metrics.js'
@@ -447,10 +446,8 @@ export class OpsApp {
 
   async #answer(exchange: Exchange, path: string, answer: () => Reply | Promise<Reply>): Promise<void> {
     try {
-      exchange.reply(await answer())
+      exchange.reply(await Promise.resolve().then(answer).catch(keptFault))
     } catch (error) {
-      if (error instanceof GatewayError && error.code === 'STORAGE')
-        return void exchange.reply(errorReply(503, error.code, error.message))
       this.#options.log.error({ err: error, path }, 'an ops request could not be answered')
       exchange.reply(errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why'))
     }

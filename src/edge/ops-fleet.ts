@@ -8,13 +8,14 @@ import { LRUCache } from 'lru-cache'
 import type { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
 import type { CallRecord } from '../call/documents/record.js'
+import type { ErrorCode } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import { OPS_LIST_MAX, OPS_PEER_MS, STORE_PATIENCE_MS } from '../core/limits.js'
 import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
 import type { OwnStatus } from '../fleet/fleet-status.js'
-import { errorReply, faultReply, jsonOf, jsonReply, textReply } from './reply.js'
+import { errorReply, jsonOf, jsonReply, keptFault, textReply } from './reply.js'
 import { subscriberNumber } from '../sautikit/phone.js'
 import { CALL_OUTCOMES } from '../call/documents/record.js'
 import type { Audit, Operator } from './ops-audit.js'
@@ -366,17 +367,21 @@ export class FleetApi {
   }
 
   /**
-   * The answers of all nodes by their names, beginning with this one's own; null for one that did not answer, such as this
-   * one where its index cannot be read. Where no node has an answer, the fault of this one.
+   * The answers of all nodes that keep calls by their names, beginning with this one's own; null for one that did not answer,
+   * or whose index cannot be read. Where no node has an answer, the fault of this one. Where one is too busy, its refusal:
+   * pages without its calls would leave them out, though it answers a moment later.
    */
   async #ofAllNodes<T>(request: OpsRequest): Promise<readonly (readonly [string | null, T | null])[] | Reply> {
     // Its list is made before the others answer: a call that moves meanwhile is then listed twice rather than not at all.
-    const answering = this.#answer(request).catch((thrown: unknown) => faultReply(thrown, { STORAGE: 503 }, {}))
-    const [own, others] = await Promise.all([answering, this.#askOthers(request)])
-    const answers = [[this.#options.fleet?.node.name ?? null, toPeer(own)] as const, ...others].map(
-      ([name, reply]) => [name, reply?.status === 200 ? (reply.body as T) : null] as const,
-    )
-    return answers.every(([, answer]) => answer === null) ? own : answers
+    const [own, others] = await Promise.all([this.#answer(request), this.#askOthers(request)])
+    const replies = [[this.#options.fleet?.node.name ?? null, toPeer(own)] as const, ...others]
+    const busy = replies.find(([, reply]) => isRefused(reply, 'CAPACITY'))
+    if (busy !== undefined) return tooBusy(busy[0])
+    const answers = replies
+      .filter(([, reply]) => reply?.status !== 404)
+      .map(([name, reply]) => [name, reply?.status === 200 ? (reply.body as T) : null] as const)
+    const isOwnFault = own.status !== 404 && answers.every(([, answer]) => answer === null)
+    return isOwnFault || answers.length === 0 ? own : answers
   }
 
   async #asked(body: unknown, from: string): Promise<PeerReply> {
@@ -405,12 +410,12 @@ export class FleetApi {
         const { search, cursor, limit, numbers } = request
         // Calls with the same id are in the order of their nodes.
         const before = cursor === null ? null : cursor.id + ((fleet?.node.name ?? '') > cursor.node ? 1 : 0)
-        return jsonReply((await finder.find(search, before, limit, numbers)) satisfies FoundCalls)
+        return finder.find(search, before, limit, numbers).then((page) => jsonReply(page), keptFault)
       }
       case 'chart': {
         const { finder } = this.#options
         if (finder === undefined) return NOTHING_TO_FIND
-        return jsonReply((await finder.chart(request.range, request.numbers)) satisfies ChartedCalls)
+        return finder.chart(request.range, request.numbers).then((groups) => jsonReply(groups), keptFault)
       }
       case 'call': {
         const reply = await here.call(request.callSid)
@@ -600,8 +605,17 @@ function unanswered(nodes: string): Reply {
   )
 }
 
-function isNoCall({ status, body }: PeerReply): boolean {
-  return status === 404 && (body as { error?: { code?: unknown } } | null)?.error?.code === 'CALL_UNKNOWN'
+function tooBusy(node: string | null): Reply {
+  const why = `too many searches for calls wait${node === null ? '' : ` at node ${node}`}; ask again`
+  return errorReply(503, 'CAPACITY', why, { headers: [['Retry-After', '1']] })
+}
+
+function isNoCall(reply: PeerReply): boolean {
+  return isRefused(reply, 'CALL_UNKNOWN')
+}
+
+function isRefused(reply: PeerReply | null, code: ErrorCode): boolean {
+  return (reply?.body as { error?: { code?: unknown } } | null | undefined)?.error?.code === code
 }
 
 /** A JSON answer. */

@@ -85,6 +85,11 @@ export function faultReply(
   return errorReply(status, code, message, afterS === undefined ? {} : { headers: [['Retry-After', String(afterS)]] })
 }
 
+/** The refusal where records of calls cannot be read now. @throws `thrown` where it is another fault */
+export function keptFault(thrown: unknown): Reply {
+  return faultReply(thrown, { STORAGE: 503, CAPACITY: 503 }, { CAPACITY: 1 })
+}
+
 export function xmlReply(document: string): Reply {
   return { status: 200, body: document, contentType: 'application/xml; charset=utf-8', headers: [], close: false }
 }

@@ -14,6 +14,7 @@ import { get, newSid, post, ring, ringing } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { ORDER_STATUS } from '../edge/scripted-calls.js'
 import { command } from '../support/command.js'
+import { endedRow } from '../../src/call/documents/call-view.js'
 import { endedCall } from '../support/record.js'
 import { follow } from '../support/server-events.js'
 import { fleet } from './nodes.js'
@@ -201,6 +202,71 @@ t.test(
     const alone = { status: 503, code: 'STORAGE', text: /the index of calls cannot be read/ }
     t.match(await ask('find'), alone, 'where nobody answers, it says why')
     t.match(await ask('charts'), alone)
+  },
+)
+
+t.test(
+  'while the index of a node is too busy, a page is refused and asked for again; who keeps no calls is not missed',
+  async (t) => {
+    const busy = new Set<number>()
+    /** Nodes that have no first page. */
+    const unread = new Set<number>()
+    const finderOf = (index: number) => {
+      const row = endedRow(endedCall({ callSid: `HD_at${index}`, startedAt: '2026-11-20T10:00:00.000Z' }))
+      const answered = <T>(answer: T): Promise<T> =>
+        busy.has(index)
+          ? Promise.reject(new GatewayError('CAPACITY', 'too many searches for calls wait at this node; ask again'))
+          : Promise.resolve(answer)
+      return {
+        find: (_search: unknown, before: number | null) =>
+          unread.has(index) && before === null
+            ? Promise.reject(new GatewayError('STORAGE', 'the index of calls cannot be read'))
+            : answered({
+                hits: before === null ? [{ id: 1, row }] : [],
+                next: before === null ? 1 : null,
+                current: true,
+              }),
+        chart: () => answered({ groups: [], current: true }),
+      }
+    }
+    const it = await fleet(t, 3, (index) => (index === 2 ? {} : { finder: finderOf(index) }))
+    const ask = (index: number, path: string): ReturnType<typeof get> => get(`${at(it, index).opsUrl}/api/${path}`)
+    const both = [{ callSid: 'HD_at0' }, { callSid: 'HD_at1' }]
+    for (const [name, index] of [
+      ['gw-0', 0],
+      ['gw-1', 1],
+    ] as const) {
+      busy.add(index)
+      for (const path of ['find', 'charts']) {
+        const refused = await ask(0, path)
+        t.match(refused, { status: 503, code: 'CAPACITY', text: new RegExp(`searches .* at node ${name}; ask again`) })
+        t.equal(refused.headers.get('retry-after'), '1')
+      }
+      busy.clear()
+      t.match(json((await ask(0, 'find')).text)['calls'], both, 'nothing is left out a moment later')
+    }
+    for (const index of [0, 2])
+      for (const path of ['find', 'charts'])
+        t.same(
+          (json((await ask(index, path)).text)['nodes'] as { name: string; answered: boolean }[])
+            .map(({ name, answered }) => [name, answered])
+            .sort(),
+          [
+            ['gw-0', true],
+            ['gw-1', true],
+          ],
+        )
+    unread.add(1)
+    const found = await command(['calls', 'find', '--ops-url', at(it, 0).opsUrl])
+    t.match(found, { code: 1, out: /HD_at0[^]*\nnode gw-1 did not answer\n/ }, 'it answered the second page alone')
+    for (const index of [0, 1]) await it.kill(index)
+    t.match(json((await ask(2, 'find')).text), { calls: [], nodes: [{ answered: false }, { answered: false }] })
+    const none = await fleet(t, 2)
+    t.match(
+      await get(`${at(none, 0).opsUrl}/api/find`),
+      { status: 404, text: /KEEP_CALLS/ },
+      'where nobody keeps calls',
+    )
   },
 )
 

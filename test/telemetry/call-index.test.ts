@@ -417,7 +417,7 @@ t.test('who waits for the index is few: more searches are refused at once, and c
   t.equal(fine.length, 32)
   t.ok(fine.every(({ hits }) => hits.length === 2))
   t.equal(finder.refused, 8)
-  t.match(answers.at(-1), { reason: { code: 'STORAGE' } })
+  t.match(answers.at(-1), { reason: { code: 'CAPACITY' } })
 })
 
 t.test('an index that cannot be written is an error of the search alone; it answers once the disk does', async (t) => {

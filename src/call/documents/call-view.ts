@@ -104,7 +104,7 @@ export interface FoundView {
   readonly calls: readonly FleetRow[]
   /** Cursor of the next page; null: there is none. */
   readonly cursor: string | null
-  /** All nodes, and whether all records of each are indexed. */
+  /** All nodes that keep calls, and whether all records of each are indexed. */
   readonly nodes: readonly { readonly name: string | null; readonly answered: boolean; readonly current: boolean }[]
 }
 

@@ -84,7 +84,7 @@ export class CallFinder {
 
   /**
    * @param before  see `CallIndex.find`, as for the others
-   * @throws GatewayError STORAGE when too many searches wait, or the index cannot be read
+   * @throws GatewayError CAPACITY when too many searches wait, STORAGE when the index cannot be read
    */
   find(
     search: CallSearch,
@@ -120,7 +120,7 @@ export class CallFinder {
   async #ask<T extends IndexAnswer>(task: IndexTask): Promise<T> {
     if (this.#waiting >= TASKS_WAITING_MAX) {
       this.refused++
-      throw new GatewayError('STORAGE', 'too many searches for calls wait at this node; ask again')
+      throw new GatewayError('CAPACITY', 'too many searches for calls wait at this node; ask again')
     }
     this.#waiting++
     try {
