@@ -31,6 +31,8 @@ const STALLED_LOOK_MS = 10_000
 const FAULT_PAUSE_MS = 5000
 const NEVER_ENDING = 1_000_000
 const FORCED_CLOSE_MS = 1000
+/** A connection that owes an answer for so long is given up: its server stands still. BullMQ's commands block for up to 10 s. */
+const SILENCE_MS_MAX = 12_000
 
 const STATES = ['waiting', 'active', 'delayed', 'completed', 'failed', 'prioritized'] as const
 
@@ -69,8 +71,8 @@ export class RedisQueue implements RowQueue {
 
   constructor(options: RedisQueueOptions) {
     this.#options = options
-    // Commands wait for Redis as long as it takes.
-    this.redis = redisClient(options.address, { maxRetriesPerRequest: null })
+    // Commands wait for Redis as long as it takes, and are sent again to the next connection.
+    this.redis = redisClient(options.address, { maxRetriesPerRequest: null, socketTimeout: SILENCE_MS_MAX })
     this.prefix = `{${options.prefix}campaigns}`
     this.#keepDuplicates(this.redis)
     this.#faults = new LimitedLog(options.log, 'campaigns do not reach Redis', 'campaigns still do not reach Redis')

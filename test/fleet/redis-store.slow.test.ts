@@ -4,9 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Cluster } from 'ioredis'
 import t from 'tap'
+import { RedisQueue } from '../../src/campaigns/redis-queue.js'
 import type { OwnerToken } from '../../src/fleet/call-store.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
+import { parseRedisUrl } from '../../src/fleet/redis-url.js'
 import { createLog } from '../../src/telemetry/log.js'
+import { NEW_ROW } from '../campaigns/appointments.js'
 import { hasRedis, makeTls, startCluster, startRedis, startSentinel } from '../support/redis.js'
 import type { RedisServer } from '../support/redis.js'
 import { SECRETS, bytes, owner } from './store-homes.js'
@@ -16,9 +19,11 @@ const log = createLog({ level: 'silent' })
 
 // They wait for servers to notice.
 t.jobs = 3
+// Each server is ended with the process.
+process.setMaxListeners(30)
 
 t.test(
-  'the master dies: Sentinel makes the replica the master, and the store goes there by itself',
+  'the master stands still: Sentinel makes the replica the master, and calls and campaigns go there by themselves',
   { buffered: true },
   async (t) => {
     if (!hasRedis(t)) return
@@ -30,6 +35,18 @@ t.test(
     t.teardown(() => store.close())
     const { owner: token } = await store.claim('CA1', owner('gw-1', 'a'), 0)
     await store.save('CA1', token, { state: bytes(1) })
+    const address = parseRedisUrl(sentinel.url)
+    if (address === undefined) throw new Error('no URL of Redis')
+    const queue = new RedisQueue({ address, prefix: 'fleet:', secrets: SECRETS, log })
+    t.teardown(() => queue.close(0))
+    const called = new Set<string>()
+    const row = { ...NEW_ROW, campaign: 'reminders', to: '+254711000001' }
+    await queue.add('reminders', [{ ...row, id: 'r1' }])
+    await queue.serve('reminders', { atOnce: 1, perMinute: 6000 }, (row) => {
+      called.add(row.id)
+      return Promise.resolve({ next: 'done', row: { ...row, result: 'expired' } })
+    })
+    await until(() => called.has('r1'), 15_000, 'a row to be called')
     await master.command('WAIT', '1', '5000')
     // The Sentinel must have seen the replica before its master is gone.
     await until(
@@ -49,6 +66,8 @@ t.test(
       'a write to the new master',
     )
     t.equal(await replica.command('HGET', 'fleet:call:CA1', 'state'), '\u0002')
+    await queue.add('reminders', [{ ...row, id: 'r2' }])
+    await until(() => called.has('r2'), 30_000, 'a row to be called from the new master')
   },
 )
 
@@ -94,6 +113,7 @@ t.test(
 
 t.test(
   'over TLS calls and campaigns reach one server, the master of a Sentinel, and a cluster, whose certificates have names alone',
+  { buffered: true },
   async (t) => {
     const tls = hasRedis(t) ? makeTls(t) : null
     if (tls === null) return
