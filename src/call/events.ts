@@ -7,7 +7,7 @@ import type { CallLogEntry } from './documents/log-entry.js'
 import type { DocumentOf } from './documents/document.js'
 import type { EscalationPacket } from './documents/handoff.js'
 import { endReasonSchema, escalationOutcomeSchema, escalationStrategySchema } from './documents/record.js'
-import type { CallOutcome, CallbackAsk, EndReason } from './documents/record.js'
+import type { CallOutcome, CallbackAsk, EndReason, HandoverRecord } from './documents/record.js'
 
 const escalationStepSchema = z
   .discriminatedUnion('type', [
@@ -216,8 +216,8 @@ export type CallOutput =
       /** The stage before has left a line behind, so that the model no longer needs its words. Absent: it does. */
       readonly forget?: true
     }
-  /** Another agent goes on with the call, from the checkpoint: this session is over. */
-  | { readonly type: 'handover'; readonly agent: string }
+  /** Another agent goes on with the call, from the checkpoint: this session is over. The log has the record once it does. */
+  | { readonly type: 'handover'; readonly record: HandoverRecord }
   /** A new entry of the call log. */
   | { readonly type: 'log'; readonly entry: CallLogEntry }
   /** A mark of the timeline. `atMs` absent: the time of the input. */

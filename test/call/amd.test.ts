@@ -485,11 +485,12 @@ t.test(
     mailbox.run(6000)
     t.match(mailbox.only('end-stream'), { reason: 'answering-machine' })
     t.same(mailbox.all('handover'), [])
+    t.same(mailbox.session.log.handovers, [], 'nor does its record say so')
 
     const person = heardOut()
     person.in({ type: 'amd-result', who: 'human', why: 'a DTMF digit' })
     person.run(200)
-    t.match(person.only('handover'), { agent: 'sales' })
+    t.match(person.only('handover').record, { to: 'sales' })
     t.end()
   },
 )

@@ -192,7 +192,7 @@ t.test('a caller who is to have a human, or another agent, gets no greeting of t
   t.equal(human.session.state, 'escalating')
   t.same(human.all('backend-text'), [])
   const agent = to({ handoverTo: 'vip-desk' })
-  t.match(agent.only('handover'), { agent: 'vip-desk' })
+  t.match(agent.only('handover').record, { to: 'vip-desk' })
   t.same(agent.all('backend-text'), [])
   t.notOk(agent.session.checkpoint().greeted, 'the next agent greets')
 })

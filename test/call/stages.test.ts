@@ -213,6 +213,60 @@ t.test('a proof of identity is a fact, and a replay of the call takes the same w
 })
 
 t.test(
+  'an agent who was promised gets the call, once, though its worker or its backend dies while the words are heard',
+  (t) => {
+    const options = { handoverTo: { sales: 'they want to buy' }, agent: 'front', escalation }
+    const promised = (): Rig => {
+      const rig = Rig.talking(options)
+      rig.backend({ type: 'turn-start', generation: 2 })
+      rig.audio(2, 'a2', 3000)
+      rig.toolCall('t1', 'hand_over', { agent: 'sales', summary: 'Wants two routers.' }, 2)
+      rig.run(200)
+      return rig
+    }
+    const alone = promised()
+    alone.in({ type: 'backend', event: { type: 'error', code: 'network', message: '', fatal: true, retryable: false } })
+    alone.run(4000)
+    t.match(alone.only('handover').record, { to: 'sales' })
+    t.same([...alone.all('announce'), ...alone.all('escalate')], [], 'nobody apologises')
+
+    for (const newStream of [undefined, { streamMs: 1000, consented: true }]) {
+      const rig = promised()
+      t.same(rig.session.log.handovers, [], 'the record has it once it takes place')
+      const next = new Rig(options, { ...rig.resume, ...(newStream === undefined ? {} : { newStream }) })
+      next.nowMs = rig.nowMs
+      next.run(500)
+      t.same(next.all('handover'), [], 'not before there is a stream')
+      next.open()
+      next.run(5000)
+      t.match(next.only('handover').record, { from: 'front', to: 'sales', summary: 'Wants two routers.' })
+      t.same(
+        next.all('backend-text').filter(({ respond }) => respond),
+        [],
+        'the agent that has handed over is asked for nothing more',
+      )
+      t.same(next.all('announce').length, newStream === undefined ? 0 : 1)
+      t.equal(next.session.checkpoint().owed, 'answer')
+      const { outputs, recorded } = replayJournal(next.journal)
+      t.same(outputs, recorded)
+    }
+
+    const human = promised()
+    human.in({ type: 'escalate-requested', reason: 'vip' })
+    const tried = new Rig(options, human.resume)
+    tried.nowMs = human.nowMs
+    tried.open()
+    tried.ready()
+    tried.run(1000)
+    t.same([tried.session.state, tried.all('handover')], ['escalating', []])
+    tried.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '', closed: false } })
+    tried.run(5000)
+    t.match(tried.only('handover').record, { to: 'sales' })
+    t.end()
+  },
+)
+
+t.test(
   'a call is handed over once the words so far are heard, at most four times, and what is known goes with it',
   (t) => {
     const options = { handoverTo: { sales: 'they want to buy' }, agent: 'front' }
@@ -225,15 +279,20 @@ t.test(
     rig.run(500)
     t.same(rig.all('handover'), [], 'not while the agent speaks')
     rig.run(1000)
-    t.same(rig.all('handover'), [{ type: 'handover', agent: 'sales' }])
+    const { record } = rig.only('handover')
+    t.match(record, { from: 'front', to: 'sales', summary: 'Wants two routers.' })
     t.equal(answerOf(rig, 't1'), undefined, 'the model that has handed over is asked for nothing more')
     t.equal(rig.session.checkpoint().owed, 'answer')
-    t.match(rig.session.log.handovers, [{ from: 'front', to: 'sales', summary: 'Wants two routers.' }])
     t.match(rig.toolCalls, [{ name: 'hand_over', ok: true }])
 
     const verified = { stages: stagesSchema.parse({ sell: { instructions: 'Sell.', final: true } }), facts: {} }
-    const { checkpoint, log } = rig.resume
-    const known = { ...log, facts: ['wish', 'verified'].map((name) => ({ atMs: 5, name, value: true, from: 'x' })) }
+    const { log } = rig.resume
+    const { handover: _, ...checkpoint } = rig.resume.checkpoint
+    const known = {
+      ...log,
+      handovers: [record],
+      facts: ['wish', 'verified'].map((name) => ({ atMs: 5, name, value: true, from: 'x' })),
+    }
     const next = new Rig({ stages: verified, agent: 'sales', resumeText: 'Go on.' }, { checkpoint, log: known })
     next.nowMs = rig.nowMs
     next.open()

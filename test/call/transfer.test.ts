@@ -147,7 +147,7 @@ t.test(
     rig.toolCall('v1', 'find_order', {}, 9)
     t.same(rig.all('run-tool'), [], 'and the first agent does nothing more')
     rig.run(2000)
-    t.match(rig.only('handover'), { agent: 'sales' })
+    t.match(rig.only('handover').record, { to: 'sales' })
     t.end()
   },
 )

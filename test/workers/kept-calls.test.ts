@@ -723,6 +723,28 @@ t.test(
   },
 )
 
+t.test(
+  'a node is lost while a caller hears who is to have the call: the next has the promised agent go on',
+  async (t) => {
+    const call = inbound('HD_promised0001')
+    const first = await greeted(call)
+    press(first.call, '6')
+    await until(() => first.call.view().toolCalls.length > 0, 20_000, 'the promise')
+    first.stop()
+    await a.lose(call.callSid)
+    const second = await goesOn(call)
+    a.test.host.giveUp(call.callSid, 'lost')
+    await until(() => saidBy(second).some((text) => text.startsWith('Here is desk.')), 20_000, 'the promised agent')
+    second.stop()
+    second.call.detach(1000)
+    const record = await b.test.recordOf(call.callSid)
+    t.match(record.handovers, [{ from: 'order-status', to: 'desk', summary: 'Wants a room.' }])
+    t.equal(record.handovers.length, 1)
+    const { outputs, recorded } = replayJournal(b.journals.get(call.callSid) ?? [])
+    t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'its journal is replayed to the same outputs')
+  },
+)
+
 t.test('an answer that was cut off with the node is given, by a backend that knows the call', async (t) => {
   const call = inbound('HD_resumed00002')
   const first = await greeted(call)

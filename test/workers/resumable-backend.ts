@@ -17,7 +17,7 @@ import { TestBackend } from '../support/test-backend.js'
  * - on the digit 3: it is asked to speak slower, and says at what speed it then does;
  * - on the digit 4: it asks for a payment, as the agent `desk` for a booking, says nothing until it learns how that ended,
  *   and then says so;
- * - on the digit 5: it hands over to the agent `desk`; who has got a call says their name and how much they were given of it;
+ * - on the digit 5: it hands over to the agent `desk`, and on 6 with words that take two seconds; who has got a call says their name and how much they were given of it;
  * - when it is asked to go on: "I go on." and how much it was given of the call.
  */
 export function createBackend(sink: BackendSink): Backend {
@@ -56,7 +56,10 @@ class ResumableBackend extends TestBackend {
     if (digit === '2') this.say('A long answer.', 5000)
     else if (digit === '3') this.call('set_speech_rate', { rate: 'slower' }, callId)
     else if (digit === '4') this.call(this.#agent === 'desk' ? 'book' : 'charge', {}, callId)
-    else if (digit === '5') this.call('hand_over', { agent: 'desk', summary: 'Wants a room.' }, callId)
+    else if (digit === '6') {
+      this.say('I connect you.', 2000)
+      this.call('hand_over', { agent: 'desk', summary: 'Wants a room.' }, callId)
+    } else if (digit === '5') this.call('hand_over', { agent: 'desk', summary: 'Wants a room.' }, callId)
     else this.call('lookup_order', { orderNumber: '4127' }, 'call-1')
   }
 

@@ -39,9 +39,10 @@ const tools = [
 ]
 const shipped = await orderStatusAgent()
 const fillers = { ...shipped.fillers, phrases: [] }
-const served = ['tool', 'resumable'].map((name) => {
-  const definition = { ...shipped, name, tools, fillers, verification: null }
-  const backend = `module:${new URL(`./${name}-backend.js`, import.meta.url).href}`
+const served = ['tool', 'resumable', 'desk'].map((name) => {
+  const handoverTo = name === 'resumable' ? { desk: 'they want a room' } : {}
+  const definition = { ...shipped, name, tools, fillers, handoverTo, verification: null }
+  const backend = `module:${new URL(`./${name === 'tool' ? name : 'resumable'}-backend.js`, import.meta.url).href}`
   return [name, { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }] as const
 })
 const test = await startThreads({
@@ -125,4 +126,20 @@ t.test('a worker dies while a tool waits, and the outcome comes before the next 
   const record = await ended(line)
   t.match(record, { rehomes: 1, waits: [{ tool: 'charge', status: 'succeeded', late: false, told: true }] })
   t.equal(requests.filter(({ path }) => path === '/charge').length, 1)
+})
+
+t.test('a worker dies while a caller hears who is to have the call: the promised agent goes on with it', async (t) => {
+  const line = lineOf('resumable', 'HD_promised0001')
+  const { call } = line
+  const said = (text: string): boolean => call.view().transcript.some((entry) => entry.text.startsWith(text))
+  await line.agentQuiet(150)
+  call.text([{ type: 'dtmf', digit: '6' }])
+  await until(() => call.view().toolCalls.some(({ name }) => name === 'hand_over'), 20_000, 'the promise')
+  await test.host.threads[0]?.terminate()
+  await until(() => said('Here is desk.'), 20_000, 'the promised agent')
+  t.notOk(said('I go on.'), 'and not the first once more')
+  t.match(await ended(line), {
+    rehomes: 1,
+    handovers: [{ from: 'resumable', to: 'desk', summary: 'Wants a room.' }],
+  })
 })

@@ -75,6 +75,8 @@ export const checkpointSchema = z
     waits: z.array(keptWaitSchema).exactOptional(),
     /** Why the call is ending; null when it is not. A takeover in `closing` ends the call without another word. */
     ending: z.object({ reason: endReasonSchema, detail: z.string() }).nullable(),
+    /** The agent that the caller is promised, and what it is to know; absent: none, or it has the call. */
+    handover: z.object({ to: z.string(), summary: z.string() }).exactOptional(),
     /** The requested escalation; after a takeover the session asks the escalation machine for its step again. */
     escalation: z.object({ reason: z.string(), summary: z.string() }).nullable(),
     /** Usage of the backends so far; absent in journals of earlier builds. */

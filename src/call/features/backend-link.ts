@@ -200,6 +200,8 @@ export class BackendLink extends Feature implements CallFeature {
     if (this.call.state !== 'live' && this.call.state !== 'connecting') return
     if (this.call.bargeIn.paused) this.call.stopAgent()
     this.call.agentSpeech.responding = null
+    // The caller is promised an agent with a backend of their own.
+    if (this.call.handover.to !== null) return
     this.call.tools.cancelAll()
     this.close('backend-failed')
     const request = {

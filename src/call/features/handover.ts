@@ -1,5 +1,7 @@
 import { Feature, OF_THE_CONVERSATION, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
+import type { CallKernel } from '../call-kernel.js'
+import type { CallCheckpoint } from '../documents/checkpoint.js'
 
 /** Handovers between agents in one call; then they stay with the one that they have. */
 const HANDOVERS_MAX = 4
@@ -12,14 +14,29 @@ const SUMMARY_CHARS_MAX = 300
  *     live --hand_over, a stage with handoverTo--> the words so far are heard --> `handover`, the last output
  *
  * It waits while the call is not live: for the end of a recording, a human who is tried, a goodbye that may be taken back.
- * Another worker's half of the call goes on from the checkpoint, as after a worker's death, with the other agent.
+ * Another worker's half of the call goes on from the checkpoint, as after a worker's death, with the other agent. Until then the
+ * promise is in the checkpoint, and a worker that goes on with the call keeps it. The record has a handover that took place.
  */
 export class Handover extends Feature implements CallFeature {
-  /** The agent that gets the call as soon as the words so far are heard. */
-  to: string | null = null
+  #promised: CallCheckpoint['handover']
   #limitMs = 0
   /** The call was not live. */
   #heldUp = false
+
+  constructor(call: CallKernel) {
+    super(call)
+    this.#promised = call.resume?.handover
+    if (this.to !== null) this.call.in('handover', QUIET_POLL_MS)
+  }
+
+  /** The agent that gets the call as soon as the words so far are heard. */
+  get to(): string | null {
+    return this.#promised?.to ?? null
+  }
+
+  checkpoint(): Pick<CallCheckpoint, 'handover'> {
+    return this.#promised === undefined ? {} : { handover: this.#promised }
+  }
 
   due(name: DeadlineName): void {
     if (name === 'handover') this.#due()
@@ -30,15 +47,8 @@ export class Handover extends Feature implements CallFeature {
     if (this.call.log.handovers.length >= HANDOVERS_MAX)
       return `This caller was handed over ${HANDOVERS_MAX} times already: go on yourself, or offer a human.`
     if (this.call.state !== 'live' || this.to !== null) return 'The call is already being ended or handed over.'
-    this.to = to
-    const record = {
-      atMs: this.call.streamMs,
-      from: this.call.options.agent,
-      to,
-      summary: summary.trim().slice(0, SUMMARY_CHARS_MAX),
-    }
-    this.call.record({ kind: 'handover', record })
-    this.call.mark('handover', `${record.from} to ${to}`)
+    this.#promised = { to, summary: summary.trim().slice(0, SUMMARY_CHARS_MAX) }
+    this.call.changed()
     this.call.digits.abandon()
     this.#endConversation()
     this.#limitMs = this.call.nowMs + WORDS_HEARD_MS_MAX
@@ -54,8 +64,7 @@ export class Handover extends Feature implements CallFeature {
   }
 
   #due(): void {
-    const to = this.to
-    if (to === null) return
+    if (this.#promised === undefined) return
     if (this.call.state !== 'live') {
       // A recording is heard out, a human is tried, or the agent says goodbye: no other agent may have that. Whoever is there
       // when the conversation goes on gets the agent who was promised.
@@ -71,6 +80,7 @@ export class Handover extends Feature implements CallFeature {
     this.call.settleBargeIn()
     this.call.transcript.close(this.call.streamMs)
     this.call.claims.judge(true)
-    this.call.out({ type: 'handover', agent: to })
+    const { streamMs: atMs, options } = this.call
+    this.call.out({ type: 'handover', record: { atMs, from: options.agent, ...this.#promised } })
   }
 }

@@ -136,6 +136,7 @@ export class Opening extends Feature implements CallFeature {
     const consentText = this.call.text(this.call.options.consentText)
     if (consentText !== '' && this.call.consent.ask(consentText)) return
     if (!this.call.greeting.done) this.call.in('greeting', GREETING_DUE_MS)
+    if (this.call.handover.to !== null) return this.begin()
     if (this.call.backend.dead) return this.call.backend.failed('died before the stream opened')
     if (this.call.backend.ready) return this.begin()
     this.call.in('backend-ready', this.call.options.backendReadyTimeoutMs)
@@ -183,8 +184,11 @@ export class Opening extends Feature implements CallFeature {
   /** Stream open and backend ready: the conversation begins, or goes on. */
   begin(): void {
     this.call.clear('backend-ready')
-    if (!this.call.greeting.done && !this.answersFirst && this.call.caller.holdsGreeting()) return
+    const promised = this.call.handover.to !== null
+    if (!promised && !this.call.greeting.done && !this.answersFirst && this.call.caller.holdsGreeting()) return
     this.call.enter('live')
+    // Whoever had the call has promised another agent, who goes on with it.
+    if (promised) return
     this.call.consent.tellRefusal()
     this.call.in('silence', this.call.options.silence.afterMs)
     this.call.digits.conversationBegins()
@@ -223,6 +227,6 @@ export class Opening extends Feature implements CallFeature {
   /** The words that the line was cut off have begun, or cannot be said. */
   cutOffAnnounced(): void {
     this.cutOffItemId = null
-    if (this.call.state === 'live') this.#askForOwedResponse()
+    if (this.call.state === 'live' && this.call.handover.to === null) this.#askForOwedResponse()
   }
 }

@@ -145,8 +145,17 @@ export function promisedCall(state: KeptState): KeptState {
   }
 }
 
-function withoutWords({ openClaims: _, waits: __, ...session }: CallCheckpoint): CallCheckpoint {
-  return { ...session, identity: null, openTranscript: [], toolsRunning: [], ending: null, escalation: null }
+function withoutWords({ openClaims: _, waits: __, handover, ...session }: CallCheckpoint): CallCheckpoint {
+  const promised = handover === undefined ? {} : { handover: { ...handover, summary: '' } }
+  return {
+    ...session,
+    ...promised,
+    identity: null,
+    openTranscript: [],
+    toolsRunning: [],
+    ending: null,
+    escalation: null,
+  }
 }
 
 function onlyCallback({ history }: KeptEscalation): KeptEscalation['history'] {

@@ -5,7 +5,7 @@ import { consentOf } from '../../agents/definition.js'
 import type { StreamFault } from '../../call/events.js'
 import type { CarrierState, HumanEvent } from '../../sautikit/carrier-state.js'
 import type { Handoff } from '../../call/documents/handoff.js'
-import type { EndReason } from '../../call/documents/record.js'
+import type { EndReason, HandoverRecord } from '../../call/documents/record.js'
 import { snapshotForAnother, usedIn } from '../../backends/call-snapshot.js'
 import { usesRecogniser } from '../../backends/split.js'
 import { assertNever } from '../../core/assert.js'
@@ -659,7 +659,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#context.run(start, speech === null ? [port] : [port, speech], alone).then(
       (end) => {
         if (end.type === 'result') this.#taskEnded(end, null)
-        else if (end.type === 'handover') this.#handedOver(end.agent)
+        else if (end.type === 'handover') this.#handedOver(end.record)
         else this.#lost(end.fault)
       },
       (thrown: unknown) => this.#lost(thrown),
@@ -688,16 +688,22 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   /** The call's session goes on with another agent, from its checkpoint. */
-  #handedOver(name: string): void {
+  #handedOver(record: HandoverRecord): void {
     this.#port.close()
     this.#attempts.drop()
     if (this.#state === 'ended' || this.#state === 'cut')
       return this.#taskEnded(null, 'it ended while it was handed over')
     const consent = this.#hearers.consent(this.#stream.openedMs !== null)
-    const next = this.#agent.handTo(name)
-    if (next === null)
-      this.#log.warn({ to_agent: name }, 'the agent to hand over to is gone: the call stays with its agent')
+    const { from, to } = record
+    const next = this.#agent.handTo(to)
     const saved = this.#saved
+    if (next === null) {
+      this.#log.warn({ to_agent: to }, 'the agent to hand over to is gone: the call stays with its agent')
+      this.#saved = saved === null ? null : { ...saved, checkpoint: withoutPromise(saved.checkpoint) }
+    } else {
+      this.#mark('handover', `${from} to ${to}`)
+      this.#receive({ type: 'log', entries: [{ kind: 'handover', record }], saved: null, frameLatencyP99Ms: null })
+    }
     if (next !== null && saved !== null) {
       // The consent to what one agent keeps is asked once; one that keeps less keeps that from now on.
       const untold = consentOf(next.definition) !== null && consent !== 'told' && consent !== 'refused'
@@ -705,7 +711,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       if (!next.definition.recording.enabled) this.#hearers.endRecording(this.#context.clock())
       this.#saved = handedOver(this.#agent.provenTo(this.#record.log, saved.checkpoint), saved.backendState, untold)
     }
-    this.#log.debug({ to_agent: name }, 'call handed over')
+    this.#log.debug({ to_agent: to }, 'call handed over')
     this.#playout.letGo()
     this.#start(false)
     if (this.#stream.isTaken && this.#sink === null) this.#port.send(streamClosed(1006, this.#streamFault))
@@ -941,9 +947,14 @@ function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
 /** State for the session of another agent. @param untold  the caller has still to hear what it keeps */
 function handedOver({ untold: _, ...checkpoint }: CallCheckpoint, backendState: unknown, untold: boolean) {
   return {
-    checkpoint: { ...checkpoint, ...(untold ? { untold: true as const } : {}) },
+    checkpoint: { ...withoutPromise(checkpoint), ...(untold ? { untold: true as const } : {}) },
     backendState: snapshotForAnother(backendState),
   }
+}
+
+/** The caller is promised no other agent any more. */
+function withoutPromise({ handover: _, ...checkpoint }: CallCheckpoint): CallCheckpoint {
+  return checkpoint
 }
 
 /** Text for the call's timeline. */

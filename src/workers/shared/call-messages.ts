@@ -180,13 +180,7 @@ export type FromCall =
   | { readonly type: 'speech-lost' }
 
 /** Result of a call's task. A rejection means that the whole worker died. */
-export type CallEnd = CallResult | CallFault | CallHandover
-
-/** Another agent goes on with the call, from its checkpoint. */
-interface CallHandover {
-  readonly type: 'handover'
-  readonly agent: string
-}
+export type CallEnd = CallResult | CallFault | Extract<CallOutput, { type: 'handover' }>
 
 /** This call alone failed, by a fault of ours. */
 interface CallFault {

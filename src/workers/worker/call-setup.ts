@@ -139,7 +139,9 @@ function handoverText({ agent, resume }: CallStart): string | null {
   const { handovers = [], transcript = [], facts = [] } = resume?.log ?? {}
   const last = handovers.at(-1)
   const begun = transcript.some(({ role, startMs }) => role === 'agent' && startMs > (last?.atMs ?? 0))
-  if (last === undefined || last.to !== agent.name || begun) return null
+  // Who is called back has not said yet who they are.
+  const asks = resume?.checkpoint.callBack === 'asks'
+  if (last === undefined || last.to !== agent.name || begun || asks) return null
   const known = [...new Map(facts.map(({ name, value }) => [name, value]))].map(
     ([name, value]) => `${name} = ${String(value)}`,
   )

@@ -656,7 +656,7 @@ export class WorkerCall implements BackendSink {
       case 'end-stream':
         return this.#post(output)
       case 'handover':
-        return this.#handOver(output.agent, nowMs)
+        return this.#handOver(output, nowMs)
       case 'log':
         return this.#logged(output.entry)
       case 'mark':
@@ -825,11 +825,11 @@ export class WorkerCall implements BackendSink {
   }
 
   /** The main thread starts the call again with that agent. */
-  #handOver(agent: string, nowMs: number): void {
+  #handOver(end: Extract<CallOutput, { type: 'handover' }>, nowMs: number): void {
     this.#postLog(true)
     this.#journal?.end()
     this.#passMarks(nowMs)
-    void this.#release('another agent has the call').then(() => this.#settle({ type: 'handover', agent }))
+    void this.#release('another agent has the call').then(() => this.#settle(end))
   }
 
   /** Ends this call for a fault of ours; the main thread may give it to another worker. */
