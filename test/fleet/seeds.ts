@@ -62,6 +62,7 @@ export function testSeeds(t: Test, title: string, { name, seeds, twice, mustHapp
     const [trace, again]: [string[], string[]] = [[], []]
     await violationOf(twice, tally, trace)
     await violationOf(twice, tally, again)
+    t.ok(trace.length > 0)
     t.strictSame(again, trace)
     return undefined
   })
