@@ -43,6 +43,12 @@ export function snapshotForAnother(snapshot: unknown): unknown {
     : { ...snapshot, serving: { ...serving, member: '', state: null } }
 }
 
+/** The budget of a snapshot alone, for who goes on with the call and is not to know what was said. */
+export function budgetSnapshot(snapshot: unknown): CallBackendSnapshot | null {
+  const used = usedIn(snapshot)
+  return used === null ? null : { version: 2, used, serving: null }
+}
+
 function isCount(value: unknown): boolean {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }

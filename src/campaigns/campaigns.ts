@@ -3,7 +3,7 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { contextZone } from '../agents/call-context.js'
 import type { CallRecord } from '../call/documents/record.js'
 import { parseKeptCall } from '../call/documents/kept-call.js'
-import type { KeptState } from '../call/documents/kept-call.js'
+import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import { unrefTimer } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { wallOfLocal } from '../core/local-time.js'
@@ -251,7 +251,11 @@ export class Campaigns {
       const state = recovers as KeptState // from `promise`, as JSON; its parts are read again by whoever takes them
       const kept = parseKeptCall(state.kept)
       // It is a call of its own: its times and its limits begin anew.
-      const anew = { result: null, elapsedMs: 0, streamMs: 0, preparedWallMs: this.#options.wallClock(), resumed: [] }
+      const { usage: _, ...session } = kept.session ?? {}
+      const anew = {
+        ...{ result: null, elapsedMs: 0, streamMs: 0, preparedWallMs: this.#options.wallClock(), resumed: [] },
+        ...{ backendState: null, session: kept.session === null ? null : (session as KeptCall['session']) },
+      }
       return { recovers: { ...state, marks: [], kept: { ...kept, ...anew } } }
     } catch (thrown) {
       this.#options.log.warn({ err: thrown }, 'a call back begins anew: the earlier call cannot be read')

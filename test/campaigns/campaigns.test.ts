@@ -20,6 +20,7 @@ import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
 import { wallOfLocal } from '../../src/core/local-time.js'
 import { afterTry, verdictOf } from '../../src/campaigns/scheduler.js'
 import type { Facts } from '../../src/campaigns/scheduler.js'
+import type { KeptCall } from '../../src/call/documents/kept-call.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
@@ -446,7 +447,14 @@ t.test('a promised call back is made at the promised time, as the same conversat
       callback,
     }
     const escalation = { history, packet: null, newsSent: { settled: 0, callbacks: 1 }, machine: null }
-    return keptState({ ...kept, escalation })
+    const session = { ...kept.session, usage: { inputTokens: 1, outputTokens: 1, audioInMs: 0, audioOutMs: 0 } }
+    const used = { models: [], usedMs: 60_000 }
+    return keptState({
+      ...kept,
+      escalation,
+      session: session as KeptCall['session'],
+      backendState: { version: 2, used, serving: null },
+    })
   }
   await campaigns.promise(state('2026-11-27T15:00', 'the stock for Kitale'))
   await campaigns.promise(state('2026-11-27T15:00', 'the stock for Kitale, ask for Baraka'))
@@ -463,6 +471,8 @@ t.test('a promised call back is made at the promised time, as the same conversat
     },
   ])
   t.ok(placed[0]?.recovers, 'with the conversation')
+  const { session, backendState } = placed[0]?.recovers?.kept ?? {}
+  t.same([session?.usage, backendState], [undefined, null], 'and a budget of its own: the first call has its record')
   over(placed[0] as OutboundOrder, 'busy')
   await pass(11 * MINUTE)
   t.equal(placed.length, 2, 'and soon again, where the line was busy')

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
+import { servingIn, usedIn } from '../../src/backends/call-snapshot.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { CallContinuity, versionOf } from '../../src/workers/main/call-continuity.js'
 import { versionFor } from '../../src/workers/main/canary.js'
@@ -932,6 +933,25 @@ t.test('a call back to another number than the caller had knows and counts nothi
   t.same(at('+254700000001', '+254700000001'), [{ name: 'Amina' }, 2])
   t.same(at('+254700000001', '+254700000002'), [undefined, 0])
   t.same(at('', '+254700000002'), [undefined, 0], 'of a withheld number there is nothing')
+  t.end()
+})
+
+t.test('what a call that was cut off has used of its budget is used in the call back too', (t) => {
+  const used = { models: [], usedMs: 61_000, cost: { currency: 'USD', known: 2 } }
+  const serving = { member: 'openai', serial: 3, generation: 9, state: { words: 'a secret' } }
+  const before = keptCall({ backendState: { version: 2, used, serving } })
+  const [ours, to] = [before.to, before.from]
+  const placed = {
+    callSid: sid('HD_calledback03'),
+    agent: before.agent,
+    direction: 'outbound',
+    from: ours,
+    to,
+  } as const
+  const { backendState } = calledBack(keptState(before), placed).kept
+  t.same(usedIn(backendState), used)
+  t.equal(servingIn(backendState), null, 'nothing that was said goes with it before somebody confirms')
+  t.equal(calledBack(keptState(), placed).kept.backendState, null)
   t.end()
 })
 

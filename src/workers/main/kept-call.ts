@@ -1,3 +1,4 @@
+import { budgetSnapshot } from '../../backends/call-snapshot.js'
 import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
 import type { CallResult, KeptCall, KeptEscalation, KeptState } from '../../call/documents/kept-call.js'
 import { isOpenEnd } from '../../call/tool-ledger.js'
@@ -189,7 +190,7 @@ export function calledBack({ kept, log, marks }: KeptState, call: NewCall): Kept
       humanUrl: null,
       recording: { ...kept.recording, announced: false },
       session: kept.session === null ? null : { ...sessionCalledBack(kept.session, atOwnNumber), callSid },
-      backendState: null,
+      backendState: budgetSnapshot(kept.backendState),
       escalation: null,
       result: null,
       // Their outcomes go to the call that asked for them.
