@@ -40,8 +40,8 @@ export function nodeCommand(
   options: OpsOptions,
   terminal: Terminal,
 ): Promise<number> {
-  const text = ({ live = 0 }: { readonly live?: number }): string =>
-    `${node ?? 'the node'} ${DONE[command]}; ${live} live calls\n`
+  const text = (answer: { readonly live?: number; readonly node?: string | null }, url: string): string =>
+    `${node ?? `${answer.node ?? 'the gateway'} at ${url}`} ${DONE[command]}; ${answer.live ?? 0} live calls\n`
   return printed(options, terminal, `/api/${command}`, text, node === null ? {} : { node })
 }
 

@@ -44,23 +44,24 @@ export async function printed<T>(
   options: OpsOptions,
   terminal: Terminal,
   path: string,
-  text: (answer: T) => string,
+  text: (answer: T, url: string) => string,
   body?: object,
 ): Promise<number> {
-  const answer = await opsClientOf(options, terminal).ask<T>(path, body)
-  return shown(options, terminal, answer, () => text(answer))
+  const ops = opsClientOf(options, terminal)
+  const answer = await ops.ask<T>(path, body)
+  return shown(options, terminal, answer, () => text(answer, ops.url))
 }
 
 /** The ops port of a running gateway, for commands. */
 export class OpsClient {
-  readonly #url: string
+  readonly url: string
   readonly #token: string | null
   readonly #timeoutMs: number
 
   /** @param url  such as http://127.0.0.1:9464 */
   constructor(url: string, token: string | null, timeoutMs = TIMEOUT_MS) {
     this.#timeoutMs = timeoutMs
-    this.#url = url.replace(/\/+$/, '')
+    this.url = url.replace(/\/+$/, '')
     this.#token = token
   }
 
@@ -98,7 +99,7 @@ export class OpsClient {
     let bytes
     let response
     try {
-      response = await fetch(this.#url + path, {
+      response = await fetch(this.url + path, {
         method: body === undefined ? 'GET' : 'POST',
         redirect: 'error',
         signal: AbortSignal.timeout(this.#timeoutMs),
@@ -111,7 +112,7 @@ export class OpsClient {
       bytes =
         Number(response.headers.get('content-length')) > bytesMax ? null : new Uint8Array(await response.arrayBuffer())
     } catch (thrown) {
-      throw new GatewayError('CALL_FAULT', `no gateway answers at ${this.#url} (--ops-url): ${networkCauseOf(thrown)}`)
+      throw new GatewayError('CALL_FAULT', `no gateway answers at ${this.url} (--ops-url): ${networkCauseOf(thrown)}`)
     }
     if (bytes === null || bytes.length > bytesMax)
       throw new GatewayError('CALL_FAULT', `the answer to ${path} is larger than ${bytesMax} bytes`)
@@ -123,7 +124,7 @@ export class OpsClient {
     if (value === null)
       throw new GatewayError(
         'CALL_FAULT',
-        `${this.#url} answered ${response.status} without JSON; allowed: the address of a gateway's ops port (--ops-url)`,
+        `${this.url} answered ${response.status} without JSON; allowed: the address of a gateway's ops port (--ops-url)`,
       )
     if (response.status === 401 || response.status === 403) throw refusalOf(value, response.status)
     return { status: response.status, body: value }

@@ -297,14 +297,14 @@ export class OpsApi {
     if (command === 'drain') {
       if (!this.#drainAsked && !calls.draining) onDrain()
       this.#drainAsked = true
-      return jsonReply({ draining: true, live }, 202)
+      return jsonReply({ draining: true, live, node: fleet?.node.name ?? null }, 202)
     }
     if (fleet === undefined) return errorReply(404, 'NOT_FOUND', 'this process is not a node of a fleet')
     if (this.#drainAsked || calls.draining)
       return errorReply(409, 'DRAINING', 'this node drains, and ends after its last call')
     if (command === 'cordon') fleet.node.state = 'cordoned'
     else fleet.node.state = 'open'
-    return jsonReply({ cordoned: command === 'cordon', live })
+    return jsonReply({ cordoned: command === 'cordon', live, node: fleet.node.name })
   }
 
   #live(callSid: string | undefined): LiveCall | undefined {

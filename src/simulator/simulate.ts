@@ -103,7 +103,9 @@ export async function simulateCalls(
       }
       worker.on('message', (message: CallThreadMessage) => {
         if (message.type === 'event') controls.onEvent?.(message.event)
-        else if (message.type === 'rest') controls.onRest?.(message.origin).catch(reject)
+        else if (message.type === 'rest')
+          // A call that was ordered meanwhile rings only after the abort.
+          controls.onRest?.(message.origin).then(() => controls.signal?.aborted === true && abort(), reject)
         else if (message.type === 'results') resolve([...message.results])
         else {
           const { callSid, heard } = message

@@ -44,7 +44,11 @@ t.test('two callers hear the right status of the right order, and the journal of
   t.match(metrics, /mkondo_calls_total\{agent="order-status",backend="embedded",outcome="contained"\} 2/)
   t.match(metrics, /mkondo_turn_response_seconds_bucket\{[^}]*\} \d+ # \{call_sid="HD_/, 'exemplars name calls')
 
-  t.match(await command(['drain', '--ops-url', opsUrl]), { code: 0, err: '' })
+  t.match(await command(['drain', '--ops-url', opsUrl]), {
+    code: 0,
+    out: `the gateway at ${opsUrl} drains; 0 live calls\n`,
+    err: '',
+  })
   await gateway.stopped // an idle gateway that is drained ends
 })
 

@@ -2,13 +2,16 @@ import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text as textOf } from 'node:stream/consumers'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
 import { run } from '../../src/cli/program.js'
 import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
+import { SIMULATOR_KEY } from '../../src/simulator/choices.js'
 import { runAudioCall } from '../../src/simulator/scenarios/audio-call.js'
 import { findScenarios } from '../../src/simulator/scenarios/scenario.js'
+import type { Scenario } from '../../src/simulator/scenarios/scenario.js'
 import { AnalystDouble } from '../../src/simulator/vendors/analyst-double.js'
 import { command } from '../support/command.js'
 import { freePort } from '../support/free-ports.js'
@@ -393,6 +396,38 @@ t.test('a spoken call that is stopped while its gateway starts is not placed', a
     await t.rejects(runAudioCall({ ...options, gateway, scenario }), { message: /stopped before the call was placed/ })
   }
   t.strictSame(asked, [])
+})
+
+t.test('a placed call that is stopped while it is ordered is hung up before anybody answers', async (t) => {
+  const campaign = join(packageRoot(), 'examples', 'campaigns', 'scenarios')
+  const scenario = (await findScenarios([campaign])).find((one) => one.placed !== null) as Scenario
+  const stop = new AbortController()
+  const states: (string | null)[] = []
+  let carrierUrl = ''
+  const server = createServer((request, response) => {
+    void textOf(request).then(async (body) => {
+      if (request.url !== '/api/calls') {
+        states.push(new URLSearchParams(body).get('callSessionState'))
+        return void response.end('<Response/>')
+      }
+      stop.abort()
+      const { from, to } = JSON.parse(body) as { readonly from: string; readonly to: string }
+      const placed = await fetch(`${carrierUrl}/v1/calls/originate`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${SIMULATOR_KEY}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ from, to, clientRequestId: 'order-1', webhook_url: `${url}/voice` }),
+      })
+      response.writeHead(placed.status).end()
+    })
+  })
+  const url = `http://127.0.0.1:${await portOf(t, server)}`
+  const gateway = (carrier: string | null) => {
+    carrierUrl = carrier ?? ''
+    return Promise.resolve({ url, opsUrl: url, opsToken: null, secret: null })
+  }
+  const options = { shopUrl: null, seed: 1, agentYaml: null, recordTo: null, signal: stop.signal }
+  t.match(await runAudioCall({ ...options, gateway, scenario }), { ended: 'hung up through the REST API' })
+  t.notOk(states.includes('Answered'), states.join())
 })
 
 t.test("the hours of the calendar are the scenario's", async (t) => {

@@ -607,6 +607,14 @@ t.test('the commands say the same as the ops port, by a table or as JSON', async
     code: 1,
     err: /there is no node of that name; nodes are: gw-0, gw-1/,
   })
+  for (const [verb, done] of [
+    ['cordon', 'is cordoned'],
+    ['uncordon', 'accepts calls again'],
+    ['drain', 'drains'],
+  ] as const) {
+    const out = `gw-0 at ${at(it, 0).opsUrl} ${done}; ${1 - owner} live calls\n`
+    t.match(await command([verb, ...ops]), { code: 0, out }, 'which node it was, where none was named')
+  }
   t.match(await command(['drain', 'a', 'b']), { code: 2, err: /too many arguments/ })
 })
 
