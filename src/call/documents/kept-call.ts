@@ -146,6 +146,8 @@ const keptCallSchema = z.object({
   agentHash: z.string(),
   /** The same of the agent that a handover gave the call to; absent without one, and in what earlier builds wrote. */
   handedHash: z.string().exactOptional(),
+  /** Those of the agents that had the call between that one and the first, oldest first; empty for one that is gone; absent: none. */
+  passedHashes: z.array(z.string()).exactOptional(),
   direction,
   /** E.164, or empty when withheld. */
   from: z.string(),

@@ -15,22 +15,24 @@ export class CallAgent {
   readonly #continuity: CallContinuity
   readonly #context: MainThreadContext
   #hosted: HostedAgent
-  /** Who had the call before, as it was then: an edit or another version says nothing of what its caller has proven. */
-  #before: HostedAgent
+  /**
+   * Who has had the call, the newest last, as they were then: an edit or another version changes no tool that waits, and says
+   * nothing of what a caller has proven. Null: gone when another node took the call over.
+   */
+  readonly #had: (HostedAgent | null)[]
   #share: BackendShare
-  /** It is not the agent that the call began with. */
-  #handed: boolean
 
   /** @param hosted  the agent that the call began with */
   constructor(continuity: CallContinuity, hosted: HostedAgent, context: MainThreadContext) {
     this.#continuity = continuity
     this.#context = context
-    this.#hosted = this.#before = hosted
+    this.#hosted = hosted
     // A lost node may have handed the call over.
     const { kept, log } = continuity.before ?? {}
-    const to = log?.handovers.at(-1)?.to
-    if (to !== undefined) this.#hosted = this.#named(to, kept?.handedHash) ?? hosted
-    this.#handed = to !== undefined
+    const given = log?.handovers ?? []
+    const hashes = [...(kept?.passedHashes ?? []), kept?.handedHash]
+    this.#had = [hosted, ...given.map(({ to }, at) => this.#named(to, hashes.at(at - given.length)))]
+    this.#hosted = this.#had.at(-1) ?? hosted
     this.#share = this.#shareOf(this.#hosted)
   }
 
@@ -42,9 +44,11 @@ export class CallAgent {
     return this.#hosted.definition
   }
 
-  /** For another node: the version stays. */
-  get kept(): Pick<KeptCall, 'handedHash'> {
-    return this.#handed ? { handedHash: versionOf(this.#hosted) } : {}
+  /** For another node: the versions stay. */
+  get kept(): Pick<KeptCall, 'handedHash' | 'passedHashes'> {
+    if (this.#had.length === 1) return {}
+    const passedHashes = this.#had.slice(1, -1).map((agent) => (agent === null ? '' : versionOf(agent)))
+    return { handedHash: versionOf(this.#hosted), ...(passedHashes.length === 0 ? {} : { passedHashes }) }
   }
 
   get share(): BackendShare {
@@ -55,24 +59,21 @@ export class CallAgent {
   handTo(name: string): HostedAgent | null {
     const next = this.#named(name)
     if (next === null) return null
-    this.#before = this.#hosted
     this.#hosted = next
-    this.#handed = true
+    this.#had.push(next)
     this.#share = this.#shareOf(next)
     return next
   }
 
   /** A tool that waits may be one of an agent that has handed the call over. */
-  toolOf(name: string, handovers: CallLogRecords['handovers']): AgentDefinition['tools'][number] | undefined {
-    const before = handovers.flatMap(({ from }) => this.#named(from)?.definition ?? [])
-    return [this.definition, ...before].flatMap(({ tools }) => tools).find((tool) => tool.name === name)
+  toolOf(name: string): AgentDefinition['tools'][number] | undefined {
+    return this.#had.flatMap((agent) => agent?.definition.tools ?? []).findLast((tool) => tool.name === name)
   }
 
   /** The checkpoint without the caller's identity, where the agent before verified it in another way. */
   provenTo(log: Pick<CallLogRecords, 'handovers' | 'toolCalls'>, checkpoint: CallCheckpoint): CallCheckpoint {
-    const { definition } = this.#before
-    const definitionOf = (agent: string) => (agent === definition.name ? definition : this.#named(agent)?.definition)
-    return identityKept(log, definitionOf, this.definition) ? checkpoint : { ...checkpoint, identity: null }
+    const before = this.#had.at(-2)?.definition
+    return identityKept(log, before, this.definition) ? checkpoint : { ...checkpoint, identity: null }
   }
 
   /** @param had  the version that the call had of it */

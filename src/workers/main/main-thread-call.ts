@@ -198,7 +198,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       {
         callSid: call.callSid,
         agent: () => this.#agent.definition,
-        toolOf: (name) => this.#agent.toolOf(name, this.#record.log.handovers),
+        toolOf: (name) => this.#agent.toolOf(name),
         business: hosted.serves?.business ?? null,
         from: this.#party.number,
         to: ownNumberOf(call),

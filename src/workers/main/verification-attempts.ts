@@ -84,11 +84,11 @@ export class VerificationAttempts {
 /**
  * True if the identity that was proven in a call counts for its present agent: it asks the same as the agent
  * before it, or has verified the caller itself.
- * @param definitionOf  undefined for an agent that is gone
+ * @param before  the agent that had the call before it; undefined: it is gone, or there is none
  */
 export function identityKept(
   { handovers, toolCalls }: Pick<CallLogRecords, 'handovers' | 'toolCalls'>,
-  definitionOf: (agent: string) => AgentDefinition | undefined,
+  before: AgentDefinition | undefined,
   now: AgentDefinition,
 ): boolean {
   const last = handovers.at(-1)
@@ -96,7 +96,7 @@ export function identityKept(
   const verifiedHere = ({ record, result }: LoggedToolCall): boolean =>
     record.name === VERIFY_TOOL && record.startMs > last.atMs && hasFields(result, { verified: true })
   if (toolCalls.some(verifiedHere)) return true
-  return JSON.stringify(definitionOf(last.from)?.verification) === JSON.stringify(now.verification)
+  return JSON.stringify(before?.verification) === JSON.stringify(now.verification)
 }
 
 interface VerifiedCall {
