@@ -19,6 +19,7 @@ const log = createLog({ level: 'silent' })
 
 // They wait for servers to notice.
 t.jobs = 3
+t.setTimeout(120_000)
 // Each server is ended with the process.
 process.setMaxListeners(30)
 
