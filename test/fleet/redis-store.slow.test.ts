@@ -134,7 +134,7 @@ t.test(
     const child = spawn(
       process.execPath,
       [fileURLToPath(new URL('./tls-node.js', import.meta.url)), single.url, sentinel.url, cluster],
-      { env: { NODE_EXTRA_CA_CERTS: tls.certificate }, stdio: ['ignore', 'pipe', 'inherit'], timeout: 15_000 },
+      { env: { NODE_EXTRA_CA_CERTS: tls.certificate }, stdio: ['ignore', 'pipe', 'inherit'], timeout: 90_000 },
     )
     const printed = (await text(child.stdout)).trim().split('\n').toSorted()
     t.same(

@@ -7,12 +7,18 @@ import { NEW_ROW } from '../campaigns/appointments.js'
 import { until } from '../support/until.js'
 import { SECRETS } from './store-homes.js'
 
-const WAIT_MS = 10_000
+/** The machine may be busy. */
+const WAIT_MS = 60_000
 const log = createLog({ level: 'silent' })
 
 async function calls(url: string): Promise<void> {
   const store = await connectRedis({ url, prefix: 'fleet:', secrets: SECRETS, log })
-  await store.once('key', 'over TLS', 60_000)
+  const isWritten = (): Promise<boolean> =>
+    store.once('key', 'over TLS', 60_000).then(
+      () => true,
+      () => false,
+    )
+  await until(isWritten, WAIT_MS, 'the store to be reached')
   await store.close()
 }
 
