@@ -1,5 +1,4 @@
-import { createWriteStream } from 'node:fs'
-import { mkdir, rename, rm } from 'node:fs/promises'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -334,7 +333,9 @@ export async function saveRecording(
         else done(null, chunk)
       },
     })
-    await pipeline(body, bound, createWriteStream(part, { mode: 0o600 }), { signal })
+    // Opened here: a stream that opens its file itself may do so after its end, and after the file was removed.
+    const out = await open(part, 'w', 0o600)
+    await pipeline(body, bound, out.createWriteStream(), { signal })
     const file = `${callSid}.${extension}`
     await rename(part, join(folder, file))
     return { file, bytes }
