@@ -1,6 +1,8 @@
 import { readFile, readdir } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { nodeNameOf } from '../../src/fleet/node-name.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
@@ -46,7 +48,7 @@ t.test('two callers hear the right status of the right order, and the journal of
 
   t.match(await command(['drain', '--ops-url', opsUrl]), {
     code: 0,
-    out: `the gateway at ${opsUrl} drains; 0 live calls\n`,
+    out: `${nodeNameOf(hostname())} at ${opsUrl} drains; 0 live calls\n`,
     err: '',
   })
   await gateway.stopped // an idle gateway that is drained ends
