@@ -39,7 +39,8 @@ interface CampaignDeskOptions {
   readonly campaigns: Pick<Campaigns, 'keep' | 'remove'>
   readonly queue: RowQueue
   readonly doNotCall: DoNotCall
-  readonly agent: (name: string) => AgentDefinition | undefined
+  /** @param from  our number that calls; undefined too where it has not the facts that the agent reads */
+  readonly agent: (name: string, from?: string) => AgentDefinition | undefined
   readonly agentNames: () => readonly string[]
   readonly prefixes: readonly string[]
   readonly wallClock: WallClock
@@ -88,6 +89,8 @@ export class CampaignDesk {
     const from = order.from ?? definition.outbound.from ?? null
     if (from === null) throw invalid('from: is missing, and the agent has no outbound.from')
     if (subscriberNumber(from) === null) throw invalid('from: is no number; allowed: such as +254700000000')
+    if (agent(order.agent, from) === undefined)
+      throw invalid('from: has not the facts that the agent reads (NUMBERS_FILE); allowed: a number that has')
     if (order.voicemail === 'message' && definition.outbound.amd?.message == null)
       throw invalid('voicemail: is message, and the agent has no outbound.amd.message')
     const id =
@@ -194,7 +197,7 @@ export class CampaignDesk {
 
   /** Forgets whom the rows of a number, or of a call, are about. @returns how many there were */
   async forget(target: RowsTarget): Promise<number> {
-    const ids = (await this.#options.queue.campaigns()).map(({ id }) => id)
+    const ids = 'sid' in target ? [] : (await this.#options.queue.campaigns()).map(({ id }) => id)
     let forgotten = 0
     for (const id of [CALL_BACKS, ...ids])
       forgotten += await this.#options.queue.change(id, (row) =>

@@ -63,7 +63,7 @@ export function redisClient(
     sentinels: [...hosts],
     name: masterName,
     sentinelRetryStrategy: retryStrategy,
-    sentinelCommandTimeout: REDIS_CONNECT_MS_MAX,
+    sentinelCommandTimeout: own.commandTimeout ?? REDIS_CONNECT_MS_MAX,
     // With Sentinels ioredis takes `tls` for the master, only where the second is true, and never for the Sentinels.
     ...(tls && { sentinelTLS: {}, enableTLSForSentinelMode: true }),
   })

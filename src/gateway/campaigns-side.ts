@@ -25,7 +25,8 @@ interface CampaignsSideOptions {
   readonly config: Config
   readonly outbound: OutboundCalls
   readonly store: Pick<CallStore, 'once' | 'settle'>
-  readonly agent: (name: string) => AgentDefinition | undefined
+  /** @param from  our number that calls; undefined too where it has not the facts that the agent reads */
+  readonly agent: (name: string, from?: string) => AgentDefinition | undefined
   readonly agentNames: () => readonly string[]
   readonly humanFirst: (agent: string, from: string | null) => string | null
   readonly slots: () => { readonly capacity: number; readonly free: number }

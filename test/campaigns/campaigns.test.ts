@@ -500,13 +500,16 @@ const READER = agentSchema.parse({
   greeting: 'Hello {{call.variables.firstName}}, your visit is at {{call.variables.time}}.',
 })
 
+/** Ours, without the facts that the agent reads. */
+const UNLISTED = '+254700000099'
+
 async function officeOf(t: Test) {
   const rig = await desk(t)
   const office = new CampaignDesk({
     campaigns: rig.campaigns,
     queue: rig.queue,
     doNotCall: rig.doNotCall,
-    agent: (name) => (name === 'appointments' ? READER : undefined),
+    agent: (name, from) => (name === 'appointments' && from !== UNLISTED ? READER : undefined),
     agentNames: () => ['appointments'],
     prefixes: ['+254'],
     wallClock: () => rig.time.nowMs,
@@ -642,6 +645,7 @@ secret,e,Kamau,
     [{ ...order, csv: CSV, timeZone: 'Africa/Nowhere' }, /timeZone: allowed: an IANA zone/],
     [{ ...order, csv: CSV, window: 'always' }, /window: 'always' is no window/],
     [{ ...order, csv: CSV, agent: 'other' }, /agent: there is none of that name; allowed: appointments/],
+    [{ ...order, csv: CSV, from: UNLISTED }, /from: has not the facts that the agent reads/],
     [{ ...order, csv: CSV, voicemail: 'message' }, /has no outbound.amd.message/],
     [{ ...order, csv: CSV, atOnce: 0 }, /atOnce/],
     [7, /expected object/i],

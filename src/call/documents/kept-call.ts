@@ -144,7 +144,7 @@ const keptCallSchema = z.object({
   agent,
   /** `agentVersion` in its record. */
   agentHash: z.string(),
-  /** The same of the agent that a handover gave the call to; absent without one, and in what earlier builds wrote. */
+  /** The same of the agent that a handover gave the call to; empty where it is gone; absent without one, and in what earlier builds wrote. */
   handedHash: z.string().exactOptional(),
   /** Those of the agents that had the call between that one and the first, oldest first; empty for one that is gone; absent: none. */
   passedHashes: z.array(z.string()).exactOptional(),

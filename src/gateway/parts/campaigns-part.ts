@@ -30,7 +30,8 @@ export function campaignsPart(
               outbound,
               store: fleet.store,
               storeLost: fleet.storeLost,
-              agent: (name) => agents.get(name)?.definition,
+              agent: (name, from) =>
+                from === undefined || calls.agent(name, from) !== undefined ? agents.get(name)?.definition : undefined,
               agentNames: () => [...agents.keys()],
               humanFirst,
               slots: () => ({ capacity: calls.capacity, free: calls.free - outbound.waiting }),

@@ -48,7 +48,8 @@ export class CallAgent {
   get kept(): Pick<KeptCall, 'handedHash' | 'passedHashes'> {
     if (this.#had.length === 1) return {}
     const passedHashes = this.#had.slice(1, -1).map((agent) => (agent === null ? '' : versionOf(agent)))
-    return { handedHash: versionOf(this.#hosted), ...(passedHashes.length === 0 ? {} : { passedHashes }) }
+    const handedHash = this.#had.at(-1) == null ? '' : versionOf(this.#hosted)
+    return { handedHash, ...(passedHashes.length === 0 ? {} : { passedHashes }) }
   }
 
   get share(): BackendShare {
@@ -76,8 +77,9 @@ export class CallAgent {
     return identityKept(log, before, this.definition) ? checkpoint : { ...checkpoint, identity: null }
   }
 
-  /** @param had  the version that the call had of it */
+  /** @param had  the version that the call had of it; empty: it was gone */
   #named(name: string, had: string | null = null): HostedAgent | null {
+    if (had === '') return null
     const { call, rootSid } = this.#continuity
     const key = { rootSid, had }
     const agent = this.#context.agent(name, this.#hosted.serves?.business ?? null, call.budgetStep ?? null, key)
