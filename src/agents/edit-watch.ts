@@ -47,6 +47,8 @@ export class EditWatch {
   async close(): Promise<void> {
     this.#closed = true
     if (this.#timer !== null) clearTimeout(this.#timer)
+    // chokidar 5 opens itself again, and watches the folder above, where it learns after its end that files are gone.
+    this.#watcher.add = () => this.#watcher
     await this.#watcher.close()
     await this.#reading
   }

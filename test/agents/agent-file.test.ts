@@ -1,6 +1,9 @@
-import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { pbkdf2 } from 'node:crypto'
+import { rmSync, writeFileSync } from 'node:fs'
+import { mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { NO_ASSETS } from '../../src/agents/assets.js'
 import type { BackendCapabilities } from '../../src/backends/backend.js'
@@ -11,6 +14,7 @@ import { agentWith, variablesReadBy } from '../../src/agents/call-variables.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { agentJsonSchema, agentSchema } from '../../src/agents/definition.js'
 import { agentVersion } from '../../src/agents/agent-view.js'
+import { EditWatch } from '../../src/agents/edit-watch.js'
 import { agentNames, loadAgents, loadUsableAgents } from '../../src/agents/loader.js'
 import { offeredTools } from '../../src/agents/offered-tools.js'
 import { untranslated } from '../../src/agents/phrases.js'
@@ -21,6 +25,7 @@ import { GatewayError } from '../../src/core/errors.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import { defineAgent, defineTool } from '../../src/index.js'
 import { loadText } from '../support/agent-text.js'
+import { until } from '../support/until.js'
 import { contextOf } from './support-line.js'
 
 const ENV = { SHOP_API_URL: 'http://127.0.0.1:8090' }
@@ -729,6 +734,29 @@ t.test('edits reach new calls, broken ones do not, and each is reported once', a
   await told
   t.ok(changes.join().includes('b'))
   t.notOk(agents.has('b'))
+})
+
+t.test('nothing is watched any more where edited files go away while the watch ends', async (t) => {
+  const watched = (): number => process.getActiveResourcesInfo().filter((what) => what === 'FSEventWrap').length
+  await until(() => watched() === 0, 5000, 'what others have watched to end')
+  const files = ['a.yaml', 'b.yaml', 'c.yaml']
+  const dir = await folder(t, Object.fromEntries(files.map((file) => [file, '1'])))
+  const watch = new EditWatch({
+    path: dir,
+    depth: 1,
+    read: () => Promise.resolve(),
+    onError: (error) => t.fail(String(error)),
+  })
+  await watch.ready
+  // The look at what was edited waits behind these, until the files are gone.
+  const busy = Array.from({ length: 8 }, () => promisify(pbkdf2)('a', 'b', 30_000, 64, 'sha512'))
+  for (const file of files) writeFileSync(join(dir, file), '2')
+  for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setImmediate(resolve))
+  const closed = watch.close()
+  rmSync(dir, { recursive: true })
+  await Promise.all([closed, ...busy])
+  for (let looks = 0; looks < 20; looks++) await stat(root)
+  t.equal(watched(), 0)
 })
 
 t.test('a mounted ConfigMap whose link is replaced is an edit', async (t) => {
