@@ -28,13 +28,7 @@ async function check(
 }
 
 /** The same in a process of its own. */
-const checkWith = (
-  nodeOptions: readonly string[],
-  env: Readonly<Record<string, string>>,
-  ...args: string[]
-): Promise<{ code: number; output: string }> => commandWith(nodeOptions, env, 'check', ...args)
-
-function commandWith(
+function checkWith(
   nodeOptions: readonly string[],
   env: Readonly<Record<string, string>>,
   ...args: string[]
@@ -42,7 +36,7 @@ function commandWith(
   return new Promise((resolve) => {
     execFile(
       process.execPath,
-      [...nodeOptions, ...MKONDO, ...args],
+      [...nodeOptions, ...MKONDO, 'check', ...args],
       { env: { PATH: process.env['PATH'] ?? '', DATA_DIR: dataDir(), ...env } },
       (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr })
@@ -117,26 +111,6 @@ t.test('a Node for which there is no native module is found before a start', asy
   const { code, output } = await checkWith(await onlyUws([]), { PORT: '0', OPS_PORT: '0' }, '--with-shop')
   t.equal(code, 2, output)
   t.match(output, /NOT OK +no uWebSockets\.js for Node [\d.]+ and glibc \S+; type: npm install /)
-})
-
-t.test('only what takes calls needs the native module: agents are made and simulated on any Node', async (t) => {
-  const none = await onlyUws([])
-  const folder = join(t.testdir(), 'my-line')
-  t.match(await commandWith(none, {}, 'init', folder, '--yes'), { code: 0 })
-  t.match(await commandWith(none, {}, 'simulate', join(folder, 'scenarios'), '--agents', join(folder, 'agents')), {
-    code: 0,
-    output: /^2 passed/m,
-  })
-  const spoken = ['--agents', join(folder, 'agents'), '--mode', 'audio']
-  t.match(
-    await commandWith(none, {}, 'simulate', join(folder, 'scenarios/first-call.yaml'), ...spoken),
-    { code: 1, output: /no uWebSockets\.js for Node/ },
-    'a spoken call goes through a gateway',
-  )
-  const shipped = await commandWith(none, {}, 'simulate', '--filter', 'order-status/relies-on-caller-id')
-  t.match(shipped, { code: 0, output: /skipped .*no uWebSockets\.js for Node/ }, 'what needs one is skipped')
-  for (const name of ['double', 'call', 'replay', 'calls'])
-    t.match(await commandWith(none, {}, name, '--help'), { code: 0 })
 })
 
 t.test('a Node that is no longer safe is named, and stops nothing', async (t) => {
