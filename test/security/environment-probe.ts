@@ -1,7 +1,9 @@
-import { writeFileSync } from 'node:fs'
+import { renameSync, writeFileSync } from 'node:fs'
 
-/** A foreign backend that writes the `process.env` of its thread to `options.file`. */
+/** A foreign backend that writes the `process.env` of its thread to `options.file`, whole or not at all. */
 export function createBackend(_sink: unknown, _context: unknown, options: Readonly<Record<string, unknown>>): never {
-  writeFileSync(String(options['file']), JSON.stringify(process.env))
+  const file = String(options['file'])
+  writeFileSync(`${file}.part`, JSON.stringify(process.env))
+  renameSync(`${file}.part`, file)
   throw new Error('it only looked around')
 }
