@@ -253,8 +253,13 @@ export class Campaigns {
       // It is a call of its own: its times and its limits begin anew.
       const { usage: _, ...session } = kept.session ?? {}
       const anew = {
-        ...{ result: null, elapsedMs: 0, streamMs: 0, preparedWallMs: this.#options.wallClock(), resumed: [] },
-        ...{ backendState: null, session: kept.session === null ? null : (session as KeptCall['session']) },
+        result: null,
+        elapsedMs: 0,
+        streamMs: 0,
+        preparedWallMs: this.#options.wallClock(),
+        resumed: [],
+        backendState: null,
+        session: kept.session === null ? null : (session as KeptCall['session']),
       }
       return { recovers: { ...state, marks: [], kept: { ...kept, ...anew } } }
     } catch (thrown) {

@@ -30,8 +30,7 @@ export function campaignsPart(
               outbound,
               store: fleet.store,
               storeLost: fleet.storeLost,
-              agent: (name, from) =>
-                from === undefined || calls.agent(name, from) !== undefined ? agents.get(name)?.definition : undefined,
+              agent: (name, from) => (calls.agent(name, from) === undefined ? undefined : agents.get(name)?.definition),
               agentNames: () => [...agents.keys()],
               humanFirst,
               slots: () => ({ capacity: calls.capacity, free: calls.free - outbound.waiting }),

@@ -90,7 +90,7 @@ function outboundCalls(shared: CarrierShared): OutboundCalls {
     wallClock: Date.now,
     log: log.component('workers'),
     agent: (name, from) => {
-      const agent = from === undefined || calls.agent(name, from) !== undefined ? agents.get(name) : undefined
+      const agent = calls.agent(name, from) === undefined ? undefined : agents.get(name)
       return agent === undefined ? undefined : { ...agent.facts.outbound, variables: variablesReadBy(agent.definition) }
     },
     agentNames: () => [...agents.keys()],
