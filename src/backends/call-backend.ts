@@ -29,59 +29,9 @@ import { CallHistory, isSilent } from './failover/call-history.js'
 import { BackendList } from './failover/backend-list.js'
 import type { Candidate, CandidateListener, CandidateOptions, CandidateSession } from './failover/backend-list.js'
 import { DeafWatch } from './failover/deaf-watch.js'
+import { RotationWatch } from './failover/rotation-watch.js'
 import { StallWatch } from './failover/stall-watch.js'
 import type { StallState } from './failover/stall-watch.js'
-
-/** Replacements of one call's backend that are made for a fault; rotations do not count. */
-const FAILOVERS_MAX = 8
-/** A backend that has not got ready after this is given up while there is another. */
-const FAILOVER_CONNECT_MS = 3000
-/** A backend that does not answer for this long is replaced. Half of the session's own limit. */
-const FAILOVER_STALL_MS = 6000
-/** Sessions of a call that are replaced because they do not hear the caller: after these the line may be at fault. */
-const FAILOVER_DEAF_MAX = 2
-/** How long a caller waits in silence while a backend is being replaced. */
-const FAILOVER_HOLD_MS = 1500
-/** Answers that may fail one after another before another backend is asked. */
-const FAILOVER_RESPONSES_FAILED_MAX = 2
-/**
- * How long both sides are quiet before a session is rotated, how often that is looked for, and the tries of one
- * rotation.
- */
-const ROTATION_QUIET_MS = 400
-const ROTATION_POLL_MS = 200
-const ROTATION_TRIES_MAX = 5
-/**
- * A session that gives no sign of its end is rotated this long before it; with this much left it is not waited any
- * longer.
- */
-const ROTATION_LEAD_MS = 60_000
-const ROTATION_LAST_MS = 2000
-/** Pause before a failed standby is tried again, and the number of tries. */
-const STANDBY_RETRY_MS = 30_000
-const STANDBY_TRIES_MAX = 5
-
-/**
- * How long a caller waits for a model to be reached, before it is given up: at the start, where nothing was said yet, and
- * in mid-call, where the caller hears that it takes a moment. An attempt that was begun in time may take longer.
- */
-const FIRST_SEARCH_MS = 3000
-const SEARCH_MS = 10_000
-/** Pause before a backend is tried again when all were tried; each time twice as long. */
-const TRY_AGAIN_MS = 200
-/** Times that this is done in one search: 200 ms to 6.4 s. */
-const TRIES_AGAIN_MAX = 6
-
-const NOTHING_REPLAYED = { samples: 0, lostSamples: 0, texts: 0, inputs: 0 }
-const CLOSE_NORMAL = 1000
-const CLOSE_ABNORMAL = 1006
-/** Events which show that a service heard the caller, and those which show that it works on something. */
-const HEARS: ReadonlySet<BackendEvent['type']> = new Set(['speech-started', 'understood'])
-const ANSWERS: ReadonlySet<BackendEvent['type']> = new Set(['turn-start', 'tool-call'])
-/** The agent's echo may follow its speech for this long. */
-const ECHO_MS = 500
-/** Shorter speech may be a noise: no answer is expected. */
-const REAL_SPEECH_MS = 200
 
 /**
  * The backend of a call: makes one of a list, and counts what the call uses (`Budget`). When the primary, which serves the
@@ -101,19 +51,9 @@ const REAL_SPEECH_MS = 200
  * A single model runs as a list of one. That gives it a new session after `session_expired` or a broken connection,
  * rotation, `holding` while the caller waits for the new session, and the circuit that the calls of a worker share.
  *
- * The embedded backend and a module that are the only ones are `alone`: the session of the one never ends, and the other
- * decides for itself what happens after a fault. It is the primary from `connect` on, everything goes to it at once, and
- * its first fatal fault ends the session. It may repeat a tool call that was made before a checkpoint: no session took over, so the
- * call itself decides about its effects.
- *
  * Inputs are stored in `CallHistory` before they go to a backend, and a takeover replays them from there. So it does
  * not matter when exactly a backend is lost. All events that are passed on have the call's generations and ids
  * (`CandidateSession`).
- *
- * Candidates may differ in their rates and in who marks the caller's turns. The call sees one rate, and `serverVad`
- * only when every candidate detects turns itself. Otherwise the gateway marks the turns, and a candidate that detects
- * them itself gets the same audio without `speechStart` and `speechEnd`. Such a list works best with all candidates set
- * to the gateway's turns.
  */
 export class CallBackend implements Backend, CandidateListener {
   readonly stats = noFailovers()
@@ -156,10 +96,7 @@ export class CallBackend implements Backend, CandidateListener {
 
   /** A session of the primary's candidate that replaces it at a quiet moment. */
   #replacement: CandidateSession | null = null
-  /** When the primary's session ends; null until the end is near. */
-  #expiresAtMs: number | null = null
-  #rotationTries = 0
-  readonly #rotationAlarm: Alarm
+  readonly #rotation: RotationWatch
 
   /** @throws GatewayError when no candidate can be made, or rates differ and there is no resampler */
   constructor(sink: BackendSink, options: CallBackendOptions) {
@@ -175,7 +112,7 @@ export class CallBackend implements Backend, CandidateListener {
     this.#connectAlarm = new Alarm(timers)
     this.#holdAlarm = new Alarm(timers)
     this.#standbyAlarm = new Alarm(timers)
-    this.#rotationAlarm = new Alarm(timers)
+    this.#rotation = new RotationWatch(timers, (last) => this.#beginRotation(last))
   }
 
   /** `name` and `changesSpeed` are the primary's; the rest does not change. */
@@ -391,7 +328,7 @@ export class CallBackend implements Backend, CandidateListener {
       this.failed(session, vendorFault('network', `${session.name}: closed with ${event.code}`, true))
     else if (event.type === 'expiring') {
       if (this.#alone) this.#emit(event)
-      else if (session === this.#primary) this.#expiring(event.inMs)
+      else if (session === this.#primary) this.#rotation.expiring(event.inMs)
       else if (session === this.#standby) this.#renewStandby(session)
     } else if (session === this.#primary) this.#primaryEvent(session, event)
   }
@@ -608,7 +545,7 @@ export class CallBackend implements Backend, CandidateListener {
   #leave(session: CandidateSession, reason: string): void {
     this.#primary = null
     this.#loss = { from: session.name, atMs: this.#options.timers.nowMs(), reason }
-    this.#stopRotation()
+    this.#rotation.stop()
     this.#stall.stop()
     this.#deaf.reset()
     this.#repeating = true
@@ -726,7 +663,7 @@ export class CallBackend implements Backend, CandidateListener {
     this.#primary = session
     this.#primaryLives = false
     this.#candidates.beginSearch()
-    this.#beginRotation(session.backend.capabilities.maxSessionMs)
+    this.#rotation.begin(session.backend.capabilities.maxSessionMs)
     this.#deaf.reset()
     const replayed = continued
       ? NOTHING_REPLAYED
@@ -755,42 +692,15 @@ export class CallBackend implements Backend, CandidateListener {
 
   // --- rotation ---------------------------------------------------------------------------------------------
 
-  #beginRotation(maxSessionMs: number | null): void {
-    this.#stopRotation()
-    if (maxSessionMs === null) return
-    const leadMs = Math.min(ROTATION_LEAD_MS, maxSessionMs / 2)
-    this.#rotationAlarm.set(maxSessionMs - leadMs, () => this.#expiring(leadMs))
-  }
-
-  #stopRotation(): void {
-    this.#rotationAlarm.clear()
-    this.#expiresAtMs = null
-    this.#rotationTries = 0
-  }
-
-  #expiring(inMs: number): void {
-    this.#expiresAtMs = Math.min(this.#expiresAtMs ?? Infinity, this.#options.timers.nowMs() + inMs)
-    this.#tryRotation()
-  }
-
-  /** The primary's session ends so soon that the rotation cannot wait for quiet. */
-  get #lastMoment(): boolean {
-    return this.#expiresAtMs !== null && this.#expiresAtMs - this.#options.timers.nowMs() <= ROTATION_LAST_MS
-  }
-
-  /** Connects a replacement at the next quiet moment, and another one if something was said before it was ready. */
-  #tryRotation(): void {
-    this.#rotationAlarm.set(ROTATION_POLL_MS, () => this.#tryRotation())
+  /** Connects a replacement at a quiet moment, and another one if something was said before it was ready. */
+  #beginRotation(last: boolean): boolean {
     const primary = this.#primary
-    const last = this.#lastMoment
-    if (primary === null || this.#replacement !== null || this.#rotationTries >= ROTATION_TRIES_MAX + (last ? 1 : 0))
-      return
-    if (!last && !this.#quiet()) return
-    if (this.#candidates.closedForMs(primary.candidate) > 0) return
-    this.#rotationTries++
+    if (primary === null || this.#replacement !== null || (!last && !this.#quiet())) return false
+    if (this.#candidates.closedForMs(primary.candidate) > 0) return false
     const session = this.#candidates.take(primary.candidate)
     this.#replacement = session
     this.#connect(session, 'rotation', primary.backend.snapshot())
+    return true
   }
 
   #quiet(): boolean {
@@ -807,7 +717,7 @@ export class CallBackend implements Backend, CandidateListener {
     const old = this.#primary
     this.#replacement = null
     session.stale ||= this.#history.activity !== session.activityKnown
-    if (old === null || (session.stale && !this.#lastMoment)) {
+    if (old === null || (session.stale && !this.#rotation.isLastMoment)) {
       this.stats.rotationsAbandoned++
       this.#candidates.retire(session, 'too late')
       return
@@ -868,13 +778,53 @@ export class CallBackend implements Backend, CandidateListener {
     this.#over = true
     this.#stall.stop()
     this.#deaf.reset()
-    this.#stopRotation()
+    this.#rotation.stop()
     for (const alarm of [this.#connectAlarm, this.#holdAlarm, this.#standbyAlarm]) alarm.clear()
     this.#budget?.stop()
     this.#candidates.retireAll(reason)
     this.#history.release()
   }
 }
+
+/** Replacements of one call's backend that are made for a fault; rotations do not count. */
+const FAILOVERS_MAX = 8
+/** A backend that has not got ready after this is given up while there is another. */
+const FAILOVER_CONNECT_MS = 3000
+/** A backend that does not answer for this long is replaced. Half of the session's own limit. */
+const FAILOVER_STALL_MS = 6000
+/** Sessions of a call that are replaced because they do not hear the caller: after these the line may be at fault. */
+const FAILOVER_DEAF_MAX = 2
+/** How long a caller waits in silence while a backend is being replaced. */
+const FAILOVER_HOLD_MS = 1500
+/** Answers that may fail one after another before another backend is asked. */
+const FAILOVER_RESPONSES_FAILED_MAX = 2
+/** How long both sides are quiet before a session is rotated. */
+const ROTATION_QUIET_MS = 400
+/** Pause before a failed standby is tried again, and the number of tries. */
+const STANDBY_RETRY_MS = 30_000
+const STANDBY_TRIES_MAX = 5
+
+/**
+ * How long a caller waits for a model to be reached, before it is given up: at the start, where nothing was said yet, and
+ * in mid-call, where the caller hears that it takes a moment. An attempt that was begun in time may take longer.
+ */
+const FIRST_SEARCH_MS = 3000
+const SEARCH_MS = 10_000
+/** Pause before a backend is tried again when all were tried; each time twice as long. */
+const TRY_AGAIN_MS = 200
+/** Times that this is done in one search: 200 ms to 6.4 s. */
+const TRIES_AGAIN_MAX = 6
+
+const NOTHING_REPLAYED = { samples: 0, lostSamples: 0, texts: 0, inputs: 0 }
+const CLOSE_NORMAL = 1000
+const CLOSE_ABNORMAL = 1006
+/** Events which show that a service heard the caller, and those which show that it works on something. */
+const HEARS: ReadonlySet<BackendEvent['type']> = new Set(['speech-started', 'understood'])
+const ANSWERS: ReadonlySet<BackendEvent['type']> = new Set(['turn-start', 'tool-call'])
+/** The agent's echo may follow its speech for this long. */
+const ECHO_MS = 500
+/** Shorter speech may be a noise: no answer is expected. */
+const REAL_SPEECH_MS = 200
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
 

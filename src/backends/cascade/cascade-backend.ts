@@ -2,8 +2,7 @@ import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { omitNullish } from '../../core/omit-nullish.js'
 import { BACKEND_WAITING_TEXTS_MAX } from '../../core/limits.js'
-import { samplesToMs } from '../../core/units.js'
-import type { LegRateHz, SampleRateHz } from '../../core/units.js'
+import { samplesToMs, type LegRateHz, type SampleRateHz } from '../../core/units.js'
 import type {
   Backend,
   BackendCapabilities,
@@ -15,26 +14,21 @@ import type {
 } from '../backend.js'
 import type { BackendEvent } from '../../call/backend-events.js'
 import { isBackchannel } from '../../call/backchannel.js'
-import { codeOf } from '../../call/localized-text.js'
-import type { LocalizedText } from '../../call/localized-text.js'
+import { codeOf, type LocalizedText } from '../../call/localized-text.js'
 import { asksToRepeat, asksToWait, endsUnfinished } from '../../call/turn-words.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { preRollMs } from '../pre-roll.js'
 import { keysText, openingText } from '../prompts.js'
 import { resumedGeneration } from '../resumed-generation.js'
 import { replyText } from '../tool-text.js'
-import { faultError, faultEvent } from '../transport/vendor-fault.js'
-import type { VendorFault } from '../transport/vendor-fault.js'
-import { Alarm, clockTimers } from '../timers.js'
-import type { BackendTimers } from '../timers.js'
-import { Answer, noCascadeStats } from './answer.js'
-import type { CascadeStats, Draft } from './answer.js'
+import { faultError, faultEvent, type VendorFault } from '../transport/vendor-fault.js'
+import { Alarm, clockTimers, type BackendTimers } from '../timers.js'
+import { Answer, noCascadeStats, type CascadeStats, type Draft } from './answer.js'
 import { ServiceList, commonRateHz } from './service-list.js'
 import { Conversation } from './conversation.js'
 import { ahead } from './http-service.js'
 import { isNoiseText } from './noise-text.js'
-import { mannerIn } from './own-voice.js'
-import type { OwnVoice } from './own-voice.js'
+import { mannerIn, type OwnVoice } from './own-voice.js'
 import { Recognition } from './recognition.js'
 import { serviceContext } from './service-context.js'
 import { faultOf } from './service-fault.js'
@@ -49,56 +43,6 @@ import type {
   TextToSpeech,
   Word,
 } from './service.js'
-
-/** Each part is a list: the first service is used, the others take its place when it fails. */
-export interface CascadeOptions {
-  readonly stt: readonly ServiceFactory<SpeechToText>[]
-  readonly llm: readonly ServiceFactory<LanguageModel>[]
-  readonly tts: readonly ServiceFactory<TextToSpeech>[]
-  /** In metrics and records; `cascade` when not given. */
-  readonly name?: string
-  /** Rate of the carrier's leg; 16 kHz when not given. */
-  readonly legRateHz?: LegRateHz
-  /** Languages that callers speak, the most likely first; that of the session when not given. */
-  readonly languages?: readonly string[]
-  /** The agent's voice, which may be one a language; that of the session when not given. */
-  readonly voices?: LocalizedText
-  /** Ask the model before the caller's turn is over, when the words have not changed for a while; true when not given. */
-  readonly speculate?: boolean
-  /** A caller who asks for a moment, and says nothing else, is not answered: the agent's `turn.waitWords`; false when not given. */
-  readonly waitWords?: boolean
-  /** More transcripts that the recogniser returns for noise, compared in lower case without punctuation. */
-  readonly artefacts?: readonly string[]
-  /** The agent's fixed phrases in its own voice; none are kept when not given. */
-  readonly ownVoice?: OwnVoice
-  /** Real ones when not given. */
-  readonly timers?: BackendTimers
-}
-
-/** State that exists from `connect` on. */
-interface Connected {
-  readonly conversation: Conversation
-  readonly context: ServiceContext
-  readonly stt: ServiceList<SpeechToText>
-  readonly llm: ServiceList<LanguageModel>
-  readonly tts: ServiceList<TextToSpeech>
-  readonly lists: readonly Pick<ServiceList<ServiceLife>, 'warm' | 'close'>[]
-}
-
-const CLOSE_NORMAL = 1000
-const CLOSE_ABNORMAL = 1006
-/** Words that have not changed for this long are likely to be all of the turn. */
-const STABLE_MS = 200
-/** And once no voice was heard for this long. Somebody who is still speaking is not done. */
-const QUIET_MS = 100
-/** Requests of one turn that are made before it is over. */
-const DRAFTS_MAX = 2
-/** An older one may have been given up by its service in the meantime. */
-const DRAFT_MS_MAX = 3000
-/** The longest silence at the end of a turn that a recogniser gets as a value. */
-const SILENCE_MS_MAX = 3000
-/** For the model, where the agent has no question that it could repeat. */
-const SAY_AGAIN = 'The caller spoke over you, and was not understood. In a few words, ask them to say it again.'
 
 /**
  * Three services in a row: a recogniser, a language model and a voice. The gateway's VAD marks the caller's speech.
@@ -617,6 +561,56 @@ export class CascadeBackend implements Backend {
     this.#waiting.length = 0
   }
 }
+
+/** Each part is a list: the first service is used, the others take its place when it fails. */
+export interface CascadeOptions {
+  readonly stt: readonly ServiceFactory<SpeechToText>[]
+  readonly llm: readonly ServiceFactory<LanguageModel>[]
+  readonly tts: readonly ServiceFactory<TextToSpeech>[]
+  /** In metrics and records; `cascade` when not given. */
+  readonly name?: string
+  /** Rate of the carrier's leg; 16 kHz when not given. */
+  readonly legRateHz?: LegRateHz
+  /** Languages that callers speak, the most likely first; that of the session when not given. */
+  readonly languages?: readonly string[]
+  /** The agent's voice, which may be one a language; that of the session when not given. */
+  readonly voices?: LocalizedText
+  /** Ask the model before the caller's turn is over, when the words have not changed for a while; true when not given. */
+  readonly speculate?: boolean
+  /** A caller who asks for a moment, and says nothing else, is not answered: the agent's `turn.waitWords`; false when not given. */
+  readonly waitWords?: boolean
+  /** More transcripts that the recogniser returns for noise, compared in lower case without punctuation. */
+  readonly artefacts?: readonly string[]
+  /** The agent's fixed phrases in its own voice; none are kept when not given. */
+  readonly ownVoice?: OwnVoice
+  /** Real ones when not given. */
+  readonly timers?: BackendTimers
+}
+
+/** State that exists from `connect` on. */
+interface Connected {
+  readonly conversation: Conversation
+  readonly context: ServiceContext
+  readonly stt: ServiceList<SpeechToText>
+  readonly llm: ServiceList<LanguageModel>
+  readonly tts: ServiceList<TextToSpeech>
+  readonly lists: readonly Pick<ServiceList<ServiceLife>, 'warm' | 'close'>[]
+}
+
+const CLOSE_NORMAL = 1000
+const CLOSE_ABNORMAL = 1006
+/** Words that have not changed for this long are likely to be all of the turn. */
+const STABLE_MS = 200
+/** And once no voice was heard for this long. Somebody who is still speaking is not done. */
+const QUIET_MS = 100
+/** Requests of one turn that are made before it is over. */
+const DRAFTS_MAX = 2
+/** An older one may have been given up by its service in the meantime. */
+const DRAFT_MS_MAX = 3000
+/** The longest silence at the end of a turn that a recogniser gets as a value. */
+const SILENCE_MS_MAX = 3000
+/** For the model, where the agent has no question that it could repeat. */
+const SAY_AGAIN = 'The caller spoke over you, and was not understood. In a few words, ask them to say it again.'
 
 /** The words in parts, each in one language, of recognisers that tell it of each word. */
 function languagesOf(

@@ -40,59 +40,6 @@ import {
 } from '../../speech/speech-protocol.js'
 import type { SpeechClient, Utterance } from '../../speech/speech-client.js'
 
-/** Checked `offline:` blocks that a worker keeps: one for each agent. */
-const DIALOGUES_KEPT_MAX = 64
-
-/** `nowMs`: `performance.now` when not given; `after`: real timers. */
-interface EmbeddedBackendOptions extends Partial<BackendTimers> {
-  /** The call's speech session. The call owns and closes it. */
-  readonly speech: SpeechClient
-}
-
-/** Result of `snapshot`, and argument of `BackendSession.resume`. JSON, a few KB. */
-export interface EmbeddedSnapshot {
-  readonly version: 1
-  readonly dialogue: DialogueState
-  /** Number of the last response; a new instance continues from it. */
-  readonly generation: number
-  /** Sentences that are not spoken yet; a new instance speaks them first. */
-  readonly unspoken: readonly string[]
-}
-
-/**
- * A sound without words that ends this long before the end of the agent's speech, and did not interrupt it, needs no
- * answer.
- */
-const FALSE_INTERRUPTION_MARGIN_MS = 300
-/**
- * How well the sound must fit the words to count as understood, and to be acted on without a confirmation where the
- * dialogue asks for one. Of 40 sentences of the order line's grammar (4 flite voices, 8 kHz mu-law) the worst fits with
- * 0.858; of 29 other sentences that the grammar accepted 10 fit with less than 0.75 and 27 with less than 0.87. Human
- * voices fit less well than flite's, which is why the first limit is low.
- */
-export const FIT_MIN = 0.75
-const FIT_SURE = 0.87
-/**
- * Speech that may not be meant for the agent is held to `FIT_SURE` where it is longer than a word or two: announcements
- * of another line were heard as "where's the parcel" and "one four seven zero four", with a fit of 0.77 to 0.85.
- */
-const FEW_WORDS_MS = 1000
-/** Speech between two looks at what was understood so far. */
-const UNDERSTOOD_EVERY_MS = 1000
-/** How long an utterance is listened to for a lone digit: the time before its onset, a digit, and the pause after it. */
-const LONE_DIGIT_MS = 1600
-/** A number's pause is over, but the caller speaks: look again. */
-const KEY_TIMER_RETRY_MS = 300
-const VOICE_DEFAULT = 'slt'
-const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = {
-  AGENT_INVALID: 'bad_request',
-  BACKEND_BAD_REQUEST: 'bad_request',
-  SPEECH_BUSY: 'rate_limit',
-}
-/** Close codes of RFC 6455, as the other backends report them. */
-const CLOSE_NORMAL = 1000
-const CLOSE_FAULT = 1011
-
 /**
  * The backend that needs no network: a recogniser with a grammar for each moment of a scripted dialogue, and a small
  * synthesiser. It has no language model: it follows the agent's `offline:` block. It emits the same events as the other
@@ -553,6 +500,59 @@ export class EmbeddedBackend implements Backend {
     this.#end(CLOSE_FAULT, message)
   }
 }
+
+/** Checked `offline:` blocks that a worker keeps: one for each agent. */
+const DIALOGUES_KEPT_MAX = 64
+
+/** `nowMs`: `performance.now` when not given; `after`: real timers. */
+interface EmbeddedBackendOptions extends Partial<BackendTimers> {
+  /** The call's speech session. The call owns and closes it. */
+  readonly speech: SpeechClient
+}
+
+/** Result of `snapshot`, and argument of `BackendSession.resume`. JSON, a few KB. */
+export interface EmbeddedSnapshot {
+  readonly version: 1
+  readonly dialogue: DialogueState
+  /** Number of the last response; a new instance continues from it. */
+  readonly generation: number
+  /** Sentences that are not spoken yet; a new instance speaks them first. */
+  readonly unspoken: readonly string[]
+}
+
+/**
+ * A sound without words that ends this long before the end of the agent's speech, and did not interrupt it, needs no
+ * answer.
+ */
+const FALSE_INTERRUPTION_MARGIN_MS = 300
+/**
+ * How well the sound must fit the words to count as understood, and to be acted on without a confirmation where the
+ * dialogue asks for one. Of 40 sentences of the order line's grammar (4 flite voices, 8 kHz mu-law) the worst fits with
+ * 0.858; of 29 other sentences that the grammar accepted 10 fit with less than 0.75 and 27 with less than 0.87. Human
+ * voices fit less well than flite's, which is why the first limit is low.
+ */
+export const FIT_MIN = 0.75
+const FIT_SURE = 0.87
+/**
+ * Speech that may not be meant for the agent is held to `FIT_SURE` where it is longer than a word or two: announcements
+ * of another line were heard as "where's the parcel" and "one four seven zero four", with a fit of 0.77 to 0.85.
+ */
+const FEW_WORDS_MS = 1000
+/** Speech between two looks at what was understood so far. */
+const UNDERSTOOD_EVERY_MS = 1000
+/** How long an utterance is listened to for a lone digit: the time before its onset, a digit, and the pause after it. */
+const LONE_DIGIT_MS = 1600
+/** A number's pause is over, but the caller speaks: look again. */
+const KEY_TIMER_RETRY_MS = 300
+const VOICE_DEFAULT = 'slt'
+const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = {
+  AGENT_INVALID: 'bad_request',
+  BACKEND_BAD_REQUEST: 'bad_request',
+  SPEECH_BUSY: 'rate_limit',
+}
+/** Close codes of RFC 6455, as the other backends report them. */
+const CLOSE_NORMAL = 1000
+const CLOSE_FAULT = 1011
 
 const PARSED = new LRUCache<string, OfflineDialogue>({ max: DIALOGUES_KEPT_MAX })
 

@@ -31,22 +31,6 @@ const FAILOVER_REST_MS = 60_000
 /** How long to wait for sessions to close: the call itself must end within a second. */
 const SESSION_CLOSE_MS = 900
 
-export interface CandidateOptions {
-  /** In the order in which they are tried; one or more. */
-  readonly candidates: readonly FailoverCandidate[]
-  readonly timers: BackendTimers
-  /** The worker's, shared by its calls; circuits of this call alone when not given. */
-  readonly circuits?: Circuits
-  /** Needed when a candidate's rate differs from the call's. */
-  readonly resamplers?: ResamplerBank
-  /** Rate of the caller's audio for `pushAudio`, best the leg's own; default: the candidates' highest. */
-  readonly inputRateHz?: SampleRateHz
-  /** Receives sessions, faults and changes of circuits. */
-  readonly watch?: BackendWatch
-  /** There is one candidate, and no other session ever takes its place (`CallBackend`). Default: false. */
-  readonly alone?: boolean
-}
-
 /**
  * One session of one candidate: resamples the caller's audio to its rate, and maps its generations and ids to the
  * call's.
@@ -191,6 +175,27 @@ export class CandidateSession implements BackendSink {
   }
 }
 
+export interface CandidateOptions {
+  /** In the order in which they are tried; one or more. */
+  readonly candidates: readonly FailoverCandidate[]
+  readonly timers: BackendTimers
+  /** The worker's, shared by its calls; circuits of this call alone when not given. */
+  readonly circuits?: Circuits
+  /** Needed when a candidate's rate differs from the call's. */
+  readonly resamplers?: ResamplerBank
+  /** Rate of the caller's audio for `pushAudio`, best the leg's own; default: the candidates' highest. */
+  readonly inputRateHz?: SampleRateHz
+  /** Receives sessions, faults and changes of circuits. */
+  readonly watch?: BackendWatch
+  /**
+   * There is one candidate, and no other session ever takes its place. Default: false. So it is for the embedded backend,
+   * whose session never ends, and for a module, which decides for itself what happens after a fault. It is the primary from
+   * `connect` on, everything goes to it at once, and its first fatal fault ends the session. It may repeat a tool call that
+   * was made before a checkpoint: no session took over, so the call itself decides about its effects.
+   */
+  readonly alone?: boolean
+}
+
 /** One backend of the list. Its name is the one in its capabilities. */
 interface FailoverCandidate {
   readonly create: BackendFactory
@@ -254,6 +259,11 @@ export class Candidate {
 /**
  * The backends of a list and their sessions. A search tries each candidate once, in the order of the list: first those
  * whose circuit allows a try and that have not just failed, then the others, before the call is given up.
+ *
+ * Candidates may differ in their rates and in who marks the caller's turns. The call sees one rate, and `serverVad`
+ * only when every candidate detects turns itself. Otherwise the gateway marks the turns, and a candidate that detects
+ * them itself gets the same audio without `speechStart` and `speechEnd`. Such a list works best with all candidates set
+ * to the gateway's turns.
  */
 export class BackendList {
   readonly capabilities: BackendCapabilities

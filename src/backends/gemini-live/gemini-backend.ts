@@ -1,6 +1,5 @@
 import { BACKEND_PRE_ROLL_MS_MAX, BACKEND_TRANSCRIPT_CHARS_MAX, BACKEND_WAITING_TEXTS_MAX } from '../../core/limits.js'
-import { isSampleRateHz, samplesToMs } from '../../core/units.js'
-import type { SampleRateHz } from '../../core/units.js'
+import { isSampleRateHz, samplesToMs, type SampleRateHz } from '../../core/units.js'
 import { hasSound } from '../../media/pcm.js'
 import type {
   Backend,
@@ -35,49 +34,13 @@ import {
   takesTransparent,
 } from './setup.js'
 import type { GeminiLiveOptions, ModelTraits } from './setup.js'
-import { ToolBatches } from './tool-batches.js'
-import type { OpenCall } from './tool-batches.js'
+import { ToolBatches, type OpenCall } from './tool-batches.js'
 import { UnconsumedMessages } from './unconsumed.js'
 import { tokensOf } from './usage.js'
 import { AUDIO_PREFIX, AUDIO_SUFFIX, closeFault, durationMs, partsOf, rateOf } from './wire.js'
 import { GeminiReader, functionCallsOf, noGeminiStats } from './gemini-reader.js'
 import type { ClientMessage, FunctionCall, ServerMessage } from './wire.js'
 import type { GeminiStats } from './gemini-reader.js'
-
-/** Result of `snapshot`: the handle resumes the session on the service's side. */
-interface GeminiSnapshot {
-  readonly version: 1
-  readonly generation: number
-  readonly handle: string | null
-  /** The last message of this connection that the session behind the handle holds; null where the service does not say. */
-  readonly consumed?: number | null
-}
-
-/** With less voice than this since a turn began, the caller did not interrupt it. */
-const PHANTOM_VOICE_MS = 60
-const FRAME_OF_CALLER_MS = 20
-const SCHEDULING = { 'when-idle': 'WHEN_IDLE', interrupt: 'INTERRUPT', silent: 'SILENT' } as const
-
-/** One answer of the model: from its first part to the end of its generation, a tool call or an interruption. */
-interface Turn {
-  readonly generation: number
-  readonly itemId: string
-  state: 'active' | 'cancelled' | 'done'
-  audioMs: number
-  /** Some of its audio can be heard. */
-  hadSound: boolean
-  hadCalls: boolean
-  /** Something was asked that this turn answers. */
-  readonly owed: boolean
-  text: string
-  /** Words since the last tool call, and how many characters of them are in `text`: the rest may be said again. */
-  pieceText: string
-  pieceTold: number
-  /** The text was reported as final. */
-  final: boolean
-  /** The answer was interrupted: text that still arrives was not spoken. */
-  interrupted: boolean
-}
 
 /**
  * Gemini Live over a WebSocket.
@@ -87,15 +50,7 @@ interface Turn {
  *     ready      --goAway--> `expiring`; the next instance goes on from the handle in `snapshot`
  *
  * There is no truncation: the service cuts its own transcript when it is interrupted. It gives its turns no ids, but
- * its stream is in order:
- *
- *     (none)    --part, transcript of the agent, tool call--> active      `turn-start`
- *     active    --generationComplete, turnComplete, tool call--> done     `audio-done`, `turn-done`
- *     active    --interrupted--> done                                     `interrupted`, `turn-done` cancelled
- *     active    --interrupt()--> cancelled                                `turn-done` cancelled; what follows is dropped
- *     cancelled --interrupted, generationComplete, turnComplete--> done
- *
- * A tool call that does not block ends no turn. `interrupted` without an input of ours or a sound of the caller ends a
+ * its stream is in order (`Turn`). A tool call that does not block ends no turn. `interrupted` without an input of ours or a sound of the caller ends a
  * turn like `generationComplete`: what arrived is played. A turn that ends empty although something was asked is asked
  * for once more, and then reported as failed.
  *
@@ -850,6 +805,49 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
       this.sink.event({ type: 'speech-stopped' })
     }
   }
+}
+
+/** Result of `snapshot`: the handle resumes the session on the service's side. */
+interface GeminiSnapshot {
+  readonly version: 1
+  readonly generation: number
+  readonly handle: string | null
+  /** The last message of this connection that the session behind the handle holds; null where the service does not say. */
+  readonly consumed?: number | null
+}
+
+/** With less voice than this since a turn began, the caller did not interrupt it. */
+const PHANTOM_VOICE_MS = 60
+const FRAME_OF_CALLER_MS = 20
+const SCHEDULING = { 'when-idle': 'WHEN_IDLE', interrupt: 'INTERRUPT', silent: 'SILENT' } as const
+
+/**
+ * One answer of the model.
+ *
+ *     (none)    --part, transcript of the agent, tool call--> active      `turn-start`
+ *     active    --generationComplete, turnComplete, tool call--> done     `audio-done`, `turn-done`
+ *     active    --interrupted--> done                                     `interrupted`, `turn-done` cancelled
+ *     active    --interrupt()--> cancelled                                `turn-done` cancelled; what follows is dropped
+ *     cancelled --interrupted, generationComplete, turnComplete--> done
+ */
+interface Turn {
+  readonly generation: number
+  readonly itemId: string
+  state: 'active' | 'cancelled' | 'done'
+  audioMs: number
+  /** Some of its audio can be heard. */
+  hadSound: boolean
+  hadCalls: boolean
+  /** Something was asked that this turn answers. */
+  readonly owed: boolean
+  text: string
+  /** Words since the last tool call, and how many characters of them are in `text`: the rest may be said again. */
+  pieceText: string
+  pieceTold: number
+  /** The text was reported as final. */
+  final: boolean
+  /** The answer was interrupted: text that still arrives was not spoken. */
+  interrupted: boolean
 }
 
 function snapshotOf(resume: unknown): GeminiSnapshot | null {

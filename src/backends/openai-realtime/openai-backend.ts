@@ -42,31 +42,6 @@ import { EventReader, noOpenAiStats } from './event-reader.js'
 import type { ClientEvent, NewItem, OfItem, ServerEvent, WireError, WireResponse, WireSession } from './wire.js'
 import type { OpenAiStats } from './event-reader.js'
 
-/** The pause before a refused request for a response is repeated. */
-const BACKEND_CREATE_PAUSE_MS = 250
-
-type ServerEventOf<T extends ServerEvent['type']> = Extract<ServerEvent, { readonly type: T }>
-
-const SECOND_MS = 1000
-/**
- * A server with its own VAD starts its response within this time after the end of turn. After it, the backend requests
- * one.
- */
-const SERVER_ANSWER_MS = 1500
-/** Some servers never confirm a complete tool call. The call is made this long after its arguments were complete. */
-const TOOL_CALL_CONFIRM_MS = 100
-/** Some servers never end a response. It counts as ended after this time without an event of it. */
-const RESPONSE_QUIET_MS = 2000
-/** Speech over an answer may still count as an interruption this long after it ended, when its words are known. */
-const INTERRUPTING_WORDS_MS = 3000
-/** The service refuses a commit of less audio as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
-const COMMIT_MS_MIN = 100
-/** Event id of deletions. */
-const FORGET_EVENT = 'mk-forget'
-const SPEED_EVENT = 'mk-speed'
-/** Number of responses between which a change of the speed is tried. */
-const SPEED_TRIES_MAX = 3
-
 /**
  * OpenAI Realtime over a WebSocket, and servers that are compatible with it.
  *
@@ -761,3 +736,28 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
       this.toolCalled(callId, name, parseArguments(argumentsText), generation)
   }
 }
+
+/** The pause before a refused request for a response is repeated. */
+const BACKEND_CREATE_PAUSE_MS = 250
+
+type ServerEventOf<T extends ServerEvent['type']> = Extract<ServerEvent, { readonly type: T }>
+
+const SECOND_MS = 1000
+/**
+ * A server with its own VAD starts its response within this time after the end of turn. After it, the backend requests
+ * one.
+ */
+const SERVER_ANSWER_MS = 1500
+/** Some servers never confirm a complete tool call. The call is made this long after its arguments were complete. */
+const TOOL_CALL_CONFIRM_MS = 100
+/** Some servers never end a response. It counts as ended after this time without an event of it. */
+const RESPONSE_QUIET_MS = 2000
+/** Speech over an answer may still count as an interruption this long after it ended, when its words are known. */
+const INTERRUPTING_WORDS_MS = 3000
+/** The service refuses a commit of less audio as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
+const COMMIT_MS_MIN = 100
+/** Event id of deletions. */
+const FORGET_EVENT = 'mk-forget'
+const SPEED_EVENT = 'mk-speed'
+/** Number of responses between which a change of the speed is tried. */
+const SPEED_TRIES_MAX = 3
