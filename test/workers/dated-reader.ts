@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { SharedCall, Time, Word } from '../../src/workers/shared/shared-call.js'
+import { SharedCall } from '../../src/workers/shared/shared-call.js'
+import { Time, Word } from '../../src/workers/shared/shared-call-layout.js'
 
 export interface DatedReaderData {
   readonly call: SharedArrayBuffer

@@ -10,14 +10,8 @@ import type { MediaSink } from '../../src/workers/main/live-call.js'
 import { CallerIntake } from '../../src/workers/worker/caller-intake.js'
 import { PlayoutClock } from '../../src/workers/main/playout-clock.js'
 import { PLAYOUT_BACKLOG_MS_MAX, PlayoutFeed } from '../../src/workers/worker/playout-feed.js'
-import {
-  allocateSharedCall,
-  OUTBOUND_RING_SAMPLES,
-  RECALLED_SAMPLES,
-  SharedCall,
-  Time,
-  Word,
-} from '../../src/workers/shared/shared-call.js'
+import { allocateSharedCall, SharedCall } from '../../src/workers/shared/shared-call.js'
+import { OUTBOUND_RING_SAMPLES, RECALLED_SAMPLES, Time, Word } from '../../src/workers/shared/shared-call-layout.js'
 import { loadResamplers, loadVads } from '../support/media-modules.js'
 import type { DatedReaderData } from './dated-reader.js'
 

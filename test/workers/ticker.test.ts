@@ -5,13 +5,11 @@ import { CARRIER_FRAME_BYTES_MAX } from '../../src/core/limits.js'
 import { CALL_SLAB_CALLS, CallMemoryPool } from '../../src/workers/shared/call-memory.js'
 import {
   allocateSharedCall,
-  INBOUND_RING_BYTES,
-  OUTBOUND_RING_SAMPLES,
   type PacketRing,
   type SampleRing,
   SharedCall,
-  Word,
 } from '../../src/workers/shared/shared-call.js'
+import { INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES, Word } from '../../src/workers/shared/shared-call-layout.js'
 import { Ticker } from '../../src/workers/shared/ticker.js'
 
 /**

@@ -1,4 +1,4 @@
-import { SHARED_CALL_BYTES, SHARED_CALL_HEAD_BYTES } from './shared-call.js'
+import { SHARED_CALL_BYTES, SHARED_CALL_HEAD_BYTES } from './shared-call-layout.js'
 
 /**
  * Calls whose shared memory is one piece: 45 MB of addresses. glibc gives pieces of 32 MB and more as fresh pages

@@ -16,6 +16,7 @@ import { FrameHistogram } from '../../telemetry/frame-histogram.js'
 import { SlowestFrame } from '../../telemetry/slowest-frame.js'
 import type { CallEnd, CallStart } from '../shared/call-messages.js'
 import { AgentParts } from './agent-parts.js'
+import { CallCode } from './call-code.js'
 import { CallOpener } from './call-opener.js'
 import type { WorkerCall } from './worker-call.js'
 import type { WorkerContext } from './worker-context.js'
@@ -24,7 +25,7 @@ import { processClock } from '../shared/ticker.js'
 import { releaseStartMemory } from '../shared/start-memory.js'
 import { TickLoop } from './tick-loop.js'
 import { onEdited } from '../shared/edited-agents.js'
-import { Word, wordsOf } from '../shared/shared-call.js'
+import { Word, wordsOf } from '../shared/shared-call-layout.js'
 import { NO_CALL, RunningCode, SocketsRead, WorkerPulse, claimWorkerMemory } from '../shared/worker-memory.js'
 import type { WorkerData } from '../shared/worker-memory.js'
 
@@ -99,35 +100,6 @@ setInterval(() => {
   running.measureWhile(Math.max(heapBytes, bufferBytes) > memoryBytes / 2)
   pulse.beat(clock(), bufferBytes)
 }, WORKER_BEAT_MS).unref()
-
-/** The code of one call, from the loading of its backend on; a fault in it fails this call alone. */
-class CallCode {
-  readonly ordinal: number
-  /** Resolves when the call failed before its `WorkerCall` existed. */
-  readonly failedEarly: Promise<CallEnd>
-  #call: WorkerCall | null = null
-  #failed: CallEnd | null = null
-  #fail!: (end: CallEnd) => void
-
-  constructor(ordinal: number) {
-    this.ordinal = ordinal
-    this.failedEarly = new Promise((resolve) => {
-      this.#fail = resolve
-    })
-  }
-
-  /** @returns false when the code has failed already, and the call's end was reported */
-  runsIn(call: WorkerCall): boolean {
-    this.#call = call
-    return this.#failed === null
-  }
-
-  fail(thrown: unknown): void {
-    if (this.#call !== null) return this.#call.fail(thrown)
-    this.#failed ??= { type: 'fault', fault: messageOf(thrown) }
-    this.#fail(this.#failed)
-  }
-}
 
 /**
  * Runs one call to its end; null is a probe, answered when the worker has loaded what it needs and has given back what

@@ -15,7 +15,7 @@ import type { CallJournal } from '../shared/call-journal.js'
 import type { CallStart } from '../shared/call-messages.js'
 import type { CallerLatency } from './caller-latency.js'
 import type { WorkerContext } from './worker-context.js'
-import { Time, Word } from '../shared/shared-call.js'
+import { Time, Word } from '../shared/shared-call-layout.js'
 import type { SharedCall } from '../shared/shared-call.js'
 
 /** A tone below this level is line hum. */

@@ -1,7 +1,7 @@
 import { FADE_MS } from '../../core/limits.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import type { LegRateHz } from '../../core/units.js'
-import { RECALLED_SAMPLES, Word } from '../shared/shared-call.js'
+import { RECALLED_SAMPLES, Word } from '../shared/shared-call-layout.js'
 import type { SharedCall } from '../shared/shared-call.js'
 
 /** Agent audio kept for one call ahead of playout, ring and overflow together; more is dropped and counted. */

@@ -17,8 +17,7 @@ import type { CallerAnswer, EarlierCall } from '../../call/caller-data.js'
 import { remembered } from '../../call/stages.js'
 import type { CallLogEntry } from '../../call/documents/log-entry.js'
 import { COLLECTED_DIGITS_MAX, REPEATED_DIGITS_MIN, SECRET_DIGIT, maskedDigits } from '../../call/digit-collection.js'
-import { parseResume } from '../../call/documents/checkpoint.js'
-import type { SessionResume } from '../../call/documents/checkpoint.js'
+import { parseResume, type SessionResume } from '../../call/documents/checkpoint.js'
 import type { CallInput, CallOutput } from '../../call/events.js'
 import { PlayoutLedger } from '../../call/playout-ledger.js'
 import type { CallSessionOptions } from '../../call/call-options.js'
@@ -28,8 +27,7 @@ import { assertNever } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
 import { plainJson } from '../../core/json.js'
 import { subscriberNumber } from '../../sautikit/phone.js'
-import { frameSamples } from '../../core/units.js'
-import type { SampleRateHz } from '../../core/units.js'
+import { frameSamples, type SampleRateHz } from '../../core/units.js'
 import { dtmfTones } from '../../media/dtmf-tones.js'
 import type { CallEnd, CallStart, FromCall, ToCall } from '../shared/call-messages.js'
 import type { CallResult } from '../../call/documents/kept-call.js'
@@ -45,51 +43,13 @@ import {
   toolSpecs,
 } from './call-setup.js'
 import { contextZone, untilMidnightMs } from '../../agents/call-context.js'
-import { CallTools } from './call-tools.js'
-import type { CallToolRunner } from './call-tools.js'
+import { CallTools, type CallToolRunner } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
 import { CallMarks } from '../shared/call-timeline.js'
 import { CallerLatency } from './caller-latency.js'
 import type { WorkerContext } from './worker-context.js'
-import { HANGUP_NONE, SharedCall, Time, Word } from '../shared/shared-call.js'
-
-/** A resting call still gets a tick this often, for work that is not urgent, such as passing marks on. */
-const REST_MS_MAX = 100
-
-/** A phrase of the gateway that is being spoken. */
-interface Phrase {
-  readonly speaking: Speaking
-  /** Some of its samples were given to the playout. */
-  begun: boolean
-  /** Reports that it will not be heard. */
-  readonly failed: () => void
-}
-
-/** Parts that the worker makes for one call, besides its start data. */
-interface CallParts {
-  readonly options: (capabilities: BackendCapabilities) => CallSessionOptions
-  readonly backend: BackendFactory
-  /** The backends' report on this call, read at its end. */
-  readonly report: () => CallResult['report']
-  readonly speech: SpeechClient | null
-  readonly tools: CallToolRunner
-  /** Voice of the gateway's own phrases. */
-  readonly voice: string
-  /** A phrase of the agent's as a person recorded it, or in the voice of its backend, if it was spoken before. */
-  readonly ownPhrase?: (text: string, language: string) => KeptPhrase | null
-  /** Runs work of a call outside the tick; a fault in it fails that call alone. */
-  readonly guard: (call: WorkerCall, work: () => void) => void
-}
-
-/** The day has begun on every clock when its model hears of it. */
-const MIDNIGHT_MARGIN_MS = 1000
-
-/** Answer to a model when a person's wish for no more calls could not be written. */
-const NOT_NOTED = {
-  ok: false,
-  value: { error: 'It could not be written down. Say so, say that you are sorry, and try once more.' },
-  error: 'STORE_DOWN',
-} as const
+import { SharedCall } from '../shared/shared-call.js'
+import { HANGUP_NONE, Time, Word } from '../shared/shared-call-layout.js'
 
 /**
  * One call on a media worker: joins the caller's intake, the session, the backend, the tools and the playout. All
@@ -860,6 +820,44 @@ export class WorkerCall implements BackendSink {
     this.#port.postMessage(message)
   }
 }
+
+/** A resting call still gets a tick this often, for work that is not urgent, such as passing marks on. */
+const REST_MS_MAX = 100
+
+/** A phrase of the gateway that is being spoken. */
+interface Phrase {
+  readonly speaking: Speaking
+  /** Some of its samples were given to the playout. */
+  begun: boolean
+  /** Reports that it will not be heard. */
+  readonly failed: () => void
+}
+
+/** Parts that the worker makes for one call, besides its start data. */
+interface CallParts {
+  readonly options: (capabilities: BackendCapabilities) => CallSessionOptions
+  readonly backend: BackendFactory
+  /** The backends' report on this call, read at its end. */
+  readonly report: () => CallResult['report']
+  readonly speech: SpeechClient | null
+  readonly tools: CallToolRunner
+  /** Voice of the gateway's own phrases. */
+  readonly voice: string
+  /** A phrase of the agent's as a person recorded it, or in the voice of its backend, if it was spoken before. */
+  readonly ownPhrase?: (text: string, language: string) => KeptPhrase | null
+  /** Runs work of a call outside the tick; a fault in it fails that call alone. */
+  readonly guard: (call: WorkerCall, work: () => void) => void
+}
+
+/** The day has begun on every clock when its model hears of it. */
+const MIDNIGHT_MARGIN_MS = 1000
+
+/** Answer to a model when a person's wish for no more calls could not be written. */
+const NOT_NOTED = {
+  ok: false,
+  value: { error: 'It could not be written down. Say so, say that you are sorry, and try once more.' },
+  error: 'STORE_DOWN',
+} as const
 
 /** Without the backend's state, which is no part of the journal. */
 function sessionResume({ checkpoint, log, newStream }: NonNullable<CallStart['resume']>): SessionResume {
