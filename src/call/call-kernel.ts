@@ -2,10 +2,8 @@ import { AFTER_KILL_SILENCE_MS } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
 import { AgentSpeech } from './agent-speech.js'
 import { isBackchannel } from './backchannel.js'
-import { BargeIn } from './barge-in.js'
-import type { BargeInStart } from './barge-in.js'
-import { DEADLINES, WORDS_HEARD_MS_MAX } from './call-feature.js'
-import type { CallFeature, CallState, DeadlineName } from './call-feature.js'
+import { BargeIn, type BargeInStart } from './barge-in.js'
+import { DEADLINES, WORDS_HEARD_MS_MAX, type CallFeature, type CallState, type DeadlineName } from './call-feature.js'
 import { withCaller } from './caller-data.js'
 import { CallLanguage } from './call-language.js'
 import { CallLog } from './call-log.js'
@@ -38,39 +36,11 @@ import { WaitingSound } from './features/waiting-sound.js'
 import { Waits } from './features/waits.js'
 import { Words } from './features/words.js'
 import type { CallerFrame } from './frame-figures.js'
-import { textIn } from './localized-text.js'
-import type { LocalizedText } from './localized-text.js'
+import { textIn, type LocalizedText } from './localized-text.js'
 import { ToolLedger } from './tool-ledger.js'
 import { Transcript } from './transcript.js'
 import { Turns } from './turns.js'
-import { noUsage } from './usage.js'
-import type { UsageSums } from './usage.js'
-
-/** Outputs of a session that wait to be drained; beyond it marks and checkpoint notices are dropped. */
-export const CALL_OUTPUTS_QUEUED_MAX = 256
-
-/** Normally frames end a segment. The clock ends it when no frame has come for this long past its end. */
-const FRAMES_STOPPED_MS = 500
-/** Words of a short sound over the agent come this long after its end, or there are none. */
-const WORDS_WAIT_MS = 300
-/** A short sound over what the agent says last is its answer, not a backchannel. */
-const MORE_TO_SAY_MS = 1500
-/** A paused agent checks again after this whether the caller is quiet. */
-const RESUME_POLL_MS = 60
-/** After this much quiet a backend with its own turn detection may have found the end of the caller's turn. */
-const EARLY_ANSWER_QUIET_MS = 100
-/** The backend reports the end of speech late; our own last voiced sample is used if it is not older than this. */
-const OWN_CLOCK_MS_MAX = 3000
-/** Begin of the item ids of the gateway's own phrases. */
-const ANNOUNCEMENT = 'gw-'
-/** Upper bound of the speaking time of a phrase: slow speech has 11 characters a second. */
-const WORDS_MS_PER_CHAR = 90
-const WORDS_START_MS = 3000
-
-/** Words of speech from before the stream opened come this long after it, or there are none. */
-const EARLY_WORDS_MS = 3000
-/** A caller who spoke when the stream opened and goes on for this long speaks to the agent. Detectors lag by 60 ms. */
-const EARLY_GOES_ON_MS = 100
+import { noUsage, type UsageSums } from './usage.js'
 
 /**
  * The kernel of a call: frames, turns, barge-in, what is played, deadlines and outputs. What else a call can be about is in
@@ -85,9 +55,6 @@ const EARLY_GOES_ON_MS = 100
  *     caller stopped                       --> backend-speech-end, a turn begins
  *     long sound that nobody understands   --> the same, see `UnrecognisedSpeech`
  *     backend speech-stopped (its own VAD) --> a turn begins, on our clock
- *
- * There is no pause when only the playout lead is left (nothing pending, response over): it would stop nothing, and
- * the caller is answering, not interrupting.
  */
 export class CallKernel {
   /** Events so far; each entry was an output. */
@@ -640,7 +607,10 @@ export class CallKernel {
     return true
   }
 
-  /** There is speech of the agent that an onset would keep back. */
+  /**
+   * There is speech of the agent that an onset would keep back. Not when only the playout lead is left (nothing pending,
+   * response over): a pause would stop nothing, and the caller is answering, not interrupting.
+   */
   get #pausable(): boolean {
     return this.interruptible && (this.playout.pendingMs() > 0 || this.agentSpeech.responding !== null)
   }
@@ -909,6 +879,32 @@ export class CallKernel {
     this.callerStopped(this.nowMs, true)
   }
 }
+
+/** Outputs of a session that wait to be drained; beyond it marks and checkpoint notices are dropped. */
+export const CALL_OUTPUTS_QUEUED_MAX = 256
+
+/** Normally frames end a segment. The clock ends it when no frame has come for this long past its end. */
+const FRAMES_STOPPED_MS = 500
+/** Words of a short sound over the agent come this long after its end, or there are none. */
+const WORDS_WAIT_MS = 300
+/** A short sound over what the agent says last is its answer, not a backchannel. */
+const MORE_TO_SAY_MS = 1500
+/** A paused agent checks again after this whether the caller is quiet. */
+const RESUME_POLL_MS = 60
+/** After this much quiet a backend with its own turn detection may have found the end of the caller's turn. */
+const EARLY_ANSWER_QUIET_MS = 100
+/** The backend reports the end of speech late; our own last voiced sample is used if it is not older than this. */
+const OWN_CLOCK_MS_MAX = 3000
+/** Begin of the item ids of the gateway's own phrases. */
+const ANNOUNCEMENT = 'gw-'
+/** Upper bound of the speaking time of a phrase: slow speech has 11 characters a second. */
+const WORDS_MS_PER_CHAR = 90
+const WORDS_START_MS = 3000
+
+/** Words of speech from before the stream opened come this long after it, or there are none. */
+const EARLY_WORDS_MS = 3000
+/** A caller who spoke when the stream opened and goes on for this long speaks to the agent. Detectors lag by 60 ms. */
+const EARLY_GOES_ON_MS = 100
 
 /** The backend is expected to answer this. */
 function asksBackend(output: CallOutput): boolean {

@@ -20,36 +20,6 @@ export const DOUBT_MS = 10_000
 const TAKEOVERS_MAX = 6
 const TAKEOVER_PAUSE_MS = 10_000
 
-interface OwnershipOptions {
-  readonly name: string
-  readonly incarnation: string
-  /** Calendar time, as in this node's record. */
-  readonly startedAtMs: number
-  /** In [0, 1); spreads the heartbeats of the nodes. */
-  readonly random: () => number
-}
-
-/** How often the machine wants to be called at least: a longer gap shows that the event loop stood still. */
-const WATCH_MS = 500
-/**
- * After a gap of this length, news about a call (its stream is over) may still wait in the event loop behind a timer
- * that wants to act. After a gap of SUSPECT_MS the others may have missed this node too.
- */
-const STALL_MS = 1000
-/** Share of HEARTBEAT_MS by which a heartbeat comes early or late. */
-const JITTER = 0.1
-/**
- * From suspicion to a takeover: every heartbeat that stopped in the same moment is suspect by then, so that the failure
- * of many nodes is seen as such.
- */
-const SETTLE_MS = 1.25 * HEARTBEAT_MS
-/** A view that took longer to arrive does not say what is true now. */
-const FRESH_VIEW_MS = 2 * STORE_DEADLINE_MS
-/** Heartbeats of a rival for our name that must be seen before the younger of two settled nodes leaves. */
-const RIVAL_BEATS = 3
-/** After a jump of the store's clock the others' measurements are as old as their last heartbeats. */
-const ODD_BEATS = 3
-
 /**
  * One node's part in the fleet: decides when it sends a heartbeat, who is suspect, whom to probe, which calls of others
  * may be taken over on which evidence, and which of its own calls may act. Inputs with their time go in, outputs come
@@ -661,6 +631,36 @@ export class Ownership {
     this.#outputs.push({ type: 'ready', ready: notReady === null, why: notReady })
   }
 }
+
+interface OwnershipOptions {
+  readonly name: string
+  readonly incarnation: string
+  /** Calendar time, as in this node's record. */
+  readonly startedAtMs: number
+  /** In [0, 1); spreads the heartbeats of the nodes. */
+  readonly random: () => number
+}
+
+/** How often the machine wants to be called at least: a longer gap shows that the event loop stood still. */
+const WATCH_MS = 500
+/**
+ * After a gap of this length, news about a call (its stream is over) may still wait in the event loop behind a timer
+ * that wants to act. After a gap of SUSPECT_MS the others may have missed this node too.
+ */
+const STALL_MS = 1000
+/** Share of HEARTBEAT_MS by which a heartbeat comes early or late. */
+const JITTER = 0.1
+/**
+ * From suspicion to a takeover: every heartbeat that stopped in the same moment is suspect by then, so that the failure
+ * of many nodes is seen as such.
+ */
+const SETTLE_MS = 1.25 * HEARTBEAT_MS
+/** A view that took longer to arrive does not say what is true now. */
+const FRESH_VIEW_MS = 2 * STORE_DEADLINE_MS
+/** Heartbeats of a rival for our name that must be seen before the younger of two settled nodes leaves. */
+const RIVAL_BEATS = 3
+/** After a jump of the store's clock the others' measurements are as old as their last heartbeats. */
+const ODD_BEATS = 3
 
 /** Neither part has a space. */
 function runKey(name: string, incarnation: string): string {

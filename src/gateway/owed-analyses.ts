@@ -2,7 +2,8 @@ import type { CallAnalysis, CallRecord } from '../call/documents/record.js'
 import { callAnalysisSchema, callRecordSchema } from '../call/documents/record.js'
 import { messageOf } from '../core/errors.js'
 import type { CallStore } from '../fleet/call-store.js'
-import type { Entry, Held, SharedOutbox } from '../messages/shared-outbox.js'
+import type { Entry } from '../messages/entry.js'
+import type { Held, SharedOutbox } from '../messages/shared-outbox.js'
 import type { Log } from '../telemetry/log.js'
 
 /** How long a fleet knows that a call was analysed, and how late one is analysed at all. */

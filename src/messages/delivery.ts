@@ -6,7 +6,7 @@ import type { HttpResponse } from '../http/http-client.js'
 import type { Message } from './message.js'
 import { HANDOFF_RECEIVER, wants } from './receivers.js'
 import type { Receiver } from './receivers.js'
-import type { Entry } from './shared-outbox.js'
+import type { Entry } from './entry.js'
 
 const TRY_TIMEOUT_MS = 10_000
 /** The longest that a receiver may ask to wait by `Retry-After`. */

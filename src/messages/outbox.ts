@@ -12,8 +12,9 @@ import { Delivery } from './delivery.js'
 import type { DeliveryOptions } from './delivery.js'
 import type { Message } from './message.js'
 import { HANDOFF_RECEIVER, NUMBERS_LABEL } from './receivers.js'
-import { entrySchema } from './shared-outbox.js'
-import type { Entry, Held, SharedEntry, SharedOutbox } from './shared-outbox.js'
+import { entrySchema } from './entry.js'
+import type { Entry } from './entry.js'
+import type { Held, SharedEntry, SharedOutbox } from './shared-outbox.js'
 
 /** Messages that wait, of all receivers; one more is dropped and counted. A thousand calls a minute for an hour and a half. */
 const WAITING_MAX = 100_000

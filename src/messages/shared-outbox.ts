@@ -1,8 +1,9 @@
-import { z } from 'zod'
 import { forgetOldest } from '../core/forget-oldest.js'
 import { HEARTBEAT_MS } from '../core/limits.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
 import type { Log } from '../telemetry/log.js'
+import { entrySchema } from './entry.js'
+import type { Entry } from './entry.js'
 import { SCRIPTS } from './shared-outbox-scripts.js'
 import type { SharedScript } from './shared-outbox-scripts.js'
 
@@ -27,67 +28,6 @@ const DOUBT_MS = 30_000
 const OWN_KEYS_MAX = 1000
 /** Calls whose messages one erasure looks for at once. */
 const SCAN_COUNT = 1000
-
-/** A message on its way to one receiver, as it is kept: on the disk, or in the fleet's store. */
-export const entrySchema = z.object({
-  version: z.literal(1),
-  id: z.string(),
-  /** Its name; of a number `<number>/<name>`. */
-  receiver: z.string(),
-  /** An agent's own webhook; null: the URL of the receiver. */
-  url: z.string().nullable(),
-  type: z.string(),
-  callSid: z.string(),
-  /** Order of the messages of a call. */
-  order: z.number(),
-  /** The media type of the body; absent in what earlier builds wrote. */
-  contentType: z.string().default('application/cloudevents+json'),
-  body: z.string(),
-})
-export type Entry = z.output<typeof entrySchema>
-
-/** Entries that this node knows to hold. */
-export interface Held {
-  has(key: string): boolean
-  /** How many of them the store has as taken by this node. */
-  readonly size: number
-}
-
-/** An entry of the fleet, with what is said of its tries. */
-export interface SharedEntry {
-  readonly key: string
-  readonly entry: Entry
-  readonly tries: number
-  readonly dueMs: number
-  /** Why it is tried no more; null while it is. */
-  readonly dead: string | null
-}
-
-export interface SharedOutboxOptions {
-  /** Name of the stream. */
-  readonly stream: string
-  /** Runs a script of this file in the fleet's store, with one key. @throws when the store cannot be reached */
-  readonly run: (
-    name: SharedScript,
-    lua: string,
-    key: string,
-    args: readonly (string | number | Uint8Array)[],
-  ) => Promise<readonly Buffer[]>
-  /** Encrypts what a caller said, and opens it again. @throws when it was sealed by another fleet */
-  readonly seal: (callSid: string, text: string) => Uint8Array
-  readonly open: (callSid: string, sealed: Uint8Array) => string
-  /** This run of this node: two words. */
-  readonly node: { readonly name: string; readonly incarnation: string }
-  /** True once this run has joined the fleet: before that it does not know who else is there, nor they of it. */
-  readonly isJoined: () => boolean
-  /** True if that run of another node is over, as far as the fleet knows. */
-  readonly isGone: (name: string, incarnation: string) => boolean
-  /** Calendar time. */
-  readonly wallClock: () => number
-  readonly log: Log
-  /** For tests. @defaultValue GONE_AFTER_MS */
-  readonly goneAfterMs?: number
-}
 
 /**
  * The outbox that the nodes of a fleet share: a stream of Redis with one consumer group, in which each run of a node is a
@@ -329,4 +269,47 @@ export class SharedOutbox {
       throw thrown
     }
   }
+}
+
+/** Entries that this node knows to hold. */
+export interface Held {
+  has(key: string): boolean
+  /** How many of them the store has as taken by this node. */
+  readonly size: number
+}
+
+/** An entry of the fleet, with what is said of its tries. */
+export interface SharedEntry {
+  readonly key: string
+  readonly entry: Entry
+  readonly tries: number
+  readonly dueMs: number
+  /** Why it is tried no more; null while it is. */
+  readonly dead: string | null
+}
+
+export interface SharedOutboxOptions {
+  /** Name of the stream. */
+  readonly stream: string
+  /** Runs a script of this file in the fleet's store, with one key. @throws when the store cannot be reached */
+  readonly run: (
+    name: SharedScript,
+    lua: string,
+    key: string,
+    args: readonly (string | number | Uint8Array)[],
+  ) => Promise<readonly Buffer[]>
+  /** Encrypts what a caller said, and opens it again. @throws when it was sealed by another fleet */
+  readonly seal: (callSid: string, text: string) => Uint8Array
+  readonly open: (callSid: string, sealed: Uint8Array) => string
+  /** This run of this node: two words. */
+  readonly node: { readonly name: string; readonly incarnation: string }
+  /** True once this run has joined the fleet: before that it does not know who else is there, nor they of it. */
+  readonly isJoined: () => boolean
+  /** True if that run of another node is over, as far as the fleet knows. */
+  readonly isGone: (name: string, incarnation: string) => boolean
+  /** Calendar time. */
+  readonly wallClock: () => number
+  readonly log: Log
+  /** For tests. @defaultValue GONE_AFTER_MS */
+  readonly goneAfterMs?: number
 }

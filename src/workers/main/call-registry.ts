@@ -50,39 +50,6 @@ import { endReasonSchema } from '../../call/documents/record.js'
 import { Ticker } from '../shared/ticker.js'
 import { NO_CALL } from '../shared/worker-memory.js'
 
-/** Period of the main thread's tick while no call has a stream: it only watches deadlines of seconds then. */
-const TICK_WITHOUT_STREAM_MS = 50
-/**
- * How long after the workers' tick the main thread's tick comes. With less, the frames of a full worker miss it and
- * wait for the next one; with more, every frame waits longer than it must. docs/LATENCY.md.
- */
-export const PLAYOUT_TICK_PHASE_MS = 2.5
-/** Call SIDs remembered, so that a late webhook of an ended call opens no new one. */
-const KNOWN_CALLS_KEPT = 50_000
-
-/**
- * Records of refused calls: one caller gets three, and another one every 20 minutes, since one is enough to call back;
- * all callers together get 120 in a minute. At 1.2 KB each, record and packet, a flood of a whole day writes 200 MB,
- * and does not drive the records of other calls out (`RECORDS_KEEP_MB`).
- */
-const REFUSED_OF_CALLER = { perSecond: 3 / 3600, burst: 3, keysMax: 10_000 }
-const REFUSED_OF_ALL = { perSecond: 2, burst: 120, keysMax: 1 }
-/** How many of the records in memory may be of refused calls. */
-const REFUSED_KEPT = ENDED_CALLS_KEPT / 2
-
-/** How often is looked whether the carrier has asked how a call goes on whose stream was closed. */
-const ASKED_LOOK_MS = 50
-/** Calls that have reached the limit of a drain are given this long for another node that is not there just now. */
-const ELSEWHERE_WITHIN_MS = 15_000
-/**
- * At the limit of a drain streams are closed one after the other, and all within this: their callers wait for one node, which
- * opens a call in some 20 ms.
- */
-const LEAVE_EVERY_MS = 40
-const LEAVE_WITHIN_MS = 5000
-/** How long a call may take to end after it was asked to; then it is ended by force. */
-const FORCE_AFTER_MS = 8000
-
 /**
  * The live and the ended calls of this process. It counts the slots, and takes or refuses each new call. It also runs
  * the main thread's playout tick over all live calls.
@@ -630,6 +597,39 @@ export class CallRegistry implements CallDirectory {
     this.#tickBusy.observeMs(this.#options.clock() - nowMs)
   }
 }
+
+/** Period of the main thread's tick while no call has a stream: it only watches deadlines of seconds then. */
+const TICK_WITHOUT_STREAM_MS = 50
+/**
+ * How long after the workers' tick the main thread's tick comes. With less, the frames of a full worker miss it and
+ * wait for the next one; with more, every frame waits longer than it must. docs/LATENCY.md.
+ */
+export const PLAYOUT_TICK_PHASE_MS = 2.5
+/** Call SIDs remembered, so that a late webhook of an ended call opens no new one. */
+const KNOWN_CALLS_KEPT = 50_000
+
+/**
+ * Records of refused calls: one caller gets three, and another one every 20 minutes, since one is enough to call back;
+ * all callers together get 120 in a minute. At 1.2 KB each, record and packet, a flood of a whole day writes 200 MB,
+ * and does not drive the records of other calls out (`RECORDS_KEEP_MB`).
+ */
+const REFUSED_OF_CALLER = { perSecond: 3 / 3600, burst: 3, keysMax: 10_000 }
+const REFUSED_OF_ALL = { perSecond: 2, burst: 120, keysMax: 1 }
+/** How many of the records in memory may be of refused calls. */
+const REFUSED_KEPT = ENDED_CALLS_KEPT / 2
+
+/** How often is looked whether the carrier has asked how a call goes on whose stream was closed. */
+const ASKED_LOOK_MS = 50
+/** Calls that have reached the limit of a drain are given this long for another node that is not there just now. */
+const ELSEWHERE_WITHIN_MS = 15_000
+/**
+ * At the limit of a drain streams are closed one after the other, and all within this: their callers wait for one node, which
+ * opens a call in some 20 ms.
+ */
+const LEAVE_EVERY_MS = 40
+const LEAVE_WITHIN_MS = 5000
+/** How long a call may take to end after it was asked to; then it is ended by force. */
+const FORCE_AFTER_MS = 8000
 
 export interface CallRegistryOptions extends MainThreadServices {
   readonly agents: ReadonlyMap<string, HostedAgent>

@@ -4,7 +4,7 @@ import { Playout } from '../../media/playout/playout.js'
 import { KILL_AUDIO } from '../../sautikit/stream-messages.js'
 import type { AgentHearer } from './call-recorder.js'
 import type { MediaSink } from './live-call.js'
-import { Time, Word } from '../shared/shared-call.js'
+import { Time, Word } from '../shared/shared-call-layout.js'
 import type { SharedCall } from '../shared/shared-call.js'
 
 // Shared by all calls, which are sent one after the other: 1 s at 16 kHz, five times what playout gives at once.

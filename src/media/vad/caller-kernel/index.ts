@@ -8,6 +8,55 @@ import {
   OFF_FREQUENCY_MAX, PHASE_BLUR_RAD, PURITY_MIN, REVERSE_TWIST_MAX, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_MIN, SQUASH_LIMIT, TWIST_MAX, VOICE_DBFS_MIN,
 } from '../detection-limits'
 
+/**
+ * The state of one stream between its frames, in one block so that one run of cache lines holds it. The block begins
+ * with this class; the vectors follow it. `begin` initialises a block.
+ */
+@unmanaged
+class Stream {
+  // Usual levels and window sums. Double precision, so that minutes of small steps add up as they do in the TypeScript
+  // twin.
+  softFifth: f64
+  median: f64
+  loudTenth: f64
+  usualScore: f64
+  higherScore: f64
+  highScore: f64
+  longSum: f64
+  longSquares: f64
+  shortSum: f64
+  shortSquares: f64
+
+  frames: i32
+  bandsAbove: i32
+  likely: bool
+  doubtful: bool
+  part: i32
+  framesInPart: i32
+  lag: i32
+  change: f32
+  changeSlow: f32
+  steady: f32
+  steadyPitch: f32
+  pitchQuick: f32
+  pitchMean: f32
+  pitchSlow: f32
+  moved: f32
+  score: f32
+  scoreQuick: f32
+  scoreSlow: f32
+  voiced: f32
+  hold: f32
+  newness: f32
+
+  // DTMF digits: the same state as in dtmf.ts.
+  candidate: i32
+  hits: i32
+  down: i32
+  misses: i32
+  olderEnergy: f32
+}
+
 /** A frame that is not in this memory yet is copied here, s16: 320 or 160 samples. */
 export const FRAME = memory.data(320 << 1, 16)
 /** Memory is free from this address on. */
@@ -81,55 +130,6 @@ function toWave(frame: usize, wide: bool): void {
 }
 
 // --- state of a stream between its frames --------------------------------------------------------------
-
-/**
- * The state of one stream between its frames, in one block so that one run of cache lines holds it. The block begins
- * with this class; the vectors follow it. `begin` initialises a block.
- */
-@unmanaged
-class Stream {
-  // Usual levels and window sums. Double precision, so that minutes of small steps add up as they do in the TypeScript
-  // twin.
-  softFifth: f64
-  median: f64
-  loudTenth: f64
-  usualScore: f64
-  higherScore: f64
-  highScore: f64
-  longSum: f64
-  longSquares: f64
-  shortSum: f64
-  shortSquares: f64
-
-  frames: i32
-  bandsAbove: i32
-  likely: bool
-  doubtful: bool
-  part: i32
-  framesInPart: i32
-  lag: i32
-  change: f32
-  changeSlow: f32
-  steady: f32
-  steadyPitch: f32
-  pitchQuick: f32
-  pitchMean: f32
-  pitchSlow: f32
-  moved: f32
-  score: f32
-  scoreQuick: f32
-  scoreSlow: f32
-  voiced: f32
-  hold: f32
-  newness: f32
-
-  // DTMF digits: the same state as in dtmf.ts.
-  candidate: i32
-  hits: i32
-  down: i32
-  misses: i32
-  olderEnergy: f32
-}
 
 /** Six bands, their total, and one unused lane: two vectors. */
 const LEVELS_BYTES: usize = 32
