@@ -124,7 +124,7 @@ class RingCall implements LiveCall {
   humanDocument(): readonly VoiceAction[] {
     return []
   }
-  waitNews(): Promise<'late'> {
+  takeWaitStatus(): Promise<'late'> {
     return Promise.resolve('late')
   }
 
@@ -144,7 +144,7 @@ class RingCalls implements CallDirectory {
   })
   #next = 0
 
-  lateWaitNews(): 'late' {
+  takeLateWaitStatus(): 'late' {
     return 'late'
   }
 

@@ -10,7 +10,7 @@ import { parseEvent, parseStreamStatus, parseVoicePost, parseWebhook } from '../
 import type { Webhook as CarrierWebhook } from '../sautikit/webhook.js'
 import type { TokenPurpose } from '../sautikit/token.js'
 import type { WebhookRejection, WebhookRoute } from '../telemetry/metric-labels.js'
-import { waitNewsSchema } from '../workers/main/wait-status.js'
+import { waitStatusSchema } from '../workers/main/wait-status.js'
 import type { Client } from './client-address.js'
 import { atOnce } from './http-exchange.js'
 import { errorReply } from './reply.js'
@@ -206,7 +206,7 @@ export class WebhookGuard {
         'WEBHOOK_UNSIGNED',
         'webhook-id, webhook-timestamp and webhook-signature (Standard Webhooks) fit none of CONTINUE_SECRETS',
       )
-    const news = waitNewsSchema.safeParse(jsonOrNull(text))
+    const news = waitStatusSchema.safeParse(jsonOrNull(text))
     if (news.success)
       return {
         ...{ route: 'continue', callSid, content: { waitId, news: news.data } },

@@ -528,7 +528,7 @@ export class Webhooks {
     const { calls } = this.#options
     const call = calls.find(callSid)
     if (call === undefined && how === 'owner-unknown') return MOVING
-    switch (call === undefined ? calls.lateWaitNews(waitId, news) : await call.waitNews(waitId, news)) {
+    switch (call === undefined ? calls.takeLateWaitStatus(waitId, news) : await call.takeWaitStatus(waitId, news)) {
       case 'taken':
       case 'repeated':
         return jsonReply({ taken: true })

@@ -14,7 +14,7 @@ export const LEFT_CALL_LOOKS_MAX = 12
 /** Calls that the store and the others are asked for at once. */
 const ASKED_AT_ONCE_MAX = 8
 
-interface LeftCallsOptions {
+interface UnsettledCallsOptions {
   /** Records of calls of earlier runs; each is given to `settle` too. */
   readonly earlier: readonly CallRecord[]
   /** True if this process has the call again. */
@@ -35,11 +35,11 @@ interface LeftCallsOptions {
  * the record of the whole call, and the part of this node is not a lost call: so each counts once.
  */
 export class UnsettledCalls {
-  readonly #options: LeftCallsOptions
+  readonly #options: UnsettledCallsOptions
   readonly #undecided: Map<string, CallRecord>
   readonly #closing = new AbortController()
 
-  constructor(options: LeftCallsOptions) {
+  constructor(options: UnsettledCallsOptions) {
     this.#options = options
     this.#undecided = new Map(options.earlier.map((record) => [record.callSid, record]))
   }

@@ -133,7 +133,7 @@ export class ScriptedCall implements LiveCall {
     this.#changed()
   }
 
-  waitNews(id: string, news: WaitStatus): Promise<WaitAnswer> {
+  takeWaitStatus(id: string, news: WaitStatus): Promise<WaitAnswer> {
     this.waitsNews.push({ id, news })
     return Promise.resolve(this.waitAnswer)
   }
@@ -337,7 +337,7 @@ export class ScriptedCalls implements CallDirectory {
     this.refusedCalls.push(call)
   }
 
-  lateWaitNews(): WaitAnswer {
+  takeLateWaitStatus(): WaitAnswer {
     return this.lateAnswer
   }
 

@@ -508,7 +508,7 @@ t.test('a node dies while a tool waits: the next one tells the outcome, and the 
   const second = await goesOn(line.call)
   const live = second.call
   await hears(second, 'We were cut off.', 'the words')
-  t.equal(await live.waitNews(waitId, PAID), 'taken')
+  t.equal(await live.takeWaitStatus(waitId, PAID), 'taken')
   await hears(second, 'It is paid.', 'the outcome')
   await silent(second)
   live.hangup('operator-hangup', 'the test is over', false)
@@ -523,14 +523,14 @@ t.test('a node dies while a tool waits: the next one tells the outcome, and the 
 t.test('a node dies right after it has answered for an outcome: the next one tells it', async (t) => {
   const { line, waitId, charged } = await waitingCall('HD_waiting00004')
   const { callSid } = line.call
-  t.equal(await line.call.waitNews(waitId, PAID), 'taken')
+  t.equal(await line.call.takeWaitStatus(waitId, PAID), 'taken')
   const state = await stateOf(callSid)
   t.match(state.kept.waits, [{ status: 'succeeded', result: PAID.result }], 'it is in the store')
   line.stop()
   const second = await goesOn(line.call)
   const live = second.call
   await hears(second, 'It is paid.', 'the outcome')
-  t.equal(await live.waitNews(waitId, PAID), 'repeated', 'its API is answered as before')
+  t.equal(await live.takeWaitStatus(waitId, PAID), 'repeated', 'its API is answered as before')
   await silent(second)
   live.hangup('operator-hangup', 'the test is over', false)
   t.match((await b.test.recordOf(callSid)).waits, [{ tool: 'charge', status: 'succeeded', told: true }])
@@ -549,7 +549,7 @@ t.test(
     const left = withoutAgent(await stateOf(callSid))
     if (left === null) throw new Error('nothing waits')
     const live = b.test.host.prepare(callOf(left.kept, 0), left)
-    t.equal(await live.waitNews(waitId, PAID), 'taken')
+    t.equal(await live.takeWaitStatus(waitId, PAID), 'taken')
     const record = await b.test.recordOf(callSid)
     t.match(record, { endReason: 'process-died', waits: [{ tool: 'charge', status: 'succeeded', told: false }] })
     t.match(b.unheard, [{ callSid, tool: 'charge', status: 'succeeded', result: PAID.result, from: '+254700000001' }])
@@ -692,7 +692,7 @@ t.test(
     await until(() => waitId !== chargeId, 20_000, 'a tool of the second agent to wait')
     await until(() => saidBy(first).filter((text) => text === 'Enter your PIN.').length === 2, 20_000, 'its words')
     t.equal(
-      await live.waitNews(chargeId, { status: 'succeeded', result: { receipt: 'QX1' } }),
+      await live.takeWaitStatus(chargeId, { status: 'succeeded', result: { receipt: 'QX1' } }),
       'taken',
       'of the first agent',
     )
@@ -702,7 +702,7 @@ t.test(
 
     const second = await goesOn(call)
     await hears(second, 'We were cut off.', 'the words')
-    t.equal(await second.call.waitNews(waitId, { status: 'failed', result: {} }), 'taken')
+    t.equal(await second.call.takeWaitStatus(waitId, { status: 'failed', result: {} }), 'taken')
     await hears(second, 'It is not paid.', 'the outcome')
     await silent(second)
     second.call.hangup('operator-hangup', 'the test is over', false)
@@ -1023,7 +1023,7 @@ t.test(
     await b.own(goesOn, 1)
     const state = await stateOf(goesOn)
     const live = b.test.host.prepare(callOf(state.kept, 0), state)
-    t.equal(await live.waitNews(waits[0]?.waitId ?? '', PAID), 'taken')
+    t.equal(await live.takeWaitStatus(waits[0]?.waitId ?? '', PAID), 'taken')
     t.match(await b.test.recordOf(goesOn), {
       endReason: 'caller-hung-up',
       waits: [{ tool: 'charge', status: 'succeeded', told: false }],

@@ -119,9 +119,9 @@ t.test('a worker dies while a tool waits, and the outcome comes before the next 
   await test.host.threads[0]?.terminate()
   await until(() => marks('worker-lost') === 1, 20_000, 'the death')
   const paid = { status: 'succeeded', result: { receipt: 'QX1' } } as const
-  t.equal(await call.waitNews(waitId, paid), 'taken')
+  t.equal(await call.takeWaitStatus(waitId, paid), 'taken')
   await until(() => marks('tool-told') === 1, 20_000, 'the outcome to be heard')
-  t.equal(await call.waitNews(waitId, paid), 'repeated')
+  t.equal(await call.takeWaitStatus(waitId, paid), 'repeated')
   t.equal(said('It is paid.'), 1)
   const record = await ended(line)
   t.match(record, { rehomes: 1, waits: [{ tool: 'charge', status: 'succeeded', late: false, told: true }] })

@@ -298,7 +298,7 @@ export class CallRegistry implements CallDirectory {
     return this.#calls.get(callSid)
   }
 
-  lateWaitNews(id: string, news: WaitStatus): WaitAnswer {
+  takeLateWaitStatus(id: string, news: WaitStatus): WaitAnswer {
     return this.#context.waits.late(id, news)
   }
 

@@ -16,7 +16,7 @@ import { WAIT_GRACE_MS } from '../../core/limits.js'
 import type { HttpClient } from '../../http/http-client.js'
 import type { Metrics } from '../../telemetry/metrics.js'
 import type { FromCall, ToCall } from '../shared/call-messages.js'
-import { waitNewsSchema } from './wait-status.js'
+import { waitStatusSchema } from './wait-status.js'
 import type { WaitAnswer, WaitStatus, WaitUnheard } from './wait-status.js'
 
 /** Waits of one call that are remembered, those that are over included; beyond, the oldest is forgotten. */
@@ -471,7 +471,7 @@ export class CallWaits {
       signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
     }
     try {
-      const news = waitNewsSchema.safeParse(await tool.run(wait.args, context))
+      const news = waitStatusSchema.safeParse(await tool.run(wait.args, context))
       if (signal.aborted || !news.success || news.data.status === 'progress') return 'pending'
       this.#news(wait.id, news.data)
       return 'outcome'

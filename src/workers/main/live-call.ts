@@ -175,7 +175,7 @@ export interface LiveCall {
    */
   continueUrl: ((id: string, ttlS: number) => string) | null
   /** An outcome was posted. Resolves within SAVED_WITHIN_MS. @param id  of the wait, from its token */
-  waitNews(id: string, news: WaitStatus): Promise<WaitAnswer>
+  takeWaitStatus(id: string, news: WaitStatus): Promise<WaitAnswer>
   /** @throws GatewayError DUPLICATE_CALL when the call already has or had a socket. */
   attach(sink: MediaSink): void
   /** Bytes of one binary frame, any number; copied before return. What does not fit is dropped and counted. */
@@ -270,7 +270,7 @@ export interface CallDirectory {
   find(callSid: string): LiveCall | undefined
   live(): Iterable<LiveCall>
   /** An outcome was posted for a call that is over here, or was never here. @param id  of the wait, from its token */
-  lateWaitNews(id: string, news: WaitStatus): WaitAnswer
+  takeLateWaitStatus(id: string, news: WaitStatus): WaitAnswer
   /** True when this process has answered that call, live or ended (bounded memory). */
   known(callSid: string): boolean
   /** Records of ended calls, bounded, newest last. */

@@ -536,7 +536,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#continuity.over()
   }
 
-  waitNews(id: string, news: WaitStatus): Promise<WaitAnswer> {
+  takeWaitStatus(id: string, news: WaitStatus): Promise<WaitAnswer> {
     return this.#waits.news(id, news)
   }
 

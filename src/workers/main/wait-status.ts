@@ -7,7 +7,7 @@ import { TOOL_RESULT_CHARS_MAX } from '../../core/limits.js'
 const RESULT_DEPTH_MAX = 32
 
 /** Body of a post to a continuation URL, and of a poll's answer. */
-export const waitNewsSchema = z.object({
+export const waitStatusSchema = z.object({
   status: z.enum(['progress', 'succeeded', 'failed'], { error: 'must be progress, succeeded or failed' }),
   result: z
     .unknown()
@@ -19,7 +19,7 @@ export const waitNewsSchema = z.object({
       error: `is longer than ${TOOL_RESULT_CHARS_MAX} characters`,
     }),
 })
-export type WaitStatus = z.output<typeof waitNewsSchema>
+export type WaitStatus = z.output<typeof waitStatusSchema>
 
 /**
  * Answer to a posted outcome: taken; had already; another one was taken; too late, or nothing waits. `unkept`: this node keeps

@@ -81,7 +81,7 @@ export class WorkerCall implements BackendSink {
   readonly #abort = new AbortController()
   readonly #tools: CallTools
   /** Phrases of the gateway's own that are being spoken, by item. */
-  readonly #phrases = new Map<string, Phrase>()
+  readonly #phrases = new Map<string, SpokenPhrase>()
   /** Playout's state at a tick: one object, filled again each time. */
   readonly #report = { sentSamples: 0, playoutEndMs: 0, lastSentAtMs: 0 }
   /** How many samples had been taken from the playout ring at the ledger's last report. */
@@ -699,7 +699,7 @@ export class WorkerCall implements BackendSink {
       queueMicrotask(() => this.#guard(failed))
       return
     }
-    const phrase: Phrase = {
+    const phrase: SpokenPhrase = {
       begun: false,
       failed,
       speaking: speech.speak(text, voice, ({ pcm, sampleRateHz }) =>
@@ -825,7 +825,7 @@ export class WorkerCall implements BackendSink {
 const REST_MS_MAX = 100
 
 /** A phrase of the gateway that is being spoken. */
-interface Phrase {
+interface SpokenPhrase {
   readonly speaking: Speaking
   /** Some of its samples were given to the playout. */
   begun: boolean
