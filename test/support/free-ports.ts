@@ -1,3 +1,4 @@
+import { createSocket, type Socket } from 'node:dgram'
 import { createServer } from 'node:net'
 
 /**
@@ -7,16 +8,30 @@ import { createServer } from 'node:net'
 const FROM = 12_000
 const TO = 32_000
 
-/** The first of `count` ports in a row that nobody has on any address. */
+/** The first of `count` ports in a row that nobody has on any address, and that no test gets again while this process runs. */
 export async function freePorts(count: number): Promise<number> {
   for (;;) {
     const first = FROM + Math.floor(Math.random() * (TO - FROM - count))
-    const free = await Promise.all(Array.from({ length: count }, (_, i) => isFree(first + i)))
-    if (free.every(Boolean)) return first
+    const row = Array.from({ length: count }, (_, i) => first + i)
+    const marks = await Promise.all(row.map(mark))
+    if (!marks.includes(null) && (await Promise.all(row.map(isFree))).every(Boolean)) return first
+    for (const taken of marks) taken?.close()
   }
 }
 
 export const freePort = (): Promise<number> => freePorts(1)
+
+/**
+ * Takes the port's number for UDP, which nothing here uses: the tests of all processes see that it is given away, until
+ * its server listens and after that, and the kernel lets it go with the process.
+ */
+function mark(port: number): Promise<Socket | null> {
+  return new Promise((resolve) => {
+    const socket = createSocket('udp4').unref()
+    socket.once('error', () => socket.close(() => resolve(null)))
+    socket.bind({ port, exclusive: true }, () => resolve(socket))
+  })
+}
 
 function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
