@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ANSWER_UNHEARD_MS, UNDERSTOOD_SPEECH_MS_MAX } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
+import type { CallCheckpoint } from './documents/checkpoint.js'
 import { inSession } from './documents/document.js'
 import type { DocumentOf } from './documents/document.js'
 import type { SpeechOptions } from './end-of-turn.js'
@@ -12,6 +13,8 @@ const ASK_UNHEARD_MS = 7000
 
 /** Longest interval between checks while somebody is busy. */
 const BUSY_POLL_MS = 500
+
+type KeptSilence = Pick<CallCheckpoint, 'silencePrompts' | 'silent'>
 
 type SilenceDecision =
   | { readonly type: 'wait'; readonly untilMs: number }
@@ -47,14 +50,21 @@ export class Silence {
   #busyAtMs = -Infinity
 
   /**
-   * @param prompts      of the call so far
+   * @param kept         from the previous worker; null: none
    * @param callerSpoke  the caller has spoken in this call
    */
-  constructor(options: SilenceOptions, prompts: number, callerSpoke: boolean) {
+  constructor(options: SilenceOptions, kept: KeptSilence | null, callerSpoke: boolean) {
     this.#options = options
-    this.prompts = prompts
+    this.prompts = kept?.silencePrompts ?? 0
     this.#callerSpokeAtMs = callerSpoke ? 0 : -Infinity
-    this.#askedSince = prompts > 0
+    this.#askedSince = kept?.silent === 'asked'
+    this.#waits = kept?.silent === 'waits'
+  }
+
+  /** For the next worker. */
+  kept(): KeptSilence {
+    const silent = this.#waits ? 'waits' : this.#askedSince ? 'asked' : null
+    return { silencePrompts: this.prompts, ...(silent === null ? {} : { silent }) }
   }
 
   callerSpoke(nowMs: number): void {

@@ -108,6 +108,28 @@ t.test('a taken-over escalation asks for its step again without telling the call
   t.equal(bridged.all('backend-close').length, 1)
 })
 
+t.test(
+  'who waits for a tool and for a human when the worker dies is told how the tool ended, and is not left in silence',
+  async (t) => {
+    const waits = { find_order: { still: 'We are waiting.', everyMs: 60_000, onTimeout: 'Nothing has come.' } }
+    const options = { escalation, waits, silence: { afterMs: 5000, prompts: ['Are you there?'] } }
+    const before = Rig.talking(options)
+    before.toolCall('p1', 'find_order', { order: 5 })
+    before.in({ type: 'tool-pending', callId: 'p1', waitMs: 15_000 })
+    before.in({ type: 'escalate-requested', reason: 'vip' })
+    before.in({ type: 'escalation', step: { type: 'hold' } })
+    before.run(1000)
+    const rig = taken(before, options)
+    rig.open()
+    rig.ready()
+    rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'no-answer', detail: 'nobody', closed: false } })
+    rig.run(15_000)
+    t.same(rig.texts(), ['Nobody is free.', 'Nothing has come.'])
+    rig.run(7000)
+    t.same(rig.texts().slice(2), ['Are you there?'], 'and the silence counts from then on')
+  },
+)
+
 t.test('a call that was being ended is ended, for the same reason', async (t) => {
   const before = Rig.talking()
   before.in({ type: 'hangup-requested', reason: 'drain-limit', detail: 'deploy', speak: true })
@@ -310,6 +332,42 @@ t.test('usage and silence prompts go on after a takeover', async (t) => {
   t.same(rig.session.usage, { inputTokens: 11, outputTokens: 6, audioInMs: 101, audioOutMs: 51 })
   rig.run(4500)
   t.same(rig.texts(), ['Back.', 'Still there?'])
+})
+
+t.test('what a caller has said to a silence counts in a call that goes on elsewhere', async (t) => {
+  const options = { silence: { afterMs: 5000, afterWaitMs: 20_000, prompts: ['Are you there?'] } }
+  const before = Rig.talking(options)
+  before.run(7000)
+  t.same(before.texts(), ['Are you there?'])
+  const asked = taken(before, options)
+  asked.open()
+  asked.ready()
+  asked.run(5500)
+  t.match(asked.texts(), [/Goodbye/], 'one who has not answered is let go')
+
+  before.speak(500)
+  before.run(620)
+  before.heardWords('Yes, I am.')
+  before.answer(2, 'a2', 500, 'Fine.')
+  before.run(600)
+  const answered = taken(before, options)
+  answered.open()
+  answered.ready()
+  answered.run(9500)
+  t.same(answered.texts(), [], 'one who has answered has as long as all questions take')
+
+  const waits = Rig.talking(options)
+  waits.speak(500)
+  waits.run(620)
+  waits.heardWords('Hold on a moment.')
+  waits.run(500)
+  const waited = taken(waits, options)
+  waited.open()
+  waited.ready()
+  waited.run(19_500)
+  t.same(waited.texts(), [], 'and one who has asked for a moment has it')
+  waited.run(1500)
+  t.same(waited.texts(), ['Are you there?'])
 })
 
 t.test('a call that came back is replayed from its journal to the same outputs', async (t) => {

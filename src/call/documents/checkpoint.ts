@@ -65,6 +65,8 @@ export const checkpointSchema = z
     /** Tag of the call's language; absent: the agent's first. */
     language: z.string().exactOptional(),
     silencePrompts: z.number(),
+    /** The caller was asked whether they are there, or has asked for a moment, and has not spoken since; absent: neither. */
+    silent: z.enum(['asked', 'waits']).exactOptional(),
     /** Number of the next announcement, so that item ids stay unique in a call. */
     nextAnnouncement: z.number(),
     identity: anyObject.nullable(),

@@ -267,9 +267,8 @@ export class EscalationSide extends Feature implements CallFeature {
     else if (words !== '') this.call.announce(words, 'escalation')
     if (this.call.backend.dead) return
     this.call.agentSpeech.open()
-    this.call.enter('live')
+    this.call.opening.afterEscalation()
     this.#tellBackendUnreached(request, outcome, closed, offer, takesMessage ? words : null)
-    this.call.in('silence', this.call.options.silence.afterMs)
     if (this.call.ledger.running > 0) this.call.in('filler', this.call.options.filler.afterMs)
   }
 

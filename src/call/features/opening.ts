@@ -34,6 +34,7 @@ export class Opening extends Feature implements CallFeature {
   amd = false
   /** The second of the two. */
   #recording: boolean
+  #begun = false
 
   constructor(call: CallKernel) {
     super(call)
@@ -189,16 +190,9 @@ export class Opening extends Feature implements CallFeature {
     this.call.enter('live')
     // Whoever had the call has promised another agent, who goes on with it.
     if (promised) return
-    this.call.consent.tellRefusal()
-    this.call.in('silence', this.call.options.silence.afterMs)
-    this.call.digits.conversationBegins()
-    this.call.claims.await()
-    this.call.waits.watch()
-    this.call.stages.begin()
+    this.#conversationBegins()
     if (this.call.caller.tell()) return
-    for (const { callId, value } of this.call.ledger.takeLost())
-      if (this.call.ringBack.unconfirmed === null)
-        this.call.out({ type: 'backend-tool-result', callId, ok: false, value })
+    this.#giveLost()
     if (this.call.greeting.done) {
       this.call.agentSpeech.greetingOver()
       if (this.call.agentSpeech.item(this.call.greeting.itemId)?.started === true) this.call.greeting.tell()
@@ -215,6 +209,32 @@ export class Opening extends Feature implements CallFeature {
     }
     this.call.mark('kick-off')
     this.call.tellModel(this.call.options.kickOffText, true)
+  }
+
+  #conversationBegins(): void {
+    this.#begun = true
+    this.call.consent.tellRefusal()
+    this.call.in('silence', this.call.options.silence.afterMs)
+    this.call.digits.conversationBegins()
+    this.call.claims.await()
+    this.call.waits.watch()
+    this.call.stages.begin()
+  }
+
+  #giveLost(): void {
+    for (const { callId, value } of this.call.ledger.takeLost())
+      if (this.call.ringBack.unconfirmed === null)
+        this.call.out({ type: 'backend-tool-result', callId, ok: false, value })
+  }
+
+  /** Nobody could be reached: the conversation goes on. It has not begun here where the escalation came first, or is older. */
+  afterEscalation(): void {
+    this.call.enter('live')
+    if (!this.#begun) {
+      this.#conversationBegins()
+      this.#giveLost()
+    }
+    this.call.in('silence', this.call.options.silence.afterMs)
   }
 
   /** Asks the backend for what the one of the previous worker owed. */

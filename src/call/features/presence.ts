@@ -27,7 +27,7 @@ export class Presence extends Feature implements CallFeature {
     const { options, log, resume } = call
     this.clock = new Silence(
       options.silence,
-      resume?.silencePrompts ?? 0,
+      resume,
       log.transcript.some(({ role }) => role === 'caller'),
     )
     this.unrecognised = new UnrecognisedSpeech(options)
@@ -40,8 +40,8 @@ export class Presence extends Feature implements CallFeature {
     else if (name === 'put-on-hold') this.#heldTooLong()
   }
 
-  checkpoint(): Pick<CallCheckpoint, 'silencePrompts'> {
-    return { silencePrompts: this.clock.prompts }
+  checkpoint(): Pick<CallCheckpoint, 'silencePrompts' | 'silent'> {
+    return this.clock.kept()
   }
 
   /** Takes a frame. @returns true when the agent begins to wait because the caller has put us on hold */

@@ -202,7 +202,10 @@ export function calledBack({ kept, log, marks }: KeptState, call: NewCall): Kept
   }
 }
 
-function sessionCalledBack({ amd: _, caller, ...session }: CallCheckpoint, atOwnNumber: boolean): CallCheckpoint {
+function sessionCalledBack(
+  { amd: _, silent: __, caller, ...session }: CallCheckpoint,
+  atOwnNumber: boolean,
+): CallCheckpoint {
   return {
     ...session,
     ...(caller !== undefined && atOwnNumber ? { caller } : {}),
