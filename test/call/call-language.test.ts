@@ -1,12 +1,11 @@
 import t from 'tap'
 import { NO_ASSETS } from '../../src/agents/assets.js'
-import { callContext } from '../../src/agents/call-context.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import { CallLanguage } from '../../src/call/call-language.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import { askedRate, speedOf } from '../../src/call/speech-rate.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
-import { toolSpecs } from '../../src/workers/worker/call-setup.js'
+import { instructionsOf, toolSpecs } from '../../src/workers/worker/call-setup.js'
 import { Rig, escalation } from './rig.js'
 
 /** The language after each of the caller's turns, with an answer of the agent between them. */
@@ -168,8 +167,10 @@ t.test('a model tells the language by a tool, and a single language needs none',
     )
   t.ok(offered(['en', 'sw']).includes('set_language'))
   t.notOk(offered(['en']).includes('set_language'))
-  const told = callContext({ agent, from: '' }, 0)
-  t.match(told, /languages of the line are English, Swahili; it begins in the first\. Answer in the language of/)
+  const told = (language?: string) =>
+    instructionsOf({ agent, from: '', resume: null, backends: [] }, 0, language === undefined ? {} : { language })
+  t.match(told(), /languages of the line are English, Swahili; it begins in the first\. Answer in the language of/)
+  t.match(told('sw'), /languages of the line are Swahili, English; it begins/, 'as another one gets the call')
   t.end()
 })
 

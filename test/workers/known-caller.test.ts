@@ -8,6 +8,7 @@ import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
 import { callerNews } from '../../src/workers/worker/call-setup.js'
+import { httpTool } from './http-tool.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { portOf } from '../support/port-of.js'
 import { TestLine, inbound, sid, startHost, time, until } from '../support/host.js'
@@ -78,6 +79,53 @@ t.test(
     t.equal(asked, 3, 'no number, no request')
   },
 )
+
+const GREETINGS = { en: 'Hi {{caller.name}}.', sw: 'Habari {{caller.name}}.' }
+
+t.test('a caller whose language is known is greeted in it, whether that is looked up or still known', async (t) => {
+  const api = createServer((_request, response) => response.end(JSON.stringify({ name: 'Amina', language: 'sw' })))
+  const env = { API: `http://127.0.0.1:${await portOf(t, api)}` }
+  const test = await startHost({ paced: true, env }, (order) => ({
+    ...order,
+    greeting: GREETINGS,
+    tools: [...order.tools, httpTool('who', {})],
+    caller: { tool: 'who', key: 'phone', withinMs: 2000, personal: [], memory: false, language: 'language' },
+  }))
+  t.teardown(() => test.close())
+  for (const [callSid, from] of [
+    ['HD_language001', 'tool'],
+    ['HD_language002', 'cache'],
+  ] as const) {
+    const live = test.host.prepare(inbound(callSid))
+    const line = new TestLine(live)
+    line.start()
+    const said = (): string => live.view().transcript[0]?.text ?? ''
+    await until(() => said() !== '', 20_000, 'the greeting')
+    t.match(said(), /^Habari Amina/, from)
+    line.stop()
+    live.detach(1000)
+    t.match(await test.recordOf(callSid), { caller: { from }, language: 'sw' })
+  }
+})
+
+t.test('an agent that does not speak the language of the call it gets begins in its own', async (t) => {
+  const test = await startHost({}, (order) => ({ ...order, languages: ['en'], greeting: GREETINGS }))
+  t.teardown(() => test.close())
+  const call = inbound('HD_language003')
+  const { session } = keptCall()
+  const kept = keptCall({
+    ...{ callSid: call.callSid, from: call.from },
+    session: session === null ? null : { ...session, callSid: call.callSid, language: 'sw', greeted: false },
+  })
+  const live = test.host.prepare(call, keptState(kept))
+  const line = new TestLine(live)
+  line.start()
+  await until(() => live.view().transcript.length > 0, 20_000, 'the greeting')
+  t.match(live.view().transcript[0]?.text, /^Hi/)
+  line.stop()
+  live.detach(1000)
+  await test.recordOf(call.callSid)
+})
 
 t.test(
   'what the last call left is there at the next, and nothing of a call that its caller wants nobody to keep',

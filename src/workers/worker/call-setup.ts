@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { AgentDefinition } from '../../agents/definition.js'
 import { consentOf } from '../../agents/definition.js'
 import { amdSchema } from '../../call/answering-machine-detector.js'
-import { businessValues, vocabularyOf } from '../../agents/business.js'
+import { businessValues, orderedLanguages, vocabularyOf } from '../../agents/business.js'
 import { collectionOf } from '../../call/digit-collection.js'
 import { callContext, contextZone } from '../../agents/call-context.js'
 import { localTime } from '../../core/local-time.js'
@@ -22,6 +22,7 @@ import type { ClaimOptions } from '../../call/claim-definition.js'
 import { CLAIM_LANGUAGES } from '../../call/claim-phrases.js'
 import { CALL_BACK_INSTRUCTIONS, sessionTools } from '../../call/gateway-tools.js'
 import type { TranscriptEntry } from '../../call/documents/record.js'
+import type { CallSession } from '../../call/call-session.js'
 import type { Stages } from '../../call/stages.js'
 import { KnownFacts } from '../../call/known-facts.js'
 import { FIRST_PROMPT } from '../../call/silence.js'
@@ -288,24 +289,27 @@ function listed(values: CallerValues): string {
     .join('; ')
 }
 
+type CallNow = Pick<CallSession, 'stages' | 'language'> & { readonly caller: CallerNow }
+
 /**
  * The instructions of a call's model, with what is true now.
  * @param wallMs calendar time
- * @param stages  null: none
- * @param caller  what is known of the caller, and may be said
+ * @param now  stages (null: none), what is known of the caller and may be said, and the language of the call
  */
 export function instructionsOf(
   start: Pick<CallStart, 'agent' | 'business' | 'from' | 'resume' | 'backends'>,
   wallMs: number,
-  stages: Stages | null = null,
-  caller: CallerNow = UNKNOWN_CALLER,
+  { stages = null, caller = UNKNOWN_CALLER, language = '' }: Partial<CallNow> = {},
 ): string {
   const { agent, business, resume } = start
   const instructions =
     business == null
       ? agent.instructions
       : withBusiness(agent.instructions, businessValues(business, agent.languages[0] ?? 'en', wallMs))
-  const parts = [instructions, ...(stages === null ? [] : [stages.text]), callContext(start, wallMs)]
+  // A model that gets the call later begins in the language that it is in then.
+  const languages = orderedLanguages(agent.languages, [codeOf(language)])
+  const context = callContext({ ...start, agent: { ...agent, languages } }, wallMs)
+  const parts = [instructions, ...(stages === null ? [] : [stages.text]), context]
   // Who is called back has not said yet who they are.
   const more = resume?.checkpoint.callBack === 'asks' ? [CALL_BACK_INSTRUCTIONS] : earlierText(caller)
   return withCaller([...parts, ...more].join('\n\n'), caller.values)
@@ -322,19 +326,18 @@ export function stageVoices(
 
 /**
  * Session data for a call's backend when it connects.
- * @param caller  values of the caller that may be said
+ * @param now  values of the caller that may be said, and the language of the call
  * @param history  the part of the transcript that its model still needs
  * @param wallMs calendar time
  */
 export function backendSession(
   start: CallStart,
   { instructions, tools, voices }: Pick<BackendSession, 'instructions' | 'tools' | 'voices'>,
-  caller: CallerValues,
+  { caller: { values: caller }, language }: Pick<CallNow, 'caller' | 'language'>,
   history: readonly TranscriptEntry[],
   wallMs: number,
 ): BackendSession {
   const { agent, resume } = start
-  const language = resume?.checkpoint.language ?? agent.languages[0] ?? ''
   const voice: LocalizedText | undefined = (voices ?? agent.voice)[start.backends[0] ?? '']
   // Who answers is not known yet.
   const asks = resume?.checkpoint.callBack === 'asks'

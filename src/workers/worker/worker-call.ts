@@ -202,8 +202,13 @@ export class WorkerCall implements BackendSink {
     )
     const { tools } = this.#parts
     this.#lookUpCaller()
-    const { caller, log } = this.#session
-    const session = backendSession(this.#start, this.#told, caller.values, remembered(log), this.#wallMs())
+    const session = backendSession(
+      this.#start,
+      this.#told,
+      this.#session,
+      remembered(this.#session.log),
+      this.#wallMs(),
+    )
     const unwatch = tools.watchServers((news, first) => this.#guard(() => this.#serverChanged(news, first)))
     this.#abort.signal.addEventListener('abort', unwatch, { once: true })
     this.#renewAtMidnight()
@@ -232,7 +237,7 @@ export class WorkerCall implements BackendSink {
 
   /** The instructions of a session that begins now. */
   get instructions(): string {
-    return instructionsOf(this.#start, this.#wallMs(), this.#session.stages, this.#session.caller)
+    return instructionsOf(this.#start, this.#wallMs(), this.#session)
   }
 
   /** Beside the backend's connection; what is known already is there before it. */
