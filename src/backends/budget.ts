@@ -51,6 +51,7 @@ export interface UsedBudget {
  *     open    --a limit is reached--> spent                the model is asked to say goodbye, when nobody speaks
  *     spent   --the model calls `end_call`--> ending       the model ends the call
  *     spent   --its goodbye is over | goodbyeMs--> ending  the guard calls `end_call` for the model
+ *     ending  --by the model, and goodbyeMs later the call goes on--> ending  the same: the model's may not have been taken
  *     ending  --the caller speaks during the goodbye, GOODBYE_RETRIES_MAX times--> spent
  *     ending  --once more--> over                          a fatal `quota` error: the call ends or escalates
  *
@@ -191,15 +192,15 @@ export class Budget implements BackendSink {
     this.#state = 'spent'
     this.#spent = limit
     this.#limitAlarm.clear()
-    // The model is already saying its own goodbye.
-    if (this.#agentEnd !== null) return this.#ends('agent')
     this.#goodbye()
   }
 
   #goodbye(): void {
     this.#goodbyeAsked = false
     this.#goodbyeAlarm.set(this.#options.goodbyeMs ?? BUDGET_GOODBYE_MS, () => this.#endCall())
-    this.#askWhenQuiet()
+    // The model is already saying its own goodbye.
+    if (this.#agentEnd !== null) this.#ends('agent')
+    else this.#askWhenQuiet()
   }
 
   /** Asks for the goodbye, but not during an answer and not while the caller speaks. */
@@ -219,14 +220,13 @@ export class Budget implements BackendSink {
   }
 
   #ends(by: 'agent' | 'guard'): void {
-    this.#goodbyeAlarm.clear()
     this.#state = 'ending'
     this.#endedBy = by
   }
 
   #endCall(): void {
-    if (this.#state !== 'spent') return
-    this.#ends('guard')
+    this.#goodbyeAlarm.clear()
+    if (this.#state === 'spent') this.#ends('guard')
     // A new generation, so that an interruption of the last answer does not cancel it.
     this.#sink.event({
       type: 'tool-call',
@@ -234,6 +234,7 @@ export class Budget implements BackendSink {
       name: END_CALL_TOOL,
       args: { reason: `the budget of this call is used up (${this.#spent ?? ''})` },
       generation: this.#generation + 1,
+      spent: true,
     })
   }
 

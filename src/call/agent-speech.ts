@@ -119,6 +119,11 @@ export class AgentSpeech {
     if (this.responding !== null && this.responding <= fence) this.responding = null
   }
 
+  /** Responses that begin now are unwanted. */
+  get closed(): boolean {
+    return this.#ceiling !== Infinity
+  }
+
   /** Responses that begin from here on are unwanted. */
   close(): void {
     this.#ceiling = this.#latest

@@ -104,7 +104,8 @@ export const backendEventSchema = z
     /**
      * Each `callId` is answered exactly once with `toolResult`. `invalid` names what is wrong with the arguments. `quiet`:
      * the model says nothing when it gets the result, unless the tool failed. `background`: it asks in advance, and speaks
-     * of the result when the caller wants to know.
+     * of the result when the caller wants to know. `spent`: from the gateway, because the budget of the call is used up; it is
+     * carried out as soon as the agent may speak.
      */
     z.object({
       type: z.literal('tool-call'),
@@ -115,6 +116,7 @@ export const backendEventSchema = z
       invalid: z.string().exactOptional(),
       quiet: z.literal(true).exactOptional(),
       background: z.literal(true).exactOptional(),
+      spent: z.literal(true).exactOptional(),
     }),
     z.object({ type: z.literal('tool-cancel'), callIds: z.array(z.string()) }),
     /** `backend`: which of several backends used it; absent: the one that answers. */

@@ -39,6 +39,7 @@ export const DEADLINES = [
   'closing-cue',
   'put-on-hold',
   'duration',
+  'budget',
   'words-heard',
   'escalation-step',
   'hold',

@@ -414,6 +414,19 @@ t.test('the guard ends the call when the model says nothing for goodbyeMs', asyn
   t.equal(recorder.all('tool-call').length, 1)
 })
 
+t.test('a goodbye of the model that the call did not take does not keep the call for ever', async (t) => {
+  for (const before of [true, false]) {
+    const { a, backend, recorder, timers } = await rig(t, { limits: { maxMs: 60_000 }, goodbyeMs: 5000 })
+    if (!before) await timers.pass(60_000)
+    // While the caller keys in a number, the model is not heard, and no tool of it runs.
+    a.now.emit({ type: 'tool-call', callId: 'c1', name: 'end_call', args: {}, generation: 1 })
+    if (before) await timers.pass(60_000)
+    await timers.pass(5000)
+    t.match(recorder.all('tool-call'), [{ callId: '1.c1' }, { callId: 'budget-end-1', spent: true }])
+    t.match(backend.report().budget, { spent: 'maxMs', endedBy: 'agent' })
+  }
+})
+
 t.test('a caller who speaks during the goodbye gets another one, at most twice', async (t) => {
   const { a, backend, recorder, timers, asked } = await rig(t, { limits: { maxOutputTokens: 10 } })
   a.now.emit(used(0, 10))

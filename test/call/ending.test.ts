@@ -1,8 +1,15 @@
 import t from 'tap'
 import type { CallState } from '../../src/call/call-feature.js'
 import { isClosing } from '../../src/call/closing-cues.js'
+import type { Collection } from '../../src/call/digit-collection.js'
 import { outcomeOf } from '../../src/call/outcome.js'
 import { escalation, Rig } from './rig.js'
+
+const ORDER: Collection = {
+  ...{ name: 'order', say: 'Your order number, please.', again: 'That was not all.', confirm: null },
+  ...{ min: 4, max: 4, terminator: '#', firstMs: 10_000, betweenMs: 4000, retries: 1, speech: true },
+  ...{ maskAllBut: null, secretFor: null },
+}
 
 /** A call in each state that it can be in. */
 const inState: Readonly<Record<Exclude<CallState, 'ended'>, () => Rig>> = {
@@ -220,6 +227,64 @@ t.test("the time limit is announced, and a call in a human's hands has none", as
   held.in({ type: 'escalation', step: { type: 'bridged', strategy: 'supervision' } })
   held.run(60_000)
   t.equal(held.session.state, 'bridged')
+})
+
+t.test('a call whose budget is used up while the agent may not speak ends with a goodbye once it may', async (t) => {
+  const spent = { type: 'tool-call', callId: 'budget-end-1', name: 'end_call', args: {}, generation: 9 } as const
+  const ends = (rig: Rig): void => rig.backend({ ...spent, spent: true })
+  const options = { escalation, collections: [ORDER], goodbyeText: 'Bye.', silence: { afterMs: 60_000, prompts: [] } }
+
+  const tried = Rig.talking(options)
+  tried.in({ type: 'escalate-requested', reason: 'vip' })
+  tried.in({ type: 'escalation', step: { type: 'hold' } })
+  ends(tried)
+  tried.run(20_000)
+  t.equal(tried.session.state, 'holding', 'whoever waits for a human is not hung up on')
+  tried.in({ type: 'escalation', step: { type: 'failed', outcome: 'no-answer', detail: 'nobody', closed: false } })
+  tried.run(4000)
+  t.same(tried.texts(), ['Connecting you.', 'Nobody is free.', 'Bye.'])
+  t.match(tried.only('end-stream'), { reason: 'agent-goodbye' })
+
+  const bridged = Rig.talking(options)
+  bridged.in({ type: 'escalate-requested', reason: 'vip' })
+  ends(bridged)
+  bridged.in({ type: 'escalation', step: { type: 'bridged', strategy: 'supervision' } })
+  bridged.run(20_000)
+  t.equal(bridged.session.state, 'bridged', 'nor who talks to one')
+
+  const waits = Rig.talking(options)
+  waits.speak(500)
+  waits.run(620)
+  waits.heardWords('Hold on a moment.')
+  ends(waits)
+  waits.run(3000)
+  t.match([waits.texts(), waits.all('end-stream')], [['Bye.'], [{ reason: 'agent-goodbye' }]])
+
+  const keys = Rig.talking(options)
+  keys.toolCall('k1', 'collect_digits', { name: 'order' })
+  ends(keys)
+  keys.run(2000)
+  t.same(keys.all('end-stream'), [], 'who keys in a number is heard first')
+  for (const digit of '1234#') keys.in({ type: 'dtmf', digit })
+  keys.answer(2, 'a2', 500, 'Thank you.')
+  keys.run(4000)
+  t.same([keys.texts().at(-1), keys.all('end-stream').length], ['Bye.', 1])
+
+  const runs = Rig.talking(options)
+  runs.toolCall('t1', 'find_order', { order: 5 })
+  ends(runs)
+  runs.run(3000)
+  t.same([runs.all('cancel-tools'), runs.all('end-stream')], [[], []], 'nor who waits for an outcome')
+  runs.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
+  runs.answer(2, 'a2', 500, 'It was sent.')
+  runs.run(4000)
+  t.same([runs.texts().at(-1), runs.all('end-stream').length], ['Bye.', 1])
+
+  const usual = Rig.talking(options)
+  usual.answer(2, 'a2', 500, 'Your time is up. Goodbye.')
+  ends(usual)
+  usual.run(2000)
+  t.same([usual.texts(), usual.all('end-stream').length], [[], 1], "the model's own goodbye is enough")
 })
 
 t.test('a backend that dies in mid-call is apologised for, and the call ends or goes to a human', async (t) => {

@@ -113,8 +113,10 @@ export class BackendLink extends Feature implements CallFeature {
           : this.call.words.ofAgent(event)
       case 'tool-call':
         // With a human on the line the backend is closing: its tool calls are ignored.
-        if (this.call.streaming && this.call.state !== 'bridged' && this.call.agentSpeech.wanted(event.generation))
-          return this.call.tools.take(event)
+        if (this.call.streaming && this.call.state !== 'bridged') {
+          if (event.spent === true) return this.call.ending.budgetSpent(event)
+          if (this.call.agentSpeech.wanted(event.generation)) return this.call.tools.take(event)
+        }
         this.call.counters.lateEventsDropped++
         return
       case 'tool-cancel':

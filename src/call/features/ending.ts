@@ -6,6 +6,7 @@ import { isClosing, saysGoodbye } from '../closing-cues.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { EndReason } from '../documents/record.js'
 import type { CallInput, StreamFault } from '../events.js'
+import type { ToolCallEvent } from './tool-calls.js'
 import { closeCodeOf, outcomeOf } from '../outcome.js'
 import type { OutcomeFacts } from '../outcome.js'
 
@@ -50,10 +51,13 @@ export class Ending extends Feature implements CallFeature {
   #plan: EndPlan | null = null
   #outcomeFacts: OutcomeFacts | null = null
   #closedFor: { readonly reason: EndReason; readonly detail: string } | null = null
+  /** The end of a call whose budget is used up, while the agent may not speak. */
+  #spent: ToolCallEvent | null = null
 
   due(name: DeadlineName): void {
     if (name === 'closing-cue') this.#closingCueDue()
     else if (name === 'duration') this.#durationDue()
+    else if (name === 'budget') this.#budgetDue()
     else if (name === 'words-heard') this.#wordsHeardDue()
     else if (name === 'quiet-goodbye') this.#quietGoodbyeDue()
     else if (name === 'quiet-goodbye-limit') this.endAsPlanned()
@@ -171,6 +175,23 @@ export class Ending extends Feature implements CallFeature {
       return this.call.in('duration', DURATION_POLL_MS)
     const { text, maxMs } = this.call.options.duration
     this.speakThenEnd('duration-limit', `${maxMs} ms`, this.call.text(text), true)
+  }
+
+  /** The budget of the call is used up. Who waits for a human, or keys in a number, is not hung up on: it ends after that. */
+  budgetSpent(event: ToolCallEvent): void {
+    const { state, agentSpeech, presence, tools } = this.call
+    if (state === 'live' && !agentSpeech.closed && !presence.callerWaits) return tools.take(event)
+    this.#spent = event
+    this.call.in('budget', QUIET_POLL_MS)
+  }
+
+  #budgetDue(): void {
+    const waits = this.call.state !== 'live' || this.call.handover.to !== null || this.call.presence.engaged
+    if (this.#spent === null || waits) return this.call.in('budget', QUIET_POLL_MS)
+    // Nobody heard a goodbye of the model meanwhile.
+    this.call.agentSpokeLast = false
+    this.call.tools.take(this.#spent)
+    this.#spent = null
   }
 
   /** Says `text`, then ends the stream. `interrupt` cuts what the agent is saying. */

@@ -97,6 +97,11 @@ export class Presence extends Feature implements CallFeature {
     }
   }
 
+  /** The caller waits for an outcome, or answers a question of the gateway's. */
+  get callerWaits(): boolean {
+    return this.call.features.some((feature) => feature.busy === true)
+  }
+
   /** Somebody speaks, or the caller waits for the agent. */
   get engaged(): boolean {
     const responding =
@@ -105,7 +110,7 @@ export class Presence extends Feature implements CallFeature {
     return (
       this.call.sounding ||
       responding ||
-      this.call.features.some((feature) => feature.busy === true) ||
+      this.callerWaits ||
       this.call.bargeIn.paused ||
       (this.call.callerSpeech.speaking && this.call.callerSpeech.real) ||
       (this.call.transcript.callerOpen && this.call.nowMs - this.#partialAtMs < PARTIAL_ALIVE_MS) ||

@@ -9,7 +9,7 @@ import type { CallInput } from '../events.js'
 import { FILLER_POLL_MS, Fillers } from '../fillers.js'
 import { ESCALATE_TOOL, isOfAStage, sessionTool } from '../gateway-tools.js'
 
-type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
+export type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
 
 /** Characters kept of a tool name, which a model may have invented. */
 const TOOL_NAME_CHARS_MAX = 64
