@@ -13,7 +13,7 @@ import { ANSWER_HEADER, PeerProof, hashOf } from './peer-proof.js'
 import type { PeerClaims, PeerName } from './peer-proof.js'
 
 /** Connections to the internal listener, its request headers, and how long one may take to come, body included. */
-export const PEER_CONNECTIONS_MAX = 1024
+const PEER_CONNECTIONS_MAX = 1024
 const PEER_HEADERS_BYTES_MAX = 8 * 1024
 const PEER_HEADERS_MS = 2000
 const PEER_BODY_MS = 5000
@@ -57,9 +57,11 @@ export class PeerListener {
   readonly #server: Server
   /** By the other end's address and port, the oldest first. */
   readonly #connections = new Map<string, Connection>()
+  readonly #connectionsMax: number
 
   constructor(options: ListenerOptions) {
     this.#options = options
+    this.#connectionsMax = options.connectionsMax ?? PEER_CONNECTIONS_MAX
     this.#proof = new PeerProof(options.secrets)
     this.#seen = new SeenRequests(PEER_NONCES_MAX)
     this.#counts = Object.fromEntries(PEER_REFUSALS.map((reason) => [reason, 0])) as Record<PeerRefusal, number>
@@ -94,7 +96,7 @@ export class PeerListener {
             onRequest,
           )
     // Connections that were closed just now still count for Node.
-    this.#server.maxConnections = 2 * PEER_CONNECTIONS_MAX
+    this.#server.maxConnections = 2 * this.#connectionsMax
     this.#server.on('connection', (socket: Socket) => {
       this.#connected(socket)
     })
@@ -111,8 +113,9 @@ export class PeerListener {
       if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
       else socket.destroy()
     })
-    this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
-      this.#note('protocol', socket.remoteAddress ?? null, null, error.code ?? 'no TLS')
+    // An answer waits for the end of the handshake: of one that does not come it would keep the connection for good.
+    this.#server.on('tlsClientError', (_, socket: TLSSocket) => {
+      socket.destroy()
     })
     this.handle('ping', () => options.self)
   }
@@ -148,8 +151,9 @@ export class PeerListener {
         resolve()
       })
     })
+    // Also those whose handshake is not over, which the server itself does not close.
     const last = setTimeout(() => {
-      this.#server.closeAllConnections()
+      for (const { socket } of this.#connections.values()) socket.destroy()
     }, PEER_ANSWER_MS)
     await closed
     clearTimeout(last)
@@ -159,7 +163,7 @@ export class PeerListener {
     const end = endOf(socket)
     this.#connections.set(end, { socket, node: null })
     socket.on('close', () => this.#connections.delete(end))
-    if (this.#connections.size > PEER_CONNECTIONS_MAX) this.#evict()
+    if (this.#connections.size > this.#connectionsMax) this.#evict()
   }
 
   /**
@@ -316,6 +320,8 @@ interface ListenerOptions {
   readonly url: string | null
   /** Null: HTTP. Otherwise both sides need a certificate of `ca`. */
   readonly tls: PeerTls | null
+  /** @defaultValue `PEER_CONNECTIONS_MAX` */
+  readonly connectionsMax?: number
   /** Another node has proven that it lives; called for each of its requests, before the handler. */
   readonly onHeard: (from: PeerName) => void
   readonly clock: Clock

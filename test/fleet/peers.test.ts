@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { lookup } from 'node:dns/promises'
@@ -10,7 +11,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { selfSigned } from '../../bench/kit/self-signed.js'
 import { CLOCK_SKEW_MS_MAX, PEER_BODY_BYTES_MAX } from '../../src/core/limits.js'
-import { PEER_CONNECTIONS_MAX, PeerListener, SeenRequests } from '../../src/fleet/peer-listener.js'
+import { PeerListener, SeenRequests } from '../../src/fleet/peer-listener.js'
 import type { PeerRefusal, PeerTls } from '../../src/fleet/peer-listener.js'
 import { PeerProof } from '../../src/fleet/peer-proof.js'
 import type { PeerName } from '../../src/fleet/peer-proof.js'
@@ -20,7 +21,6 @@ import { createLog } from '../../src/telemetry/log.js'
 import { createHmac } from 'node:crypto'
 import { derivedKey } from '../../src/fleet/secrets.js'
 import { portOf } from '../support/port-of.js'
-import { hasDescriptors } from '../support/descriptors.js'
 
 const SECRET = 'a-secret-shared-by-the-fleet'
 const GW_1: PeerName = { node: 'gw-1', incarnation: 'one' }
@@ -36,6 +36,7 @@ interface Given {
   readonly tls?: PeerTls | null
   readonly wallClock?: () => number
   readonly connectMs?: number
+  readonly connectionsMax?: number
 }
 
 function logged(): { readonly lines: Record<string, unknown>[]; readonly log: ReturnType<typeof createLog> } {
@@ -58,6 +59,7 @@ async function listening(t: Test, given: Given & { readonly port?: number; reado
     port: given.port ?? 0,
     url: given.url ?? null,
     tls: given.tls ?? null,
+    ...(given.connectionsMax !== undefined && { connectionsMax: given.connectionsMax }),
     onHeard: (from) => void heard.push(from),
     clock: () => performance.now(),
     wallClock: given.wallClock ?? Date.now,
@@ -407,15 +409,15 @@ t.test('a full memory of nonces lets no old request in again', async (t) => {
 })
 
 t.test('strangers who take all connections keep no nodes apart', async (t) => {
-  if (!hasDescriptors(t, 2 * (PEER_CONNECTIONS_MAX + 200))) return
+  const connectionsMax = 20
   const certificate = selfSigned()
   for (const tls of [null, { cert: certificate.cert, key: certificate.key, ca: certificate.cert }]) {
-    const { peer, listener, url } = await listening(t, { tls })
+    const { peer, listener, url } = await listening(t, { tls, connectionsMax })
     const peers = asking(t, { tls })
     t.match(await peers.ping(peer, PATIENT_MS), { result: 'answered' })
     const strangers: Socket[] = []
     t.teardown(() => strangers.forEach((socket) => socket.destroy()))
-    for (let i = 0; i < PEER_CONNECTIONS_MAX + 100; i++) {
+    for (let i = 0; i < connectionsMax + 100; i++) {
       const socket = connect(Number(new URL(url).port), '127.0.0.1')
       socket.on('error', () => socket.destroy()).resume()
       strangers.push(socket)
@@ -426,6 +428,23 @@ t.test('strangers who take all connections keep no nodes apart', async (t) => {
     t.ok(listener.refused.connections >= 100)
     for (const stranger of strangers) stranger.destroy()
   }
+})
+
+t.test('a stranger who begins no TLS handshake is cut off, and no node waits for one when it ends', async (t) => {
+  const { cert, key } = selfSigned()
+  const tls = { cert, key, ca: cert }
+  const stranger = async (url: string): Promise<Socket> => {
+    const socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true })
+    t.teardown(() => socket.destroy())
+    await once(socket.resume(), 'connect')
+    return socket
+  }
+  const [stays, ends] = [await listening(t, { tls }), await listening(t, { tls })]
+  const cut = once(await stranger(stays.url), 'end')
+  await stranger(ends.url)
+  await ends.listener.close()
+  await cut
+  t.equal(stays.listener.refused.protocol, 1, 'it is counted once')
 })
 
 t.test('bytes that are no HTTP are answered and counted', async (t) => {
