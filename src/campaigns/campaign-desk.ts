@@ -255,13 +255,13 @@ export class CampaignDesk {
   }
 
   async #view(campaign: Campaign): Promise<CampaignView> {
-    const { rows, calling, results } = await this.#options.queue.counts(campaign.id)
+    const { rows, waiting, calling, results } = await this.#options.queue.counts(campaign.id)
     const over = Object.values(results).reduce((sum, count) => sum + count, 0)
     const done = campaign.state === 'running' && over >= rows
     return {
       ...campaign,
       stands: done ? 'done' : campaign.state,
-      waiting: Math.max(0, rows - over - calling),
+      waiting,
       calling,
       results,
     }

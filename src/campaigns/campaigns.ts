@@ -16,7 +16,7 @@ import type { OutboundOrder } from '../workers/main/outbound-calls.js'
 import { CALL_BACKS, callBackId, lostCampaign, policyOf } from './campaign.js'
 import type { Campaign, Policy, Row, Try, TryResult } from './campaign.js'
 import type { DoNotCall } from './do-not-call.js'
-import type { Next, RowQueue } from './row-queue.js'
+import type { Next, RowQueue, RowTurn } from './row-queue.js'
 import { ERRORS_OF, afterTry, tooManyErrors, verdictOf } from './scheduler.js'
 import type { WaitReason } from './scheduler.js'
 
@@ -149,13 +149,22 @@ export class Campaigns {
 
   // --- the turn of a row --------------------------------------------------------------------------------------
 
-  readonly #work = async (row: Row, save: (row: Row) => Promise<void>): Promise<Next> => {
+  readonly #work = async (row: Row, turn: RowTurn): Promise<Next> => {
+    const next = await this.#turn(row, turn)
+    if (row.result !== null || next.next !== 'done') return next
+    // Receivers get nothing of a person who was erased meanwhile.
+    if (await turn.stands()) this.#options.told({ type: 'campaign.row', row: next.row })
+    // The caller's words are not kept longer than needed.
+    return { next: 'done', row: { ...next.row, recovers: null } }
+  }
+
+  async #turn(row: Row, turn: RowTurn): Promise<Next> {
     const { wallClock, doNotCall, walletMinor, budgetSpent, agent, slots, counted } = this.#options
     if (row.result !== null) return { next: 'done', row }
     const begun = row.tries.at(-1)
     const policy = this.#policyOf(row)
-    if (begun?.result === null) return this.#follow(policy, row, begun)
-    if (policy === null) return this.#over({ ...row, result: 'not-allowed' })
+    if (begun?.result === null) return this.#follow(policy, row, begun, turn)
+    if (policy === null) return { next: 'done', row: { ...row, result: 'not-allowed' } }
     const from = row.from ?? agent(row.agent)?.outbound.from
     const facts = {
       doNotCall: await doNotCall.has(row.to),
@@ -166,40 +175,41 @@ export class Campaigns {
     const verdict = verdictOf(policy, row, facts, wallClock())
     switch (verdict.do) {
       case 'end':
-        return this.#over({ ...row, result: verdict.result })
+        return { next: 'done', row: { ...row, result: verdict.result } }
       case 'wait':
         counted(row.agent, 'held', verdict.why)
         return verdict.all
           ? { next: 'hold', row, untilMs: verdict.untilMs }
           : { next: 'later', row, atMs: verdict.untilMs }
       case 'call':
-        return this.#call(policy, row, save)
+        return this.#call(policy, row, turn)
     }
   }
 
-  async #call(policy: Policy, row: Row, save: (row: Row) => Promise<void>): Promise<Next> {
+  async #call(policy: Policy, row: Row, turn: RowTurn): Promise<Next> {
     const { claims, wallClock, humanFirst } = this.#options
     const human =
       row.campaign !== CALL_BACKS || row.withoutHuman ? null : humanFirst(promiserOf(row.agent, row.recovers), row.from)
     const label = `row-${row.campaign}-${row.id}-${row.tries.length + 1}${human === null ? '' : 'h'}`
     const standing = await claims.once(keyOf(label), CALLING, CLAIM_MS)
+    const isBegun = standing !== null && standing !== FREE
     if (standing === FREE) await claims.settle(keyOf(label), CALLING, CLAIM_MS)
     const begun: Try = { label, atMs: wallClock(), callSid: null, result: null, durationMs: 0, human: human !== null }
     const calling = { ...row, tries: [...row.tries, begun] }
-    await save(calling)
+    const isMine = await turn.save(calling)
     // Another run had begun it, and did not come to say so.
-    if (standing !== null && standing !== FREE) return this.#follow(policy, calling, begun)
+    if (isBegun) return this.#follow(policy, calling, begun, turn)
     const waiting = this.#outcomeOf(label)
-    const refused = await this.#place(policy, calling, label, human)
+    const refused = isMine ? await this.#place(policy, calling, label, human) : { pauseMs: 0 }
     if (refused === null) return this.#settle(policy, calling, begun, await waiting)
     this.#outcomes.delete(label)
-    if (refused === 'unknown') return this.#follow(policy, calling, begun)
+    if (refused === 'unknown') return this.#follow(policy, calling, begun, turn)
     if (refused === 'failed') return this.#settle(policy, calling, begun, { ...UNKNOWN, result: 'failed' })
     if (refused === 'not-allowed' && human !== null) return this.#settle(policy, calling, begun, NOT_TAKEN)
-    if (refused === 'not-allowed') return this.#over({ ...row, result: 'not-allowed' })
+    if (refused === 'not-allowed') return { next: 'done', row: { ...row, result: 'not-allowed' } }
     // It did not ring: the same try may be begun again.
     await claims.settle(keyOf(label), FREE, CLAIM_MS)
-    await save(row)
+    await turn.save(row)
     return { next: 'hold', row, untilMs: wallClock() + refused.pauseMs }
   }
 
@@ -269,7 +279,7 @@ export class Campaigns {
   }
 
   /** A try that was begun, by this run or by one that died: nobody knows yet whether it rang. */
-  async #follow(policy: Policy | null, row: Row, begun: Try): Promise<Next> {
+  async #follow(policy: Policy | null, row: Row, begun: Try, turn: RowTurn): Promise<Next> {
     const { wallClock } = this.#options
     const { label, atMs } = begun
     const waiting = this.#outcomeOf(label)
@@ -282,6 +292,10 @@ export class Campaigns {
       if (ordered) continue
       // Under the same label the carrier rings nobody twice. After too long it may have forgotten the label.
       if (wallClock() - atMs > SAME_ORDER_MS_MAX) return this.#settle(policy, row, begun, UNKNOWN)
+      if (!(await turn.stands())) {
+        this.#outcomes.delete(label)
+        return { next: 'later', row, atMs: row.dueMs }
+      }
       const human = begun.human ? this.#options.humanFirst(promiserOf(row.agent, row.recovers), row.from) : null
       if (begun.human && human === null) return this.#settle(policy, row, begun, UNKNOWN)
       const again = await this.#place(policy, row, label, human)
@@ -308,13 +322,7 @@ export class Campaigns {
     counted(row.agent, result)
     await this.#watchErrors(row.campaign, result)
     const after = policy === null ? { ...tried, result } : afterTry(policy, tried, result, wallClock(), random())
-    return after.result === null ? { next: 'later', row: after, atMs: after.dueMs } : this.#over(after)
-  }
-
-  #over(row: Row): Next {
-    this.#options.told({ type: 'campaign.row', row })
-    // The caller's words are not kept longer than needed.
-    return { next: 'done', row: { ...row, recovers: null } }
+    return after.result === null ? { next: 'later', row: after, atMs: after.dueMs } : { next: 'done', row: after }
   }
 
   /** Too many failures: something is wrong, and more calls would not mend it. */

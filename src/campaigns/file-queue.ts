@@ -115,10 +115,13 @@ export class FileQueue implements RowQueue {
   }
 
   counts(campaign: string): Promise<RowCounts> {
-    const { rows = new Map<string, Row>(), working = new Set() } = this.#open.get(campaign) ?? {}
+    const { rows = new Map<string, Row>(), working = new Set<string>() } = this.#open.get(campaign) ?? {}
     const results: Partial<Record<RowResult, number>> = {}
-    for (const { result } of rows.values()) if (result !== null) results[result] = (results[result] ?? 0) + 1
-    return Promise.resolve({ rows: rows.size, calling: working.size, results })
+    let waiting = 0
+    for (const { id, result } of rows.values())
+      if (result !== null) results[result] = (results[result] ?? 0) + 1
+      else if (!working.has(id)) waiting++
+    return Promise.resolve({ rows: rows.size, waiting, calling: working.size, results })
   }
 
   async remove(campaign: string): Promise<void> {
@@ -155,7 +158,7 @@ export class FileQueue implements RowQueue {
     if (entry === undefined) return 0
     let changed = 0
     for (const [id, row] of entry.rows) {
-      const other = entry.working.has(id) ? null : change(row)
+      const other = change(row)
       if (other === null) continue
       entry.rows.set(id, other)
       changed++
@@ -288,28 +291,40 @@ export class FileQueue implements RowQueue {
 
   async #turn(id: string, entry: Open, row: Row, work: RowWork): Promise<void> {
     let next: Next
+    /** The row as this turn has kept it. */
+    let mine = row
+    const stands = (): boolean => entry.rows.get(row.id) === mine
+    const keep = (changed: Row): void => void entry.rows.set(row.id, (mine = changed))
     try {
-      next = await work(row, async (changed) => {
-        entry.rows.set(changed.id, changed)
-        try {
-          await this.#append(id, entry, [changed], true)
-        } catch (thrown) {
-          entry.rows.set(row.id, row)
-          throw thrown
-        }
+      next = await work(row, {
+        stands: () => Promise.resolve(stands()),
+        save: async (changed) => {
+          if (!stands()) return false
+          const before = mine
+          keep(changed)
+          try {
+            await this.#append(id, entry, [changed], true)
+          } catch (thrown) {
+            if (stands()) keep(before)
+            throw thrown
+          }
+          return stands()
+        },
       })
     } catch (thrown) {
       this.#options.log.error({ err: thrown, campaign: id }, 'the turn of a row of a campaign failed')
-      const nowMs = this.#options.wallClock()
-      next = { next: 'later', row: entry.rows.get(row.id) ?? row, atMs: nowMs + FAULT_PAUSE_MS }
+      next = { next: 'later', row: mine, atMs: this.#options.wallClock() + FAULT_PAUSE_MS }
     }
     const after = next.next === 'later' ? { ...next.row, dueMs: next.atMs } : next.row
     // A turn without a call has used up none of the minute's.
     if (after.tries.length === row.tries.length) entry.budget = Math.min(1, entry.budget + 1)
     if (next.next === 'hold') entry.heldUntilMs = Math.max(entry.heldUntilMs, next.untilMs)
     entry.working.delete(row.id)
-    entry.rows.set(row.id, after)
-    if (after.result === null) this.#wait(entry, after)
+    const isMine = stands()
+    if (isMine) keep(after)
+    const kept = entry.rows.get(row.id)
+    if (kept?.result === null) this.#wait(entry, kept)
+    if (!isMine) return
     // The caller's words must not stay in the file either.
     if (row.recovers !== null && after.recovers === null) await this.#write(() => this.#rewrite(id, entry))
     else if (next.next !== 'hold') await this.#append(id, entry, [after])

@@ -31,6 +31,8 @@ const STALLED_LOOK_MS = 10_000
 const FAULT_PAUSE_MS = 5000
 const NEVER_ENDING = 1_000_000
 const FORCED_CLOSE_MS = 1000
+/** A change of a row is tried again so often, where its turn has written it meanwhile: it does so a few times in a call. */
+const ROW_CHANGES_MAX = 10
 /** A connection that owes an answer for so long is given up: its server stands still. BullMQ's commands block for up to 10 s. */
 const SILENCE_MS_MAX = 12_000
 
@@ -46,6 +48,8 @@ const LIST = '!list'
 
 interface Sealed {
   readonly sealed: string
+  /** Random; another one after each change of the row by somebody else than its turn. Absent: it was never changed. */
+  readonly changed?: string
 }
 
 /** A node's last view of Redis, and the identity of that Redis: an empty Redis is another one. */
@@ -101,8 +105,7 @@ export class RedisQueue implements RowQueue {
       found = readCampaigns(await this.redis.hgetall(key))
     }
     const { rows, results } = await this.counts(CALL_BACKS)
-    const over = Object.values(results).reduce((sum, count) => sum + count, 0)
-    await this.#saw({ list, campaigns: [...found], callBacks: Math.max(0, rows - over) })
+    await this.#saw({ list, campaigns: [...found], callBacks: Math.max(0, rows - sumOf(results)) })
     return found
   }
 
@@ -136,8 +139,7 @@ export class RedisQueue implements RowQueue {
 
   async add(campaign: string, rows: readonly Row[]): Promise<number> {
     const queue = this.#queue(campaign)
-    const count = async (): Promise<number> =>
-      Object.values(await queue.getJobCounts(...STATES)).reduce((sum, each) => sum + each, 0)
+    const count = async (): Promise<number> => sumOf(await queue.getJobCounts(...STATES))
     const before = await count()
     for (let from = 0; from < rows.length; from += PAGE)
       await queue.addBulk(
@@ -157,17 +159,19 @@ export class RedisQueue implements RowQueue {
   }
 
   async counts(campaign: string): Promise<RowCounts> {
-    const [jobs, counted] = await Promise.all([
-      this.#queue(campaign).getJobCounts(...STATES),
+    const queue = this.#queue(campaign)
+    const [jobs, counted, active] = await Promise.all([
+      queue.getJobCounts(...STATES),
       this.redis.hgetall(this.#countsKey(campaign)),
+      queue.getRanges(['active'], 0, -1),
     ])
-    return {
-      rows: Object.values(jobs).reduce((sum, each) => sum + each, 0),
-      calling: jobs['active'] ?? 0,
-      results: Object.fromEntries(
-        ROW_RESULTS.flatMap((result) => (counted[result] === undefined ? [] : [[result, Number(counted[result])]])),
-      ),
-    }
+    const ended = active.length === 0 ? [] : await this.redis.hmget(this.#countedKey(campaign), ...active)
+    const rows = sumOf(jobs)
+    const results = Object.fromEntries(
+      ROW_RESULTS.flatMap((result) => (counted[result] === undefined ? [] : [[result, Number(counted[result])]])),
+    )
+    const calls = ended.filter((result) => result === null).length
+    return { rows, waiting: Math.max(0, rows - sumOf(results) - calls), calling: active.length, results }
   }
 
   async remove(campaign: string): Promise<void> {
@@ -197,25 +201,20 @@ export class RedisQueue implements RowQueue {
   }
 
   async rows(campaign: string): Promise<readonly Row[]> {
-    const rows = new Map<string, Row>()
-    for (const job of await this.#jobs(campaign)) {
-      const row = this.#opened(job)
-      if (row !== null) rows.set(row.id, row)
+    const queue = this.#queue(campaign)
+    const ids = await this.#ids(queue)
+    const rows: Row[] = []
+    for (let from = 0; from < ids.length; from += PAGE) {
+      const page = await Promise.all(ids.slice(from, from + PAGE).map((id) => queue.getJob(id)))
+      rows.push(...page.flatMap((job) => this.#opened(job) ?? []))
     }
-    return [...rows.values()]
+    return rows
   }
 
   async change(campaign: string, change: (row: Row) => Row | null): Promise<number> {
+    const queue = this.#queue(campaign)
     let changed = 0
-    for (const job of await this.#jobs(campaign)) {
-      const row = this.#opened(job)
-      const other = row === null || (await job.isActive()) ? null : change(row)
-      if (other === null) continue
-      // One that is over now ends when its turn comes.
-      await job.updateData(this.#sealed(other))
-      await this.#count(other)
-      changed++
-    }
+    for (const id of await this.#ids(queue)) if (await this.#changed(queue, id, change)) changed++
     return changed
   }
 
@@ -280,16 +279,46 @@ export class RedisQueue implements RowQueue {
   async #turn(queue: Queue<Sealed>, job: Job<Sealed>, token: string | undefined, work: RowWork): Promise<void> {
     const row = this.#opened(job)
     if (row === null) throw new Error('a row cannot be read: it was written with another TOKEN_SECRET')
-    const next = await work(row, (changed) => job.updateData(this.#sealed(changed)))
+    const next = await work(row, {
+      save: (changed) => this.#write(queue, job, changed),
+      stands: async () => (await queue.getJob(row.id))?.data.changed === job.data.changed,
+    })
     const after = next.next === 'later' ? { ...next.row, dueMs: next.atMs } : next.row
-    await job.updateData(this.#sealed(after))
-    if (next.next === 'done') return this.#count(after)
-    if (next.next === 'later') {
-      await job.moveToDelayed(next.atMs, token)
-      throw new DelayedError()
+    const isMine = await this.#write(queue, job, after)
+    const kept = isMine ? after : this.#opened(await queue.getJob(row.id))
+    if (kept === null) throw new Error('a row is gone, or was written with another TOKEN_SECRET, in its turn')
+    if (kept.result !== null) return this.#count(kept)
+    if (isMine && next.next === 'hold') {
+      await queue.rateLimit(Math.max(1, Math.ceil(next.untilMs - Date.now())))
+      throw Worker.RateLimitError()
     }
-    await queue.rateLimit(Math.max(1, Math.ceil(next.untilMs - Date.now())))
-    throw Worker.RateLimitError()
+    await job.moveToDelayed(kept.dueMs, token)
+    throw new DelayedError()
+  }
+
+  /** Changes a row, which may have its turn; one that is over now ends when its turn does. */
+  async #changed(queue: Queue<Sealed>, id: string, change: (row: Row) => Row | null): Promise<boolean> {
+    for (let tries = 0; tries < ROW_CHANGES_MAX; tries++) {
+      const job = await queue.getJob(id)
+      const row = this.#opened(job)
+      const other = row === null ? null : change(row)
+      if (job === undefined || other === null) return false
+      const before = JSON.stringify(job.data)
+      const after = JSON.stringify({ ...this.#sealed(other), changed: randomUUID() } satisfies Sealed)
+      if ((await this.redis.eval(CHANGE_ROW, 1, queue.toKey(id), before, after)) === 0) continue
+      await this.#count(other)
+      return true
+    }
+    throw new GatewayError('STORE_DOWN', 'a row could not be changed: its turn has written it each time', {
+      retryable: true,
+    })
+  }
+
+  /** A turn writes its row. @returns false where somebody else has changed it since the turn began: it stays as it is */
+  async #write(queue: Queue<Sealed>, { data }: Job<Sealed>, row: Row): Promise<boolean> {
+    const { changed = '' } = data
+    const after = JSON.stringify({ ...data, ...this.#sealed(row) } satisfies Sealed)
+    return (await this.redis.eval(WRITE_ROW, 1, queue.toKey(row.id), changed, after)) === 1
   }
 
   /** Counts a row that is over, once; without its numbers and words. */
@@ -306,16 +335,9 @@ export class RedisQueue implements RowQueue {
     return `${this.prefix}:counted:${campaign}`
   }
 
-  async #jobs(campaign: string): Promise<Job<Sealed>[]> {
-    const queue = this.#queue(campaign)
-    const jobs: Job<Sealed>[] = []
-    for (const state of STATES)
-      for (let from = 0; ; from += PAGE) {
-        const page = (await queue.getJobs(state, from, from + PAGE - 1)) as (Job<Sealed> | undefined)[]
-        jobs.push(...page.filter((job) => job !== undefined))
-        if (page.length < PAGE) break
-      }
-    return jobs
+  /** All rows, in one look: one that goes from one state to another meanwhile is not left out. */
+  #ids(queue: Queue<Sealed>): Promise<string[]> {
+    return queue.getRanges([...STATES], 0, -1)
   }
 
   #queue(campaign: string): Queue<Sealed> {
@@ -333,7 +355,9 @@ export class RedisQueue implements RowQueue {
   }
 
   /** Null for what this fleet did not write. */
-  #opened({ id = '', data }: Job<Sealed>): Row | null {
+  #opened(job: Job<Sealed> | undefined): Row | null {
+    if (job === undefined) return null
+    const { id = '', data } = job
     try {
       const text = new SealedCall(id, this.#options.secrets).open('state', Buffer.from(data.sealed, 'base64'))
       return rowSchema.parse(JSON.parse(text))
@@ -342,6 +366,19 @@ export class RedisQueue implements RowQueue {
     }
   }
 }
+
+/** KEYS: a job. ARGV: its data as they were read, and as they are now. An answer that was lost is asked for again. */
+const CHANGE_ROW = `
+local now = redis.call('HGET', KEYS[1], 'data')
+if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], 'data', ARGV[2])
+return 1`
+/** ARGV: the change that the turn knows, and the data. Not their text: a failover may have lost what the turn has written. */
+const WRITE_ROW = `
+local now = redis.call('HGET', KEYS[1], 'data')
+if not now or (cjson.decode(now).changed or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'data', ARGV[2])
+return 1`
 
 /** KEYS: the results of the rows that were counted, and the counts. ARGV: row, result. A row whose result changes moves. */
 const COUNT = `
@@ -592,6 +629,10 @@ export class RedisDoNotCall implements DoNotCall {
       createHmac('sha256', derivedKey(secret, 'do-not-call')).update(key).digest('base64url'),
     )
   }
+}
+
+function sumOf(counts: Readonly<Record<string, number>>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0)
 }
 
 /** Oldest first. */

@@ -6,12 +6,19 @@ export type Next =
   | { readonly next: 'later'; readonly row: Row; readonly atMs: number }
   | { readonly next: 'hold'; readonly row: Row; readonly untilMs: number }
 
+/** The hold of a turn on its row, which is over when somebody else changes the row: it is erased, or promised anew. */
+export interface RowTurn {
+  /** Resolves when the row is kept as it is now; to false where it was changed: it stays as it is. */
+  readonly save: (row: Row) => Promise<boolean>
+  /** False where the row was changed. */
+  readonly stands: () => Promise<boolean>
+}
+
 /**
  * Handles one row. No other node has the row meanwhile. A row whose last try has no result was being called when its
- * process died. Does not reject.
- * @param save  resolves when the row is kept as it is now
+ * process died. The result counts for nothing where the row was changed meanwhile. Does not reject.
  */
-export type RowWork = (row: Row, save: (row: Row) => Promise<void>) => Promise<Next>
+export type RowWork = (row: Row, turn: RowTurn) => Promise<Next>
 
 /** How fast a campaign goes, over all nodes. */
 export interface Limits {
@@ -22,7 +29,9 @@ export interface Limits {
 /** Counts of the rows of a campaign. */
 export interface RowCounts {
   readonly rows: number
-  /** Rows that have their turn now. */
+  /** Rows that are not over and have no turn now. */
+  readonly waiting: number
+  /** Rows that have their turn now. One that was erased in it is over too. */
   readonly calling: number
   /** Rows that are over, by result. */
   readonly results: Readonly<Partial<Record<RowResult, number>>>
@@ -54,7 +63,7 @@ export interface RowQueue {
   reach(): Promise<void>
   /** All rows, in no order, as they are now. */
   rows(campaign: string): Promise<readonly Row[]>
-  /** Changes rows that nobody is calling: where `change` returns null, a row stays. @returns how many were changed */
+  /** Changes rows, also those that have their turn now: where `change` returns null, a row stays. @returns how many were changed */
   change(campaign: string, change: (row: Row) => Row | null): Promise<number>
   /** Gives the rows of a campaign to `work`; again, with other limits: these hold from then on. */
   serve(campaign: string, limits: Limits, work: RowWork): Promise<void>

@@ -14,7 +14,7 @@ import { Campaigns } from '../../src/campaigns/campaigns.js'
 import type { CampaignStatus } from '../../src/campaigns/campaigns.js'
 import { CampaignDesk } from '../../src/campaigns/campaign-desk.js'
 import { FileDoNotCall } from '../../src/campaigns/do-not-call.js'
-import type { LostRows } from '../../src/campaigns/row-queue.js'
+import type { LostRows, Next, RowQueue } from '../../src/campaigns/row-queue.js'
 import { FileQueue } from '../../src/campaigns/file-queue.js'
 import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
 import { wallOfLocal } from '../../src/core/local-time.js'
@@ -768,6 +768,176 @@ t.test(
     }
   },
 )
+
+/** Turns of rows at a queue, which end as a test says. */
+async function heldTurns(queue: RowQueue, ids: readonly string[]) {
+  const ends = new Map<string, (next: (row: Row) => Next) => void>()
+  const stood = new Map<string, boolean>()
+  const later: string[] = []
+  await queue.serve('reminders-1', { atOnce: 10, perMinute: 6000 }, async (one, { save, stands }) => {
+    if (one.tries.length > 0) {
+      later.push(one.id)
+      return { next: 'done', row: { ...one, result: one.result ?? 'person' } }
+    }
+    const begun = { label: one.id, atMs: 1, callSid: null, result: null, durationMs: 0, human: false }
+    const calling = { ...one, tries: [begun] }
+    await save(calling)
+    const next = await new Promise<(row: Row) => Next>((resolve) => ends.set(one.id, resolve))
+    stood.set(one.id, await stands())
+    return next({ ...calling, tries: [{ ...begun, callSid: 'HD_called0000001', result: 'busy' }] })
+  })
+  await until(() => ids.every((id) => ends.has(id)), 10_000, 'the turns')
+  const end = (id: string, next: (row: Row) => Next): void => ends.get(id)?.(next)
+  return { end, stood, later }
+}
+
+/** In memory with its file, and two nodes at one Redis; `again` reads what is kept. */
+async function eachQueue(t: Test) {
+  const log = createLog({ level: 'silent' })
+  const folder = await folderOf(t)
+  const files = () => FileQueue.start({ folder, wallClock: Date.now, log })
+  const file = await files()
+  const one = { name: 'in files', queue: file, other: file as RowQueue, again: files as () => Promise<RowQueue> }
+  if (!hasRedis(t)) return [one]
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const address = parseRedisUrl(server.url)
+  if (address === undefined) throw new Error('no address')
+  const secrets = ['a-secret-of-the-tests-of-32-characters']
+  const node = () => {
+    const queue = new RedisQueue({ address, prefix: 'mkondo:', secrets, log })
+    t.teardown(() => queue.close(0))
+    return queue
+  }
+  const [queue, other] = [node(), node()]
+  return [one, { name: 'in Redis', queue, other, again: () => Promise.resolve(other) }]
+}
+
+t.test('a row that is erased in its turn stays erased, whatever the turn says in the end', async (t) => {
+  for (const { name, queue, other, again } of await eachQueue(t)) {
+    await queue.add('reminders-1', [row(1), row(2), row(3), row(4)])
+    const { end, stood, later } = await heldTurns(queue, ['r1', 'r2', 'r3', 'r4'])
+    t.match(await other.counts('reminders-1'), { rows: 4, waiting: 0, calling: 4, results: {} }, name)
+    const erased = (one: Row): Row | null => (one.id === 'r4' ? null : { ...one, to: '', result: 'erased' })
+    t.equal(await other.change('reminders-1', erased), 3, name)
+    t.match(await other.counts('reminders-1'), { rows: 4, waiting: 0, calling: 4, results: { erased: 3 } }, 'at once')
+    const nowMs = Date.now()
+    end('r1', (one) => ({ next: 'done', row: { ...one, result: 'person' } }))
+    end('r2', (one) => ({ next: 'later', row: one, atMs: nowMs }))
+    end('r3', (one) => ({ next: 'hold', row: one, untilMs: nowMs }))
+    end('r4', (one) => ({ next: 'done', row: { ...one, result: 'person' } }))
+    await queue.close(2000)
+    const kept = await again()
+    const rows = [...(await kept.rows('reminders-1'))].sort((a, b) => a.id.localeCompare(b.id))
+    const gone = { to: '', result: 'erased', tries: [{ callSid: null, result: null }] }
+    t.match(rows, [gone, gone, gone, { to: row(4).to, result: 'person' }], name)
+    t.match(await kept.counts('reminders-1'), { rows: 4, calling: 0, results: { erased: 3, person: 1 } }, name)
+    t.same(
+      [...stood].sort(),
+      [
+        ['r1', false],
+        ['r2', false],
+        ['r3', false],
+        ['r4', true],
+      ],
+      'a turn can know it',
+    )
+    t.same(later, [], 'and they have no other turn')
+  }
+})
+
+t.test(
+  'who is erased while they are being called is in no row, message or file, and is not called again',
+  async (t) => {
+    for (const result of ['person', 'busy'] as const) {
+      const { campaigns, queue, placed, pass, over, office, news, folder } = await officeOf(t)
+      await queue.add('reminders-1', [row(1), row(2, { dueMs: FRIDAY_10 + 20 * MINUTE })])
+      await campaigns.keep(campaign({ rows: 2 }))
+      await pass(10_000)
+      t.equal(placed.length, 1)
+      t.equal(await office.forget({ number: row(1).to }), 1)
+      t.match(await office.view('reminders-1'), { calling: 1, waiting: 1, results: { erased: 1 }, stands: 'running' })
+      over(placed[0] as OutboundOrder, result)
+      await pass(HOUR)
+      t.match(
+        placed.map(({ to }) => to),
+        [row(1).to, row(2).to],
+        'only the other one is called',
+      )
+      over(placed[1] as OutboundOrder, 'person')
+      await until(() => news.length === 1, 2000, 'the other row')
+      t.match(news, [{ row: { id: 'r2' } }])
+      t.match(await office.view('reminders-1'), { stands: 'done', results: { erased: 1, person: 1 } })
+      await queue.written
+      t.notMatch(await readFile(join(folder, 'campaigns', 'reminders-1.rows.jsonl'), 'utf8'), row(1).to)
+      t.match(await queue.rows('reminders-1'), [{ to: '', result: 'erased' }, { result: 'person' }])
+    }
+  },
+)
+
+t.test('how a call went is kept though a failover of Redis has lost that it was begun', async (t) => {
+  const inRedis = (await eachQueue(t))[1]
+  if (inRedis === undefined) return
+  const { queue, other } = inRedis
+  await other.add('reminders-1', [row(1)])
+  const { redis, prefix } = other as RedisQueue
+  const key = `${prefix}:reminders-1:r1`
+  const before = (await redis.hget(key, 'data')) ?? ''
+  const { end, stood } = await heldTurns(queue, ['r1'])
+  await redis.hset(key, 'data', before)
+  end('r1', (one) => ({ next: 'done', row: { ...one, result: 'person' } }))
+  await queue.close(2000)
+  t.ok(stood.get('r1'))
+  t.match(await other.rows('reminders-1'), [{ result: 'person', tries: [{ callSid: 'HD_called0000001' }] }])
+  t.match(await other.counts('reminders-1'), { results: { person: 1 } })
+})
+
+t.test('who is erased in the moment before they are rung is not rung', async (t) => {
+  const { campaigns, queue, placed, pass, office, doNotCall } = await officeOf(t)
+  await queue.add('reminders-1', [row(1)])
+  doNotCall.has = async () => {
+    await office.forget({ number: row(1).to })
+    return false
+  }
+  await campaigns.keep(campaign())
+  await pass(HOUR)
+  t.same(placed, [])
+  t.match(await queue.rows('reminders-1'), [{ to: '', result: 'erased', tries: [] }])
+})
+
+t.test('a row whose turn begins while an erasure looks for it is found', async (t) => {
+  const inRedis = (await eachQueue(t))[1]
+  if (inRedis === undefined) return
+  const { queue, other } = inRedis
+  await other.add('reminders-1', [row(1, { dueMs: Date.now() + 300 })])
+  const { redis } = other as RedisQueue
+  const send = redis.sendCommand.bind(redis) as (...args: unknown[]) => unknown
+  const begun = heldTurns(queue, ['r1'])
+  let sent = 0
+  redis.sendCommand = ((...args: unknown[]) =>
+    ++sent > 2 ? begun.then(() => send(...args)) : send(...args)) as typeof redis.sendCommand
+  t.equal(await other.change('reminders-1', (one) => ({ ...one, to: '', result: 'erased' })), 1)
+  const { end } = await begun
+  end('r1', (one) => ({ next: 'later', row: one, atMs: Date.now() }))
+  await queue.close(2000)
+  t.match(await other.rows('reminders-1'), [{ to: '', result: 'erased' }])
+})
+
+t.test('who is erased after the process that called them died is not asked of the carrier again', async (t) => {
+  const folder = await folderOf(t)
+  const carrier = new Carrier()
+  const before = await desk(t, { folder, carrier })
+  await before.queue.add('reminders-1', [row(1)])
+  await before.campaigns.keep(campaign())
+  await before.pass(10_000)
+  t.equal(carrier.orders, 1)
+  const after = await desk(t, { folder, carrier })
+  await after.pass(2000)
+  await after.queue.change('reminders-1', (one) => ({ ...one, to: '', result: 'erased' }))
+  await after.pass(MINUTE)
+  t.equal(carrier.orders, 1)
+  t.match(await after.queue.rows('reminders-1'), [{ to: '', result: 'erased' }])
+})
 
 t.test('the do-not-call list survives a restart, and a line that was cut off', async (t) => {
   const path = join(await folderOf(t), 'list.jsonl')

@@ -73,7 +73,7 @@ export class ModelRowQueue implements RowQueue {
 
   async counts(campaign: string): Promise<RowCounts> {
     const rows = await this.rows(campaign)
-    return { rows: rows.length, calling: 0, results: {} }
+    return { rows: rows.length, waiting: rows.length, calling: 0, results: {} }
   }
 
   remove(): Promise<void> {
@@ -132,10 +132,12 @@ export class ModelRowQueue implements RowQueue {
     const renew = (): void => void this.#redis.eval(RENEW, 1, key, id, token).catch(() => undefined)
     const renewing = setInterval(renew, LOCK_MS / 2)
     try {
-      const update = async (row: Row): Promise<void> => {
+      const update = async (row: Row): Promise<boolean> => {
         await this.#redis.eval(UPDATE, 1, key, id, JSON.stringify(row))
+        return true
       }
-      const next = await work(JSON.parse(text) as Row, update)
+      // Nobody erases rows here.
+      const next = await work(JSON.parse(text) as Row, { save: update, stands: () => Promise.resolve(true) })
       const atMs = next.next === 'later' ? next.atMs : next.next === 'hold' ? next.untilMs : null
       await update(next.next === 'later' ? { ...next.row, dueMs: next.atMs } : next.row)
       await this.#redis.eval(LEAVE, 1, key, id, token, ...(atMs === null ? [] : [atMs]))
