@@ -3,7 +3,7 @@ import type { CallSearch } from '../call/documents/call-search.js'
 import type { CallTimelineView, FleetRow, FoundView } from '../call/documents/call-view.js'
 import type { CallOutcome, CallRecord, TimelineMark, TurnRecord } from '../call/documents/record.js'
 import { loadConfig } from '../config/load-config.js'
-import { messageOf } from '../core/errors.js'
+import { GatewayError, messageOf } from '../core/errors.js'
 import { OPS_LIST_MAX } from '../core/limits.js'
 import type { CarrierCall } from '../sautikit-api/carrier-call.js'
 import { allPages, CarrierApiError } from '../sautikit-api/http.js'
@@ -272,23 +272,30 @@ function masked(call: CarrierCall): CarrierCall {
 
 // --- find ---------------------------------------------------------------------------------------------------
 
-/** `mkondo calls find`: pages of `GET /api/find`, until there are `--limit` calls. */
+/** `mkondo calls find`: pages of `GET /api/find`, until there are `--limit` calls. @throws GatewayError also after it has printed the pages before it */
 export async function findCalls(options: FindOptions, terminal: Terminal): Promise<number> {
   const ops = opsClientOf(options, terminal)
   const calls: FleetRow[] = []
+  let page: FoundView | null = null
+  let stopped: unknown = null
   let cursor: string | null = options.cursor ?? ''
-  let nodes: FoundView['nodes'] = []
-  while (cursor !== null && calls.length < options.limit) {
-    const query = new URLSearchParams({ limit: String(Math.min(OPS_LIST_MAX, options.limit - calls.length)), cursor })
+  while (cursor !== null && calls.length < options.limit && stopped === null) {
+    const query: URLSearchParams = new URLSearchParams({
+      limit: String(Math.min(OPS_LIST_MAX, options.limit - calls.length)),
+      cursor,
+    })
     for (const key of CALL_SEARCH_KEYS) if (options[key] !== undefined) query.set(key, options[key])
-    // The gateway reads a plus as it is written.
-    const page: FoundView = await ops.ask<FoundView>(`/api/find?${query.toString().replaceAll('+', '%20')}`)
-    calls.push(...page.calls)
-    cursor = page.cursor
-    // A node that left one page out is missing in the whole, however it answers the next.
-    const left = nodes.filter(({ answered }) => !answered)
-    nodes = [...left, ...page.nodes.filter(({ name }) => left.every((node) => node.name !== name))]
+    try {
+      // The gateway reads a plus as it is written.
+      page = await ops.ask<FoundView>(`/api/find?${query.toString().replaceAll('+', '%20')}`)
+      calls.push(...page.calls)
+      cursor = page.cursor
+    } catch (thrown) {
+      if (page === null) throw thrown
+      stopped = thrown
+    }
   }
+  const { nodes = [], alike = false } = page ?? {}
   const silent = nodes.filter(({ answered }) => !answered).map(({ name }) => name)
   const text = () =>
     table(
@@ -300,6 +307,7 @@ export async function findCalls(options: FindOptions, terminal: Terminal): Promi
       'no such calls',
     ) +
     (cursor === null ? '' : `there are more: --cursor ${cursor}\n`) +
+    (alike ? 'numbers are masked: calls of others that show the same may be among these\n' : '') +
     nodes
       .filter(({ answered, current }) => answered && !current)
       .map(
@@ -308,7 +316,12 @@ export async function findCalls(options: FindOptions, terminal: Terminal): Promi
       )
       .join('') +
     unanswered(silent)
-  shown(options, terminal, { calls, cursor, nodes }, text)
+  shown(options, terminal, { calls, cursor, nodes, alike }, text)
+  if (stopped !== null)
+    throw new GatewayError(
+      'CALL_FAULT',
+      `stopped after ${calls.length} calls (go on with --cursor ${cursor}): ${messageOf(stopped)}`,
+    )
   return silent.length > 0 ? 1 : 0
 }
 

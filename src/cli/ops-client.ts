@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FleetRow } from '../call/documents/call-view.js'
 import { jsonObject } from '../core/json.js'
 import { loadConfig } from '../config/load-config.js'
@@ -6,6 +7,9 @@ import { GatewayError, messageOf, networkCauseOf } from '../core/errors.js'
 import { shown, type Terminal } from './terminal.js'
 
 const TIMEOUT_MS = 15_000
+/** How often a busy gateway is asked again, and the longest wait before that. */
+const BUSY_TRIES_MAX = 3
+const BUSY_WAIT_MS_MAX = 10_000
 const BODY_BYTES_MAX = 16 * 1024 * 1024
 /** A journal with the audio of both sides at 16 kHz has 5 MB a minute (base64), a recording 4. */
 const FILE_BYTES_MAX = 256 * 1024 * 1024
@@ -14,6 +18,8 @@ const FILE_BYTES_MAX = 256 * 1024 * 1024
 interface OpsAnswer {
   readonly status: number
   readonly body: Readonly<Record<string, unknown>>
+  /** When the same may be asked again; null: the gateway does not say. */
+  readonly againMs: number | null
 }
 
 /** URL of this machine's ops port by these settings. */
@@ -57,23 +63,34 @@ export class OpsClient {
   readonly url: string
   readonly #token: string | null
   readonly #timeoutMs: number
+  readonly #wait: (ms: number) => Promise<unknown>
 
   /** @param url  such as http://127.0.0.1:9464 */
-  constructor(url: string, token: string | null, timeoutMs = TIMEOUT_MS) {
+  constructor(
+    url: string,
+    token: string | null,
+    timeoutMs = TIMEOUT_MS,
+    wait: (ms: number) => Promise<unknown> = sleep,
+  ) {
     this.#timeoutMs = timeoutMs
+    this.#wait = wait
     this.url = url.replace(/\/+$/, '')
     this.#token = token
   }
 
   /**
-   * The JSON of an answer that is no refusal.
-   * @param body  is posted; absent: the path is read
+   * The JSON of an answer that is no refusal. What is read from a gateway that is busy is asked for again when it says so.
+   * @param body  is posted, once; absent: the path is read
    * @throws GatewayError when no gateway answers there, or it refuses
    */
   async ask<T = Readonly<Record<string, unknown>>>(path: string, body?: object): Promise<T> {
-    const answer = await this.answer(path, body)
-    if (answer.status >= 300) throw refusalOf(answer.body, answer.status)
-    return answer.body as T
+    for (let tries = 0; ; tries++) {
+      const answer = await this.answer(path, body)
+      if (answer.status < 300) return answer.body as T
+      const againMs = body === undefined && answer.status === 503 ? answer.againMs : null
+      if (againMs === null || tries === BUSY_TRIES_MAX) throw refusalOf(answer.body, answer.status)
+      await this.#wait(Math.min(againMs, BUSY_WAIT_MS_MAX))
+    }
   }
 
   /** As `ask`, with any status. @throws GatewayError when no gateway answers there, or it refuses the token */
@@ -127,7 +144,8 @@ export class OpsClient {
         `${this.url} answered ${response.status} without JSON; allowed: the address of a gateway's ops port (--ops-url)`,
       )
     if (response.status === 401 || response.status === 403) throw refusalOf(value, response.status)
-    return { status: response.status, body: value }
+    const againS = response.headers.get('retry-after') ?? ''
+    return { status: response.status, body: value, againMs: /^\d+$/.test(againS) ? Number(againS) * 1000 : null }
   }
 }
 

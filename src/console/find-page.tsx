@@ -20,10 +20,7 @@ export function FindPage(): JSX.Element {
     getJson<FoundView>(`/api/find?${asked}&cursor=${encodeURIComponent(cursor)}`)
       .then(
         (page) => {
-          // A node that left one page out is missing in the whole, however it answers the next.
-          const left = (before?.nodes ?? []).filter(({ answered }) => !answered)
-          const nodes = [...left, ...page.nodes.filter(({ name }) => left.every((node) => node.name !== name))]
-          setFound({ ...page, calls: [...(before?.calls ?? []), ...page.calls], nodes })
+          setFound({ ...page, calls: [...(before?.calls ?? []), ...page.calls] })
           setFault(null)
         },
         (thrown: unknown) =>
@@ -80,6 +77,7 @@ export function FindPage(): JSX.Element {
       </form>
       {fault !== null && <Notice kind="fault">{fault}</Notice>}
       <MissingCalls nodes={found?.nodes ?? []} />
+      {found?.alike === true && <Notice>{T.find.alike}</Notice>}
       {found !== null && found.calls.length === 0 && <p class="empty">{T.find.none}</p>}
       {found !== null && found.calls.length > 0 && <EndedTable calls={found.calls} labelledBy="find-title" />}
       {found !== null && found.cursor !== null && (

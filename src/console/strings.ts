@@ -131,6 +131,7 @@ export const T = {
     none: 'No ended call fits.',
     noKept: 'This gateway keeps no records of calls (KEEP_CALLS).',
     silent: (nodes: string): string => `${nodes}: no answer, and calls of theirs are missing here.`,
+    alike: 'Numbers are masked: calls of others that show the same may be among these.',
     indexing: 'Records are still being indexed: there may be more.',
     found: (calls: number, more: boolean): string => `${calls}${more ? ' and more' : ''} found`,
     anyOutcome: 'any',

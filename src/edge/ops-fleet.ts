@@ -2,7 +2,8 @@ import { jsonObject } from '../core/json.js'
 import type { CallTimelineView, FleetRow, FoundView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
 import { CHART_QUERY_KEYS, chartQuerySchema, chartRange, chartsOf } from '../call/documents/call-charts.js'
 import type { ChartsView } from '../call/documents/call-charts.js'
-import { CALL_SEARCH_KEYS, callSearchSchema } from '../call/documents/call-search.js'
+import { CALL_SEARCH_KEYS, callSearchSchema, isAlike } from '../call/documents/call-search.js'
+import type { CallSearch } from '../call/documents/call-search.js'
 import type { ChartedCalls, FoundCalls } from '../telemetry/archive/call-finder.js'
 import { LRUCache } from 'lru-cache'
 import type { z } from 'zod'
@@ -193,15 +194,14 @@ export class FleetApi {
     if (!read.success) return badQuery(read.error)
     const limit = limitOf(query)
     if (limit === null) return BAD_LIMIT
-    const [, id = '', node = ''] = /^([0-9]{1,16})(?::(.{1,200}))?$/.exec(query.cursor) ?? []
+    const [, id = '', node = '', lacks = ''] = CURSOR.exec(query.cursor) ?? []
     if (id === '' && query.cursor !== '')
       return errorReply(400, 'BAD_REQUEST', 'cursor is what the answer before says, as it is')
     const cursor = id === '' ? null : { id: Number(id), node: node === '' ? BEYOND_ALL : node }
     const numbers = allowed === null ? null : [...allowed]
     const request: OpsRequest = { what: 'find', search: read.data, cursor, limit, numbers }
     const pages = await this.#ofAllNodes<FoundCalls>(request)
-    if ('status' in pages) return pages
-    return jsonReply({ ...pageOf(pages, limit), nodes: nodesOf(pages) } satisfies FoundView)
+    return 'status' in pages ? pages : jsonReply(pageOf(pages, limit, read.data, lacks))
   }
 
   /**
@@ -555,14 +555,31 @@ function numbersAsked(query: OpsQuery, allowed: ReadonlySet<string> | null): str
   return number !== null ? [number] : allowed === null ? null : [...allowed]
 }
 
-/** The nodes that were asked, and whether all of their records are indexed. */
+/**
+ * The nodes that were asked, and whether all of their records are indexed.
+ * @param lacks  of a cursor: a node that left a page out is missing in the whole, however it answers the next
+ */
 function nodesOf(
   answers: readonly (readonly [string | null, { readonly current: boolean } | null])[],
+  lacks = '',
 ): FoundView['nodes'] {
-  return answers.map(([name, answer]) => ({ name, answered: answer !== null, current: answer?.current ?? false }))
+  const nodes = new Map(
+    answers.map(([name, answer]) => [name, { answered: answer !== null, current: answer?.current ?? false }]),
+  )
+  for (const [, mark, text = ''] of lacks.matchAll(/,([-~])([^,]*)/g)) {
+    const name = text === '' ? null : text
+    nodes.set(name, { answered: mark !== '-' && nodes.get(name)?.answered !== false, current: false })
+  }
+  return [...nodes].map(([name, node]) => ({ name, ...node }))
 }
 
 const BAD_LIMIT: Reply = errorReply(400, 'BAD_REQUEST', `limit is a whole number from 1 to ${OPS_LIST_MAX}`)
+
+/**
+ * Where a page ends, `ID` or `ID:NODE`, and what it and those before it lack: `,-NODE` for a node that did not answer, `,~NODE` for
+ * one that had not indexed all of its records, and `,*` for calls of numbers that are shown alike.
+ */
+const CURSOR = /^([0-9]{1,16})(?::([A-Za-z0-9._-]{1,63}))?((?:,(?:[-~][A-Za-z0-9._-]{0,63}|\*))*)$/
 
 /** In the order of nodes after all of them. */
 const BEYOND_ALL = '\uffff'
@@ -571,12 +588,14 @@ const NOTHING_TO_FIND: Reply = errorReply(404, 'NOT_FOUND', 'this process keeps 
 
 /**
  * The newest of what the nodes have found, down to where each of them has looked.
- * @returns `cursor` for the page after it; null: there is none
+ * @param lacks  what the pages before it lack, as their cursor says
  */
 function pageOf(
   pages: readonly (readonly [string | null, FoundCalls | null])[],
   limit: number,
-): Omit<FoundView, 'nodes'> {
+  search: CallSearch,
+  lacks: string,
+): FoundView {
   const lookedTo = Math.max(0, ...pages.map(([, page]) => page?.next ?? 0))
   const found = pages
     .flatMap(([node, page]) => (page?.hits ?? []).map((hit) => ({ ...hit, node })))
@@ -586,7 +605,12 @@ function pageOf(
   const last = shown.at(-1)
   const cursor = found.length > limit && last !== undefined ? `${last.id}:${last.node ?? ''}` : String(lookedTo)
   const calls = shown.map(({ row, node }) => ({ ...row, node }))
-  return { calls, cursor: cursor === '0' ? null : cursor }
+  const nodes = nodesOf(pages, lacks)
+  const alike = lacks.includes('*') || calls.some((call) => isAlike(search, call))
+  const marks = nodes.flatMap(({ name, answered, current }) =>
+    current ? [] : [`,${answered ? '~' : '-'}${name ?? ''}`],
+  )
+  return { calls, cursor: cursor === '0' ? null : `${cursor}${marks.join('')}${alike ? ',*' : ''}`, nodes, alike }
 }
 
 const NOT_ITS_NUMBER: Reply = errorReply(

@@ -3,10 +3,12 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { endedRow } from '../../src/call/documents/call-view.js'
 import type { CallTimelineView } from '../../src/call/documents/call-view.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { waterfall } from '../../src/cli/calls.js'
+import { OpsClient } from '../../src/cli/ops-client.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { shownSettings } from '../../src/config/shown-settings.js'
@@ -230,6 +232,72 @@ t.test('mkondo calls timeline asks the gateway and draws, or says that there is 
   t.same(JSON.parse(asJson.out), VIEW)
   t.match(await timeline('HD_unknown'), { code: 1, err: /CALL_UNKNOWN/ })
   t.match(await timeline('"; rm -rf'), { code: 2, err: /the SID is not valid; allowed: 1 to 64/ })
+})
+
+/** A gateway with 1,200 ended calls, whose page after the first 500 is refused as busy for these times. */
+async function busyGateway(t: Test, refusals: number, retryAfter: string) {
+  let left = refusals
+  const asked: number[] = []
+  const server = createServer((request, response) => {
+    const { searchParams } = new URL(request.url ?? '', 'http://localhost')
+    const from = Number(searchParams.get('cursor') ?? 0)
+    const until = from + Number(searchParams.get('limit'))
+    asked.push(from)
+    if (from > 0 && left > 0) {
+      left--
+      response.writeHead(503, { 'content-type': 'application/json', 'retry-after': retryAfter })
+      return response.end(JSON.stringify({ error: { code: 'CAPACITY', message: 'too many searches wait; ask again' } }))
+    }
+    response.writeHead(200, { 'content-type': 'application/json' })
+    const rows = Array.from({ length: until - from }, (_, at) => ({
+      ...endedRow(endedCall({ callSid: `HD_busy${from + at}` })),
+      node: null,
+    }))
+    const nodes = [{ name: null, answered: true, current: true }]
+    return response.end(JSON.stringify({ calls: rows, cursor: String(until), nodes, alike: false }))
+  })
+  const opsUrl = `http://127.0.0.1:${await portOf(t, server)}`
+  return { opsUrl, asked, find: () => command(['calls', 'find', '--limit', '1000', '--ops-url', opsUrl]) }
+}
+
+t.test(
+  'find asks for a busy page again, three times, and then shows what it has found and where it stopped',
+  async (t) => {
+    const short = await busyGateway(t, 3, '0')
+    const whole = await short.find()
+    t.match(whole, { code: 0, err: '', out: /HD_busy0 [^]*HD_busy999 [^]*there are more: --cursor 1000\n/ })
+    t.same(short.asked, [0, 500, 500, 500, 500])
+    const long = await busyGateway(t, 4, '0')
+    const part = await long.find()
+    t.match(part, {
+      code: 1,
+      out: /HD_busy0 [^]*HD_busy499 [^]*there are more: --cursor 500\n/,
+      err: /^mkondo: stopped after 500 calls .*--cursor 500\b.*CAPACITY: too many searches/,
+    })
+    t.same(long.asked, [0, 500, 500, 500, 500])
+  },
+)
+
+t.test('who asks a busy gateway waits as it says, not beyond ten seconds, and not to repeat a command', async (t) => {
+  const waits: number[] = []
+  const wait = (ms: number): Promise<void> => {
+    waits.push(ms)
+    return Promise.resolve()
+  }
+  for (const [retryAfter, waitMs] of [
+    ['2', 2000],
+    ['3600', 10_000],
+  ] as const) {
+    const { opsUrl, asked } = await busyGateway(t, 1, retryAfter)
+    const client = new OpsClient(opsUrl, null, 5000, wait)
+    t.match(await client.ask('/api/find?cursor=500&limit=1'), { calls: [{ callSid: 'HD_busy500' }] })
+    t.same(asked, [500, 500])
+    t.equal(waits.pop(), waitMs)
+  }
+  const { opsUrl, asked } = await busyGateway(t, 1, '2')
+  const client = new OpsClient(opsUrl, null, 5000, wait)
+  await t.rejects(client.ask('/api/find?cursor=500&limit=1', {}), { message: /^CAPACITY/ })
+  t.same([asked, waits], [[500], []])
 })
 
 const BUNDLED = 'HD_bundle000001'

@@ -744,6 +744,7 @@ t.test('a call is found from its page, and who looks further gets older ones', a
   await page.getByLabel('Outcome').selectOption('contained')
   await page.getByRole('button', { name: 'Find', exact: true }).click()
   await page.getByText('2 and more found').waitFor()
+  await page.getByText('Numbers are masked: calls of others that show the same').waitFor()
   t.same(asked, [{ caller: '+254712345601', outcome: 'contained', text: 'paid twice & late' }])
   await page.getByRole('button', { name: 'Older calls' }).click()
   await page.getByText('3 found').waitFor()

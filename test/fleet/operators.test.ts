@@ -271,6 +271,66 @@ t.test(
 )
 
 t.test(
+  'a page of Find says what the pages before it lack, and that callers who are shown alike may be others',
+  async (t) => {
+    // The caller is masked in the middle call alone.
+    const callers = ['+254712345601', '+2547…01', '+254712345601']
+    const pages = callers.map((from, at) => ({
+      hits: [{ id: 3 - at, row: endedRow(endedCall({ callSid: `HD_page${at}`, from })) }],
+      next: at === 2 ? null : 3 - at,
+      current: at > 0,
+    }))
+    const it = await fleet(t, 2, (index) => ({
+      finder: {
+        find: (_search: unknown, before: number | null) =>
+          index === 1 && before === null
+            ? Promise.reject(new GatewayError('STORAGE', 'the index of calls cannot be read'))
+            : Promise.resolve(
+                index === 1
+                  ? { hits: [], next: null, current: true }
+                  : (pages[before === null ? 0 : 4 - before] ?? pages[2]!),
+              ),
+        chart: () => Promise.resolve({ groups: [], current: true }),
+      },
+    }))
+    const search = async (asked: string) => {
+      const answers: Record<string, unknown>[] = []
+      for (
+        let cursor: unknown = '';
+        typeof cursor === 'string' && answers.length < 5;
+        cursor = answers.at(-1)?.['cursor']
+      ) {
+        const query = `limit=1&${asked}&cursor=${encodeURIComponent(cursor)}`
+        // Whichever node is asked for the next page.
+        answers.push(json((await get(`${at(it, 0).opsUrl}/api/find?${query}`)).text))
+      }
+      return answers
+    }
+    const nodes = [
+      { name: 'gw-0', answered: true, current: false },
+      { name: 'gw-1', answered: false, current: false },
+    ]
+    const whole = await search('caller=%2B254712345601')
+    t.match(whole, [
+      { calls: [{ callSid: 'HD_page0' }], nodes, alike: false },
+      { calls: [{ callSid: 'HD_page1' }], nodes, alike: true },
+      { calls: [{ callSid: 'HD_page2' }], nodes, alike: true, cursor: null },
+    ])
+    t.match(await search('caller=%2B2547…01'), [{ alike: true }, { alike: true }, { alike: true }])
+    t.match(await search('agent=support'), [{ alike: false }, { alike: false }, { alike: false }])
+    const find = (...argv: string[]) => command(['calls', 'find', ...argv, '--ops-url', at(it, 0).opsUrl])
+    const missing = /node gw-0 still indexes its records[^]*node gw-1 did not answer/
+    const found = await find('--caller', '+254712345601')
+    t.match(found, { code: 1, out: missing })
+    t.match(found.out, /HD_page2[^]*numbers are masked[^]*show the same/)
+    t.notMatch((await find()).out, /masked/)
+    const cursor = String(whole[1]?.['cursor'])
+    t.match(await find('--cursor', cursor), { code: 1, out: missing }, 'also who goes on from what was printed')
+    t.match(await get(`${at(it, 0).opsUrl}/api/find?cursor=5:a,b`), { status: 400, text: /cursor is what/ })
+  },
+)
+
+t.test(
   'a text is published at every node, and those that did not take it are named, and shown with what they have',
   async (t) => {
     const hash = { old: '00000000000000aa', base: '00000000000000bb', next: '00000000000000cc' }

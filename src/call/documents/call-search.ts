@@ -22,12 +22,12 @@ interface CallFilter {
 export const CALL_FILTERS = {
   caller: {
     help: "the other party's number; where records have it masked, all calls that show the same",
-    of: ({ direction, from = '', to = '' }) => partyForms(direction === 'outbound' ? to : from),
+    of: callerOf,
     asked: askedForms,
   },
   number: {
     help: 'our own number',
-    of: ({ direction, from = '', to = '', number }) => partyForms(number ?? (direction === 'outbound' ? from : to)),
+    of: numberOf,
     asked: askedForms,
   },
   agent: {
@@ -134,6 +134,13 @@ export function searchExpression(search: CallSearch, numbers: readonly string[] 
   return alternatives.map((terms) => `(${terms.map((each) => `"${each}"`).join(' OR ')})`).join(' AND ')
 }
 
+/** True if the call may be of another number than the one that is looked for, since its record shows both in the same way. */
+export function isAlike({ caller, number }: CallSearch, parties: Parties): boolean {
+  const isOther = (asked: string | undefined, forms: readonly string[]): boolean =>
+    asked !== undefined && !forms.includes(wholeForm(asked))
+  return isOther(caller, callerOf(parties)) || isOther(number, numberOf(parties))
+}
+
 /** Words, as the index splits texts. */
 function wordsOf(text: string): string[] {
   return text.match(/[\p{L}\p{N}\p{Co}\p{M}]+/gu) ?? []
@@ -175,6 +182,22 @@ function costRange(min: number, max: number): string[] {
     to /= 2
   }
   return terms
+}
+
+/** Numbers of a record. */
+interface Parties {
+  readonly direction?: string
+  readonly from?: string
+  readonly to?: string
+  readonly number?: string
+}
+
+function callerOf({ direction, from = '', to = '' }: Parties): string[] {
+  return partyForms(direction === 'outbound' ? to : from)
+}
+
+function numberOf({ direction, from = '', to = '', number }: Parties): string[] {
+  return partyForms(number ?? (direction === 'outbound' ? from : to))
 }
 
 /** By how a number is shown, and by itself where it is whole: a masked one does not say whose it is. */

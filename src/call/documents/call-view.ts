@@ -104,8 +104,10 @@ export interface FoundView {
   readonly calls: readonly FleetRow[]
   /** Cursor of the next page; null: there is none. */
   readonly cursor: string | null
-  /** All nodes that keep calls, and whether all records of each are indexed. */
+  /** All nodes that keep calls, and whether each has answered, with all of its records indexed, for this page and all before it. */
   readonly nodes: readonly { readonly name: string | null; readonly answered: boolean; readonly current: boolean }[]
+  /** True if calls of other numbers, which records show in the same way as the one that is looked for, may be in this page or one before it. */
+  readonly alike: boolean
 }
 
 /** Version of the timeline's JSON; `schema/timeline.schema.json` describes it. */
