@@ -322,8 +322,10 @@ export class CallBackend implements Backend, CandidateListener {
   }
 
   sessionEvent(session: CandidateSession, event: BackendEvent): void {
-    if (event.type === 'usage') this.#emit({ ...event, backend: session.name })
-    else if (event.type === 'error' && event.fatal) this.failed(session, event)
+    if (event.type === 'usage') {
+      if (this.#over) this.#options.budget?.meter.add(session.name, event.usage)
+      else this.#emit({ ...event, backend: session.name })
+    } else if (event.type === 'error' && event.fatal) this.failed(session, event)
     else if (event.type === 'closed')
       this.failed(session, vendorFault('network', `${session.name}: closed with ${event.code}`, true))
     else if (event.type === 'expiring') {

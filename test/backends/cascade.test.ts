@@ -12,6 +12,7 @@ import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.
 import { CallBackend } from '../../src/backends/call-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, sessionTools } from '../../src/call/gateway-tools.js'
+import { noUsage } from '../../src/call/usage.js'
 import { OFFER } from '../support/tool-offer.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
 import { writeWav } from '../../src/media/wav.js'
@@ -410,6 +411,30 @@ async function messageLine(
     said: () => recorder.all('transcript').flatMap((one) => (one.role === 'agent' && one.final ? [one.text] : [])),
   }
 }
+
+t.test('what a service has used since its last turn is told before the last event', async (t) => {
+  const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  t.teardown(() => double.close())
+  const options = cascadeOptions(double)
+  const [stt] = options.stt as [CascadeOptions['stt'][number]]
+  const charging: typeof stt = {
+    ...stt,
+    make: (context) => {
+      const recogniser = stt.make(context)
+      const close = recogniser.close.bind(recogniser)
+      recogniser.close = () => {
+        context.used({ ...noUsage(), model: 'charged-by-time', sessionSeconds: 3 })
+        close()
+      }
+      return recogniser
+    },
+  }
+  const recorder = new Recorder()
+  const backend = new CascadeBackend(recorder, { ...options, stt: [charging] })
+  await backend.connect(conformanceSession(), new AbortController().signal)
+  await backend.close('the call is over')
+  t.match(recorder.events.slice(-2), [{ type: 'usage', usage: { sessionSeconds: 3 } }, { type: 'closed' }])
+})
 
 t.test('a caller whose model has failed leaves a message, after a human was asked for', async (t) => {
   const { double, backend, recorder, said } = await messageLine(t, { tools: sessionTools(OFFER) })

@@ -414,6 +414,33 @@ t.test('the guard ends the call when the model says nothing for goodbyeMs', asyn
   t.equal(recorder.all('tool-call').length, 1)
 })
 
+t.test(
+  'what a service says that it has used while it is closed counts, as all backends of a call do, once',
+  async (t) => {
+    const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+    const recorder = new Recorder()
+    const meter = meterAt(null)
+    const candidates = [{ create: a.create }, { create: b.create }]
+    const budget = { limits: {}, meter }
+    const backend = new CallBackend(recorder, { candidates, timers: new FakeTimers(), budget })
+    await backend.connect(conformanceSession(), new AbortController().signal)
+    a.now.emit(used(100, 10))
+    a.now.die()
+    await settled()
+    b.now.emit(used(200, 20))
+    a.now.emit(used(3, 1))
+    const closing = backend.close('the call is over')
+    b.now.emit(used(4, 2))
+    await closing
+    b.now.emit(used(5, 3))
+    t.match(meter.rows(), [
+      { backend: 'a', usage: { inputTokens: 103, outputTokens: 11 } },
+      { backend: 'b', usage: { inputTokens: 209, outputTokens: 25 } },
+    ])
+    t.equal(recorder.events.at(-1)?.type, 'closed', 'which stays the last event')
+  },
+)
+
 t.test('a goodbye of the model that the call did not take does not keep the call for ever', async (t) => {
   for (const before of [true, false]) {
     const { a, backend, recorder, timers } = await rig(t, { limits: { maxMs: 60_000 }, goodbyeMs: 5000 })

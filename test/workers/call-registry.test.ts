@@ -1,8 +1,10 @@
 import t, { type Test } from 'tap'
+import { allCallsOn } from '../../src/backends/split.js'
 import { type Handoff, handoffSchema } from '../../src/call/documents/handoff.js'
 import { CALL_REFUSALS, type CallRecord, callRecordSchema } from '../../src/call/documents/record.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { ENDED_CALLS_KEPT, SOCKET_WAIT_MS } from '../../src/core/limits.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { ASKS_WITHIN_MS } from '../../src/workers/main/after-stream-behaviour.js'
@@ -10,7 +12,7 @@ import type { CallRegistryOptions } from '../../src/workers/main/call-registry.j
 import type { RefusedCall } from '../../src/workers/main/live-call.js'
 import { LOAD_ADMIT_SAMPLES, LOAD_REFUSE_SAMPLES, LoadGate, type LoadSample } from '../../src/workers/main/load-gate.js'
 import { LoadWatch } from '../../src/workers/main/load-watch.js'
-import { inbound, pass, settled, sid, startHost, TestLine, time, until } from '../support/host.js'
+import { inbound, orderStatusAgent, pass, settled, sid, startHost, TestLine, time, until } from '../support/host.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
 
@@ -63,6 +65,21 @@ t.test('calls are taken up to the capacity, each once, and a slot is free again 
   )
   t.equal(record.from, '+2547…01', 'numbers are masked in the record')
   t.notMatch(JSON.stringify(record), /254700000001/)
+})
+
+t.test('what a service says that a call has used as the call ends is in its record', async (t) => {
+  const backend = `module:${new URL('./usage-backend.js', import.meta.url).href}`
+  const definition = await orderStatusAgent()
+  const agent = { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }
+  const test = await startHost({ agents: new Map([['order-status', agent]]) })
+  t.teardown(() => test.close())
+  const call = test.host.prepare(inbound('HD_lastusage001'))
+  const line = new TestLine(call)
+  line.start()
+  await pass(500)
+  line.stop()
+  call.detach(1000)
+  t.match((await test.recordOf(call.callSid)).cost, { models: [{ usage: { inputTokens: 60, outputTokens: 10 } }] })
 })
 
 t.test('a call of a lost node that nobody goes on with gets one record, from what was kept', async (t) => {

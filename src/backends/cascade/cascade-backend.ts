@@ -71,6 +71,8 @@ export class CascadeBackend implements Backend {
   readonly #abort = new AbortController()
   readonly #waiting: (() => void)[] = []
   #state: 'idle' | 'connecting' | 'ready' | 'closed' = 'idle'
+  /** Its services are closed too, after the last of what they have used. */
+  #over = false
   #connected: Connected | null = null
   #answer: Answer | null = null
   /** The one that was delivered last: its sound may still be played. */
@@ -303,7 +305,7 @@ export class CascadeBackend implements Backend {
       inputRateHz: this.#rateHz,
       ...omitNullish({ legRateHz: options.legRateHz }),
       used: (usage) => {
-        if (this.#state !== 'closed') this.#sink.event({ type: 'usage', usage })
+        if (!this.#over) this.#sink.event({ type: 'usage', usage })
       },
       malformed: () => {
         this.stats.malformedChunks++
@@ -547,6 +549,8 @@ export class CascadeBackend implements Backend {
   }
 
   #end(): void {
+    // Nothing was used before that.
+    this.#over = this.#state !== 'ready'
     this.#state = 'closed'
     this.#abort.abort()
     this.#answer?.interrupt(null)
@@ -558,6 +562,7 @@ export class CascadeBackend implements Backend {
     this.#draft = null
     this.#recognition.close()
     for (const list of this.#connected?.lists ?? []) list.close()
+    this.#over = true
     this.#waiting.length = 0
   }
 }

@@ -38,7 +38,7 @@ const SESSION_CLOSE_MS = 900
  *     new --connect--> connecting --resolved--> ready --retire--> over
  *     connecting --rejected, fatal, too slow, retire--> over
  *
- * In `over`, all events and audio of the backend are dropped.
+ * In `over`, all events and audio of the backend are dropped, but what it says that it has used.
  */
 export class CandidateSession implements BackendSink {
   readonly candidate: Candidate
@@ -112,7 +112,8 @@ export class CandidateSession implements BackendSink {
   }
 
   event(event: BackendEvent): void {
-    if (this.phase === 'over') return this.#listener.late()
+    // The last account of what it has used comes with its end.
+    if (this.phase === 'over' && event.type !== 'usage') return this.#listener.late()
     const mapped = this.#map(event)
     if (mapped !== null) this.#listener.sessionEvent(this, mapped)
   }

@@ -765,7 +765,7 @@ export class WorkerCall implements BackendSink {
   #finish(ended: Extract<CallOutput, { type: 'ended' }>, nowMs: number): void {
     const session = this.#session
     const stats = this.#intake.stats
-    const result: CallResult = {
+    const result: Omit<CallResult, 'report'> = {
       type: 'result',
       outcome: ended.outcome,
       endReason: ended.reason,
@@ -775,7 +775,6 @@ export class WorkerCall implements BackendSink {
       greetingMs: session.greetingMs,
       language: session.language,
       usage: session.usage,
-      report: this.#parts.report(),
       toolCallsRefused: session.counters.toolCallsRefused,
       framesIn: stats.framesOut,
       framesConcealed: stats.framesConcealed,
@@ -786,7 +785,8 @@ export class WorkerCall implements BackendSink {
     this.#journal?.end()
     if (this.#entries.length > 0) this.#postLog(false)
     this.#passMarks(nowMs)
-    void this.#release('the call is over').then(() => this.#settle(result))
+    // With the end of its session a service may give its last account of the usage.
+    void this.#release('the call is over').then(() => this.#settle({ ...result, report: this.#parts.report() }))
   }
 
   /** The main thread starts the call again with that agent. */
