@@ -57,6 +57,13 @@ export function redisClient(
       redisOptions: options,
     })
   if (masterName === null) return new Redis({ ...options, ...hosts[0], db })
+  // Given only to those that ask for one, because ioredis writes a warning where a Sentinel has none.
+  const learning = (client: Redis): Redis =>
+    client.on('sentinelError', ({ message }: Error) => {
+      if (password === null || !message.includes('NOAUTH')) return
+      client.options.sentinelPassword = password
+      if (username !== null) client.options.sentinelUsername = username
+    })
   const redis = new Redis({
     ...options,
     db,
@@ -67,13 +74,9 @@ export function redisClient(
     // With Sentinels ioredis takes `tls` for the master, only where the second is true, and never for the Sentinels.
     ...(tls && { sentinelTLS: {}, enableTLSForSentinelMode: true }),
   })
-  // Given only to those that ask for one, because ioredis writes a warning where a Sentinel has none.
-  redis.on('sentinelError', ({ message }: Error) => {
-    if (password === null || !message.includes('NOAUTH')) return
-    redis.options.sentinelPassword = password
-    if (username !== null) redis.options.sentinelUsername = username
-  })
-  return redis
+  const duplicate = redis.duplicate.bind(redis)
+  redis.duplicate = (override) => learning(duplicate(override))
+  return learning(redis)
 }
 
 /** Closes it for good, at once. */

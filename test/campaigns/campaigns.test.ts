@@ -39,7 +39,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { outboundRecord, unreachedRecord } from '../../src/workers/main/call-record.js'
 import type { OutboundOrder } from '../../src/workers/main/outbound-calls.js'
 import { keptCall, keptState } from '../support/kept-call.js'
-import { hasRedis, startRedis } from '../support/redis.js'
+import { hasRedis, startRedis, startSentinel } from '../support/redis.js'
 import { succeeds, until } from '../support/until.js'
 import { NEW_ROW } from './appointments.js'
 
@@ -1021,6 +1021,30 @@ t.test('what is over is forgotten when it is removed, and by itself after its ti
   t.same(await queue.rows('reminders-1'), [])
   t.same(await queue.rows(CALL_BACKS), [])
   t.equal((await queue.rows('waits')).length, 1)
+})
+
+t.test('rows are called after Sentinels got a password and every connection was lost', async (t) => {
+  if (!hasRedis(t)) return
+  const password = 'siri kuu'
+  const master = await startRedis({ password })
+  const sentinel = await startSentinel({ master })
+  t.teardown(() => Promise.all([sentinel, master].map((server) => server.close())))
+  const address = parseRedisUrl(sentinel.url)
+  if (address === undefined) throw new Error('no address')
+  const log = createLog({ level: 'silent' })
+  const queue = new RedisQueue({ address, prefix: 'mkondo:', secrets: ['token-secret-of-a-test'], log })
+  t.teardown(() => queue.close(0))
+  const called: string[] = []
+  await queue.serve('reminders-1', { atOnce: 1, perMinute: 6000 }, (one) => {
+    called.push(one.id)
+    return Promise.resolve({ next: 'done', row: { ...one, result: 'person' } })
+  })
+  await queue.add('reminders-1', [row(1)])
+  await until(() => called.includes('r1'), 10_000, 'a row to be called')
+  await sentinel.command('ACL', 'SETUSER', 'default', 'resetpass', `>${password}`)
+  await master.command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+  await queue.add('reminders-1', [row(2)])
+  await until(() => called.includes('r2'), 10_000, 'another row to be called')
 })
 
 t.test(
