@@ -21,11 +21,12 @@ export interface LeftCall {
 /**
  * Before any webhook comes: the store gets the states that the last run of this node has left on the disk, as calls of that
  * run, so that they are recovered like those of a lost node; and what was written once. A call that had ended is over in
- * the store too, unless another node has taken it. Does not reject.
+ * the store too. Both unless another node has taken the call, which a replica that takes its master's place may lack. Does
+ * not reject.
  */
 export async function restoreRun(
   { left, values }: { readonly left: readonly LeftCall[]; readonly values: readonly StoredValue[] },
-  node: Pick<FleetNode, 'name' | 'claimFor' | 'isThisRun'> & {
+  node: Pick<FleetNode, 'name' | 'claimFor' | 'havingElsewhere'> & {
     readonly store: Pick<CallStore, 'once' | 'read' | 'claim' | 'save' | 'over'>
   },
   nowWallMs: number,
@@ -37,7 +38,9 @@ export async function restoreRun(
   } catch (thrown) {
     log.warn({ reason: messageOf(thrown) }, 'what an earlier run has done cannot be restored')
   }
+  const elsewhere = await node.havingElsewhere(left.map(({ callSid }) => callSid))
   for (const { callSid, atWallMs, sealed, ended } of left) {
+    if (elsewhere.includes(callSid)) continue
     try {
       if (ended) {
         const entry = await node.store.read(callSid)

@@ -44,6 +44,9 @@ const BUSY_CALLERS_MAX = 64
 /** Reads of an entry that changes each time before it can be claimed, because late claims arrive one after the other. */
 const SETTLE_TRIES = 3
 
+/** How long another node may take to say which calls it has. */
+const HAVING_ANSWER_MS = 4 * PEER_ANSWER_MS
+
 /** After this without another node there is none: one that restarts, or is cut off from the store, is back before. */
 const COMPANY_MS = 120_000
 
@@ -72,12 +75,15 @@ export class FleetNode {
   readonly #ownership: Ownership
   readonly #startedAtMs: number
   readonly #tokens = new Map<string, OwnerToken>()
-  /** By call that this node claimed again without having lost it: the epoch of the new claim. */
+  /** By call that this node claimed again without having lost it: the epoch of its first claim. */
   readonly #epochs = new Map<string, number>()
   /** Orders of calls that this node places, and the calls that the carrier made of them. */
   readonly #reserved = new LRUCache<string, OwnerToken>(atMost(RESERVED_CALLS_MAX))
   /** One at a time for each call. */
   readonly #confirming = new Map<string, Promise<Confirmation>>()
+  /** Patient ones that the store is asked for now, and the turns of those that wait: at most one for each call. */
+  #confirms = 0
+  readonly #turns: (() => void)[] = []
   /** Calls that this node gave up, and others that ended here. */
   readonly #gaveUp = new LRUCache<string, true>(atMost(GIVEN_UP_CALLS_MAX))
   readonly #endedHere = new LRUCache<string, true>(atMost(GIVEN_UP_CALLS_MAX))
@@ -106,7 +112,7 @@ export class FleetNode {
     const { name, incarnation, random } = options
     this.#ownership = new Ownership({ name, incarnation, random, startedAtMs: this.#startedAtMs })
     this.onRequest('yield', (body) => Promise.resolve(this.#yields(body as YieldRequest)))
-    this.onRequest('streams', (callSids) => Promise.resolve(this.#streaming(callSids as readonly string[])))
+    this.onRequest('streams', (callSids) => this.#having(callSids as readonly string[]))
   }
 
   /** Joins the fleet. Resolves after the first heartbeat, also when the store is down. */
@@ -270,7 +276,8 @@ export class FleetNode {
   /** True if this node has had a call without a break since it owned it in `epoch`. */
   heldIn(callSid: string, epoch: number): boolean {
     const now = this.token(callSid)?.epoch ?? 0
-    return epoch <= now && epoch >= (this.#epochs.get(callSid) ?? now)
+    const first = this.#epochs.get(callSid) ?? now
+    return epoch <= Math.max(first, now) && epoch >= Math.min(first, now)
   }
 
   /** As `token`, also of a call that was opened without the store: epoch 0. */
@@ -301,20 +308,30 @@ export class FleetNode {
    */
   confirm(callSid: string): Promise<Confirmation> {
     const before = this.#confirming.get(callSid)
-    if (before === undefined) return this.#confirmOnce(callSid, this.store)
+    if (before === undefined) return this.#confirmOnce(callSid, () => this.#confirm(callSid, this.store))
     // A patient one may take longer than who asks here has time for.
     return Promise.race([before, sleep(STORE_DEADLINE_MS, 'store-down' as const, { ref: false })])
   }
 
-  /** The same where nobody waits for it. */
+  /** The same where nobody waits for it, CONFIRMS_AT_ONCE_MAX at once: after a failover every call may be in doubt. */
   #confirmPatiently(callSid: string): Promise<Confirmation> {
-    return this.#confirmOnce(callSid, this.store.patient)
+    return this.#confirmOnce(callSid, async () => {
+      if (this.#confirms < CONFIRMS_AT_ONCE_MAX) this.#confirms++
+      else await new Promise<void>((resolve) => this.#turns.push(resolve))
+      try {
+        return await this.#confirm(callSid, this.store.patient)
+      } finally {
+        const next = this.#turns.shift()
+        if (next === undefined) this.#confirms--
+        else next()
+      }
+    })
   }
 
-  #confirmOnce(callSid: string, store: CallStore): Promise<Confirmation> {
+  #confirmOnce(callSid: string, confirm: () => Promise<Confirmation>): Promise<Confirmation> {
     const before = this.#confirming.get(callSid)
     if (before !== undefined) return before
-    const confirming = this.#confirm(callSid, store).finally(() => this.#confirming.delete(callSid))
+    const confirming = confirm().finally(() => this.#confirming.delete(callSid))
     this.#confirming.set(callSid, confirming)
     return confirming
   }
@@ -404,16 +421,12 @@ export class FleetNode {
   }
 
   /** Claims each call of this node again. */
-  async #claimAllAgain(): Promise<void> {
+  #claimAllAgain(): void {
     this.#forgottenMs = this.#options.clock()
-    const left = [...this.#tokens.keys()]
-    this.#options.log.error({ calls: left.length }, 'the store has lost its data: the live calls are written again')
+    const callSids = [...this.#tokens.keys()]
+    this.#options.log.error({ calls: callSids.length }, 'the store has lost its data: the live calls are written again')
     this.#options.onForgotten()
-    const work = async (): Promise<void> => {
-      for (let callSid = left.shift(); callSid !== undefined; callSid = left.shift())
-        await this.#confirmPatiently(callSid)
-    }
-    await Promise.all(Array.from({ length: CONFIRMS_AT_ONCE_MAX }, work))
+    for (const callSid of callSids) void this.#confirmPatiently(callSid)
   }
 
   /** A stream opened with the single token of its call, or closed. */
@@ -494,6 +507,17 @@ export class FleetNode {
   }
 
   /**
+   * Calls that other nodes have, of some that the store says are a lost node's: a replica that takes its master's place may
+   * lack the claim of who went on with them, and names the lost node.
+   */
+  async havingElsewhere(callSids: readonly string[]): Promise<readonly string[]> {
+    if (callSids.length === 0) return []
+    // Before `start` it knows no other node.
+    if (this.#viewWallMs === 0) await this.#sendNextBeat()
+    return (await this.#askHaving(callSids)).flatMap((each) => each ?? [])
+  }
+
+  /**
    * Sets what recovers calls that this node may claim. Once, before `start`.
    * @param recovers  whether it has taken that call over
    */
@@ -544,11 +568,12 @@ export class FleetNode {
         return
       case 'take-over-call':
         this.counters.takeOvers['stream-over']++
-        void this.#recoverLost([output.callSid], {
-          mayAsk: true,
-          isLost: (owner) => isOwner(owner, output.owner),
-          mayClaim: () => true,
-        })
+        // One that is left alone is taken over when the heartbeats show that its owner is dead.
+        void this.#recoverLost(
+          [output.callSid],
+          { mayAsk: true, isLost: (owner) => isOwner(owner, output.owner), mayClaim: () => true },
+          true,
+        )
         return
       case 'alert':
         if (output.over) this.#alerts.delete(output.what)
@@ -581,7 +606,7 @@ export class FleetNode {
       const stored = await store.beat(this.record)
       const wallMs = wallClock()
       // Each view has the heartbeat before, unless the store has lost it.
-      if (this.#viewWallMs !== 0 && !stored.nodes.some(({ name }) => name === this.name)) void this.#claimAllAgain()
+      if (this.#viewWallMs !== 0 && !stored.nodes.some(({ name }) => name === this.name)) this.#claimAllAgain()
       const view = this.forgotten(STORE_REWRITTEN_MS) ? withEarlier(stored, this.#view) : stored
       this.#view = view
       if (this.others().length > 0) this.#companyMs = clock()
@@ -629,7 +654,7 @@ export class FleetNode {
 
   async #takeOver(output: Extract<OwnershipOutput, { readonly type: 'take-over' }>): Promise<void> {
     const { log, clock } = this.#options
-    const { node, incarnation, evidence, untilMs } = output
+    const { node, incarnation, evidence, untilMs, leaves } = output
     // Null: every run of our own name before this one.
     const isLost = (owner: Pick<Owner, 'node' | 'incarnation'>): boolean =>
       owner.node === node && (incarnation === null ? !this.isThisRun(owner) : owner.incarnation === incarnation)
@@ -644,38 +669,48 @@ export class FleetNode {
         { peer: node, incarnation, calls: callSids.length, evidence },
         'a node is lost: its calls are being recovered',
       )
-      await this.#recoverLost(callSids, {
-        mayAsk: false,
-        isLost,
-        mayClaim: () => clock() < untilMs,
-      })
+      await this.#recoverLost(callSids, { mayAsk: false, isLost, mayClaim: () => clock() < untilMs }, leaves)
     } catch (thrown) {
       log.error({ err: thrown, peer: node }, 'the calls of a lost node cannot be read')
     }
   }
 
-  /**
-   * Without the calls whose stream is open at a node that lives: a replica that takes its master's place may lack the claim of who
-   * went on with them, and names the lost node.
-   */
-  async #recoverLost(callSids: readonly string[], permit: TakeOverPermit): Promise<void> {
-    const others = this.others().filter(({ seen }) => seen !== 'gone')
-    const asked = others.map(({ name: node, incarnation }) => this.ask({ node, incarnation }, 'streams', callSids))
-    const there = (await Promise.all(asked)).flatMap((each) =>
-      each.result === 'answered' ? (each.answer as readonly string[]) : [],
-    )
-    const live = new Set([...this.#streaming(callSids), ...there])
+  /** @param leaves  there will be another occasion: where a node does not say which calls it has, all are left alone */
+  async #recoverLost(callSids: readonly string[], permit: TakeOverPermit, leaves: boolean): Promise<void> {
+    const here = await this.#having(callSids)
+    const answers = await this.#askHaving(callSids)
+    if (leaves && answers.includes(null))
+      return this.#options.log.warn(
+        { calls: callSids.length },
+        'calls of a lost node are left alone for now: another node has not said which of them it has',
+      )
+    const live = new Set([here, ...answers].flatMap((each) => each ?? []))
     this.#recover(
       callSids.filter((callSid) => !live.has(callSid)),
       permit,
     )
   }
 
-  /** Calls whose stream is open here, of some that the store says are a lost node's: they are claimed again. */
-  #streaming(callSids: readonly string[]): readonly string[] {
-    const live = callSids.filter((callSid) => this.#ownership.streams(callSid))
-    for (const callSid of live) void this.#confirmPatiently(callSid)
-    return live
+  /** Answers of the other nodes that may live; null: none came, and it may have any of them. */
+  #askHaving(callSids: readonly string[]): Promise<readonly (readonly string[] | null)[]> {
+    const others = this.others().filter(({ seen }) => seen !== 'gone')
+    const asked = others.map(async ({ name: node, incarnation }) => {
+      const asked = await this.ask({ node, incarnation }, 'streams', callSids, HAVING_ANSWER_MS)
+      if (asked.result === 'answered') return asked.answer as readonly string[]
+      return asked.result === 'silent' ? null : []
+    })
+    return Promise.all(asked)
+  }
+
+  /** Calls that this node has, of such: they are claimed again, and left out where they turn out to be another's. */
+  async #having(callSids: readonly string[]): Promise<readonly string[]> {
+    const having = new Set(callSids.filter((callSid) => this.#tokens.has(callSid)))
+    const confirmed = [...having].map(async (callSid) => {
+      if ((await this.#confirmPatiently(callSid)) === 'lost') having.delete(callSid)
+    })
+    // A slow store must not make this node a silent one.
+    await Promise.race([Promise.all(confirmed), sleep(PEER_ANSWER_MS, undefined, { ref: false })])
+    return [...having]
   }
 }
 

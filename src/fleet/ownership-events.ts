@@ -76,6 +76,8 @@ export type OwnershipOutput =
       readonly incarnation: string | null
       readonly evidence: TakeOverEvidence
       readonly untilMs: number
+      /** True while it comes again: a call that another node may have is left to it meanwhile. */
+      readonly leaves: boolean
     }
   /** This call may be claimed, at the epoch after `owner`'s. */
   | { readonly type: 'take-over-call'; readonly callSid: string; readonly owner: OwnerToken }

@@ -18,6 +18,8 @@ const ISOLATED_MS = 20_000
 export const DOUBT_MS = 10_000
 /** How often the calls of one dead node are looked for, and the pause between; claims are sent in its first half. */
 const TAKEOVERS_MAX = 6
+/** In the first of them a call is left alone that a node may have which does not answer: it may stand still for seconds. */
+const TAKEOVERS_LEAVING = 2
 const TAKEOVER_PAUSE_MS = 10_000
 
 /**
@@ -183,8 +185,9 @@ export class Ownership {
   /**
    * Next step for a call of this node that its `save` did not confirm, and whose entry is read. An operation that was
    * not answered may have been carried out, and may still be: the entry may be a claim of ours for another node, which
-   * never heard of it. So the store alone does not take a call that has its stream here, or whose document left without
-   * the store: the node that the entry names is asked (`yields`).
+   * never heard of it. And a replica that takes its master's place may lack the claim of this node: then the entry is of an
+   * owner that is no newer. So the store alone does not take a call that has its stream here, whose document left without
+   * the store, or that only a newer owner could have: the node that the entry names is asked (`yields`).
    *
    * `claim`: at the entry's epoch, or where there is no entry, at the call's own.
    */
@@ -192,7 +195,8 @@ export class Ownership {
     const call = this.#calls.get(callSid)
     if (call === undefined || entry?.phase === 'over') return 'lost'
     if (entry === null || this.#isThisRun(entry.owner)) return 'claim'
-    return call.streaming || call.token.epoch === 0 ? 'ask-owner' : 'lost'
+    const asks = call.streaming || call.token.epoch === 0 || entry.owner.epoch <= call.token.epoch
+    return asks ? 'ask-owner' : 'lost'
   }
 
   /**
@@ -466,7 +470,7 @@ export class Ownership {
       }
       run.takeOvers++
       run.takenOverMs = this.#nowMs
-      this.#giveTakeOver(run.record.name, run.record.incarnation, evidence)
+      this.#giveTakeOver(run.record, evidence, run.takeOvers)
     }
     // A node that dies again and again within seconds leaves calls that no other node may have seen it own.
     const afterMs = SUSPECT_MS + (this.#rivalSilent ? PROBES_SILENT_MS : SETTLE_MS)
@@ -474,12 +478,16 @@ export class Ownership {
     if (this.#ownTakeOvers >= TAKEOVERS_MAX || this.#nowMs - this.#ownTakenOverMs < TAKEOVER_PAUSE_MS) return
     this.#ownTakeOvers++
     this.#ownTakenOverMs = this.#nowMs
-    this.#giveTakeOver(this.#options.name, null, 'new-incarnation')
+    this.#giveTakeOver({ name: this.#options.name, incarnation: null }, 'new-incarnation', this.#ownTakeOvers)
   }
 
-  #giveTakeOver(node: string, incarnation: string | null, evidence: TakeOverEvidence): void {
+  #giveTakeOver(
+    { name: node, incarnation }: { readonly name: string; readonly incarnation: string | null },
+    evidence: TakeOverEvidence,
+    times: number,
+  ): void {
     const untilMs = this.#nowMs + TAKEOVER_PAUSE_MS / 2
-    this.#outputs.push({ type: 'take-over', node, incarnation, evidence, untilMs })
+    this.#outputs.push({ type: 'take-over', node, incarnation, evidence, untilMs, leaves: times <= TAKEOVERS_LEAVING })
   }
 
   #evidenceOf(run: Run): TakeOverEvidence | null {

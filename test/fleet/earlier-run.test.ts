@@ -151,6 +151,26 @@ t.test('a call that ended as its run died is over, unless another node has taken
   await restoreRun({ left, values: [] }, node, Date.now(), log)
 })
 
+t.test(
+  'what a run has left of a call is not written over the node that goes on with it, though the store lacks that',
+  async (t) => {
+    const two = await fleet(t, 2)
+    const [node, other] = two.nodes as readonly [FleetNode, FleetNode]
+    const [ended, talking] = [0, 1].map(() => parseCallSid(newSid())) as [CallSid, CallSid]
+    const before = { node: 'gw-0', incarnation: 'the-run-before', nonce: 'n' }
+    for (const callSid of [ended, talking]) {
+      await two.store.claim(callSid, before, 0)
+      other.expect(callSid, (await two.store.claim(callSid, other.claimFor(null), 1)).owner)
+      t.equal(await other.confirm(callSid), 'ok')
+    }
+    await two.failover((replica) => replica.claim(ended, before, 0))
+    const left = [{ callSid: ended, atWallMs: 0, sealed: null, ended: true }, await leftOf(talking)]
+    await restoreRun({ left, values: [] }, node, Date.now(), log)
+    for (const callSid of [ended, talking])
+      t.match(await two.store.read(callSid), { phase: 'owned', owner: { node: 'gw-1' } })
+  },
+)
+
 t.test('a tool that was begun or has run before the death is not run again', async (t) => {
   const folder = t.testdir({})
   const run = async (): Promise<{ archive: Archive; effects: StoredEffects; store: DurableStore }> => {
@@ -162,7 +182,12 @@ t.test('a tool that was begun or has run before the death is not run again', asy
     }
     const store = new DurableStore(new MemoryStore(Date.now), disk)
     const node = { name: 'gw-0', store, claimFor: () => ({ node: 'gw-0', incarnation: 'x', nonce: 'n' }) }
-    await restoreRun({ left: [], values: archive.values }, { ...node, isThisRun: () => true }, Date.now(), log)
+    await restoreRun(
+      { left: [], values: archive.values },
+      { ...node, havingElsewhere: () => Promise.resolve([]) },
+      Date.now(),
+      log,
+    )
     return { archive, effects: new StoredEffects({ store, secrets: SECRETS, log }), store }
   }
   const dead = await run()

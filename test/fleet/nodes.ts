@@ -47,6 +47,8 @@ export interface Fleet {
   kill(index: number): Promise<void>
   /** The store loses what it held. */
   empty(): void
+  /** A replica takes the store's place that knows all nodes, and of the calls what `write` gives it. */
+  failover(write: (replica: CallStore) => Promise<unknown>): Promise<void>
   /** A node that gets requests of others and never answers, or answers them after that time. */
   freeze(index: number, ms?: number): void
 }
@@ -104,6 +106,12 @@ export async function fleet(
     },
     empty: () => {
       memory = new MemoryStore(Date.now)
+    },
+    failover: async (write) => {
+      const replica = new MemoryStore(Date.now)
+      for (const { record } of nodes) await replica.beat(record)
+      await write(replica)
+      memory = replica
     },
     freeze: (index, ms) => {
       frozen.set(index, ms === undefined ? new Promise(() => undefined) : sleep(ms))

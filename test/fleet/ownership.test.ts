@@ -1,9 +1,15 @@
 import t from 'tap'
 import { CONFIRMS_AT_ONCE_MAX, HEARTBEAT_MS, STORE_DEADLINE_MS } from '../../src/core/limits.js'
-import type { OwnerToken, StoredNode } from '../../src/fleet/call-store.js'
+import type { CallStore, OwnerToken, StoredNode } from '../../src/fleet/call-store.js'
 import { DOUBT_MS, Ownership } from '../../src/fleet/ownership.js'
 import type { OwnershipInput, OwnershipOutput } from '../../src/fleet/ownership-events.js'
+import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { FleetNode } from '../../src/fleet/fleet-node.js'
+import type { NodeNetwork } from '../../src/fleet/fleet-node.js'
+import { GuardedStore } from '../../src/fleet/guarded-store.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { createLog } from '../../src/telemetry/log.js'
 import { newSid, post, ringing } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { fleet } from './nodes.js'
@@ -430,6 +436,13 @@ t.test('an answer about an older token does not touch the call', async (t) => {
   t.not(rig.mayAct('CA1'), 'no')
 })
 
+t.test('an owner that is no newer than this node proves no loss of a call: the store has forgotten something', (t) => {
+  const rig = new Rig('b').pass(5000).call('CA1', 3).in({ type: 'stream', callSid: 'CA1', open: false })
+  const settled = (epoch: number) => rig.machine.settle('CA1', { owner: tokenOf('b', epoch), phase: 'owned' })
+  t.strictSame([2, 3, 4].map(settled), ['ask-owner', 'ask-owner', 'lost'])
+  t.end()
+})
+
 t.test('isolated from the store and all others for 20 s, a node gives its calls up and is not ready', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).call('CA1').pass(5000)
   rig.storeUp = false
@@ -647,4 +660,101 @@ t.test('a call that a run of the name before this one has left is taken over, an
     await it.look()
   }
   t.equal(it.nodes[0]?.counters.takeOvers['new-incarnation'], 1)
+})
+
+/** The node `gw-2` on its own clock; what the others answer is the test's. */
+function nodeBeside(answer: (node: string, request: string) => 'answered' | 'refused' | 'silent') {
+  let nowMs = 0
+  const memory = new MemoryStore(() => WALL_MS + nowMs)
+  const it = {
+    store: memory as CallStore,
+    pass: (ms: number) => void (nowMs += ms),
+    handlers: new Map<string, Handler>(),
+  }
+  const store = new Proxy(memory, { get: (_, name) => (Reflect.get(it.store, name) as () => unknown).bind(it.store) })
+  const clock = (): number => nowMs
+  const result = (node: string, request: string) =>
+    Promise.resolve({ result: answer(node, request), reason: 'timeout', answeredBy: null, answer: [] })
+  const network = {
+    peers: {
+      ask: ({ node }: { readonly node: string }, request: string) => result(node, request),
+      ping: ({ node }: { readonly node: string }) => result(node, 'ping'),
+    },
+    listener: { handle: (name: string, handler: Handler) => it.handlers.set(name, handler) },
+    url: 'http://gw-2',
+  } as unknown as NodeNetwork
+  const node = new FleetNode({
+    ...{ name: 'gw-2', incarnation: 'run', version: '0', network, opsUrl: null, clock, random: () => 0.5 },
+    store: new GuardedStore(store, { clock, onOp: () => undefined }),
+    callerTag: () => '',
+    news: () => ({
+      capacity: 1,
+      free: 1,
+      callsByAgent: {},
+      callsByCaller: new Map<string, number>(),
+      afterStream: null,
+    }),
+    wallClock: () => WALL_MS + nowMs,
+    log: createLog({ level: 'silent' }),
+    ...{
+      onView: () => undefined,
+      onGivenUp: () => undefined,
+      onForgotten: () => undefined,
+      onNameTaken: () => undefined,
+    },
+  })
+  return { ...it, memory, node, it }
+}
+
+type Handler = (body: unknown, from: { readonly node: string }) => Promise<unknown>
+
+t.test(
+  'the calls of a dead node wait for a node that does not answer, which may have them, but not for ever',
+  async (t) => {
+    const { it, memory, node } = nodeBeside((name, request) =>
+      name === 'gw-0' ? 'refused' : request === 'ping' ? 'answered' : 'silent',
+    )
+    const sid = newSid()
+    const other = (name: string, beat: number) =>
+      memory.beat({ ...node.record, name, beat, internalUrl: `http://${name}` })
+    await other('gw-0', 1)
+    const { owner } = await memory.claim(sid, { node: 'gw-0', incarnation: 'run', nonce: 'n' }, 0)
+    await memory.save(sid, owner, {})
+    const rounds: number[] = []
+    node.onTakeOver(
+      (callSids) => void (callSids.includes(sid) && rounds.push(node.counters.takeOvers.refused)),
+      () => false,
+    )
+    await node.start()
+    for (let beat = 1; rounds.length === 0 && beat < 100; beat++) {
+      it.pass(900)
+      await other('gw-1', beat)
+      node.state = 'open' // a heartbeat
+      for (let turns = 0; turns < 5; turns++) await turnOfEventLoop()
+    }
+    t.strictSame(rounds, [3])
+    await node.stop()
+  },
+)
+
+t.test('a failover that puts all calls in doubt asks the store about a few at a time', async (t) => {
+  const { it, memory, node } = nodeBeside(() => 'refused')
+  const sids = Array.from({ length: 3 * CONFIRMS_AT_ONCE_MAX }, () => newSid())
+  for (const sid of sids) node.expect(sid, (await memory.claim(sid, node.claimFor(null), 0)).owner)
+  await Promise.all(sids.map((sid) => node.confirm(sid)))
+  let asked = 0
+  let most = 0
+  const save = async (...args: Parameters<CallStore['save']>) => {
+    most = Math.max(most, ++asked)
+    await turnOfEventLoop()
+    asked--
+    return memory.save(...args)
+  }
+  it.store = new Proxy(memory, {
+    get: (_, name) => (name === 'save' ? save : (Reflect.get(memory, name) as () => unknown).bind(memory)),
+  })
+  const answer = await it.handlers.get('streams')?.(sids, { node: 'gw-1' })
+  t.same(answer, sids)
+  t.ok(most > 0 && most <= CONFIRMS_AT_ONCE_MAX, `${most} at once`)
+  await node.stop()
 })

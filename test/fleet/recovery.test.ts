@@ -17,6 +17,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import type { KeptCall, KeptState } from '../../src/call/documents/kept-call.js'
 import { lostResult } from '../../src/workers/main/kept-call.js'
 import type { OutboundOrder } from '../../src/workers/main/outbound-calls.js'
+import type { Test } from 'tap'
 import type { WebSocket } from 'ws'
 import { attribute, newSid, openSocket, post, redirectUrl, ringing } from '../edge/gateway.js'
 import type { Gateway, Posted } from '../edge/gateway.js'
@@ -947,16 +948,19 @@ t.test(
   },
 )
 
+/** A carrier that has every call, and notes which it is asked to end. */
+const carrierOf = (hungUp: string[]) =>
+  ({
+    getCall: () => Promise.resolve({ status: 'in-progress', answeredAt: null }),
+    hangup: (callSid: string) => Promise.resolve(void hungUp.push(callSid)),
+  }) as unknown as RecoveryOptions<object>['carrier']
+
 t.test(
   'Redis fails over to a replica without a takeover: the call stays where its stream is, whoever says that it is over',
   { buffered: true },
   async (t) => {
     const hungUp: string[] = []
-    const carrier = {
-      getCall: () => Promise.resolve({ status: 'in-progress', answeredAt: null }),
-      hangup: (callSid: string) => Promise.resolve(void hungUp.push(callSid)),
-    } as unknown as RecoveryOptions<object>['carrier']
-    const three = await fleet(t, 3, {}, { kept: stateOf, carrier })
+    const three = await fleet(t, 3, {}, { kept: stateOf, carrier: carrierOf(hungUp) })
     const second = three.gateways[1] as Gateway
     const [dead, ...alive] = three.nodes as readonly [FleetNode, FleetNode, FleetNode]
     const [one, other] = [newSid(), newSid()]
@@ -982,5 +986,67 @@ t.test(
     for (const sid of [one, other]) t.equal(second.calls.get(sid).state, 'streaming')
     t.same(hungUp, [])
     for (const socket of sockets) socket.close()
+  },
+)
+
+/** Calls of the dead `gw-0` with which `gw-1` goes on without a stream, and which the store does not know to be there. */
+async function withoutTakeover(t: Test, calls: number) {
+  const hungUp: string[] = []
+  const three = await fleet(t, 3, {}, { kept: stateOf, carrier: carrierOf(hungUp) })
+  const [dead, second, third] = three.nodes as readonly [FleetNode, FleetNode, FleetNode]
+  const sids = Array.from({ length: calls }, () => newSid())
+  for (const sid of sids) {
+    let epoch = 0
+    for (const node of [dead, third, second]) {
+      const { owner } = await three.store.claim(sid, node.claimFor(null), epoch++)
+      if (node === second) second.expect(sid, owner)
+    }
+    t.equal(await second.confirm(sid), 'ok')
+  }
+  await three.kill(0)
+  await three.failover(async (replica) => {
+    for (const sid of sids) {
+      const { owner } = await replica.claim(sid, dead.claimFor(null), 0)
+      await replica.save(sid, owner, {})
+    }
+  })
+  const ownerOf = async (sid: string) => ((await three.store.read(sid)) as StoredCall).owner
+  return { three, sids, hungUp, second, third, ownerOf }
+}
+
+t.test(
+  'Redis fails over to a replica without a takeover: a call without a stream stays with the node that has gone on with it',
+  { buffered: true },
+  async (t) => {
+    const { three, sids, hungUp, second, third, ownerOf } = await withoutTakeover(t, 2)
+    const [one, other] = sids as [string, string]
+    third.streamOver(one, await ownerOf(one))
+    await until(async () => (await ownerOf(one)).node !== 'gw-0', 10_000, 'the call to be claimed again')
+    const timePasses = async (): Promise<boolean> => {
+      three.aheadMs += 900 // less than what counts as a stall of the event loop
+      for (const node of [second, third]) node.state = 'open' // a heartbeat
+      return (await ownerOf(other)).node !== 'gw-0' && third.counters.takeOvers.refused > 0
+    }
+    await until(timePasses, 10_000, 'the other to be claimed again when the dead node is found')
+    for (const sid of sids) {
+      t.equal((await ownerOf(sid)).node, 'gw-1')
+      t.equal(await second.confirm(sid), 'ok')
+      t.ok(second.heldIn(sid, 3), 'what it has signed for the call still counts')
+    }
+    t.same(hungUp, [])
+  },
+)
+
+t.test(
+  'a call is left to the node that has gone on with it also where that one answers late',
+  { buffered: true },
+  async (t) => {
+    const { three, sids, hungUp, third, ownerOf } = await withoutTakeover(t, 1)
+    const [sid] = sids as [string]
+    three.freeze(1, PEER_ANSWER_MS + 200)
+    third.streamOver(sid, await ownerOf(sid))
+    await until(async () => (await ownerOf(sid)).node !== 'gw-0', 10_000, 'the call to be claimed again')
+    t.equal((await ownerOf(sid)).node, 'gw-1')
+    t.same(hungUp, [])
   },
 )
