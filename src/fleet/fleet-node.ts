@@ -659,9 +659,10 @@ export class FleetNode {
     const isLost = (owner: Pick<Owner, 'node' | 'incarnation'>): boolean =>
       owner.node === node && (incarnation === null ? !this.isThisRun(owner) : owner.incarnation === incarnation)
     try {
-      const owned = await this.store.patient.callsOf(node)
-      // Neither what another run of the name has claimed, such as calls that ring, nor orders, are calls of the lost one.
-      const lost = owned.filter(({ key, incarnation: run }) => isCallSid(key) && isLost({ node, incarnation: run }))
+      const owned = (await this.store.patient.callsOf(node)).filter(({ key }) => isCallSid(key))
+      this.#handle({ type: 'owners', node, incarnations: [...new Set(owned.map((each) => each.incarnation))] })
+      // Calls that another run of the name has claimed, such as those that ring, are none of the lost one's.
+      const lost = owned.filter(({ incarnation: run }) => isLost({ node, incarnation: run }))
       const callSids = lost.map(({ key }) => key)
       if (callSids.length === 0) return
       this.counters.takeOvers[evidence]++

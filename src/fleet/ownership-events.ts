@@ -47,6 +47,8 @@ export type OwnershipInput =
       readonly askedMs: number
       readonly result: 'ok' | 'lost' | 'unknown' | 'store-down'
     }
+  /** Runs of another node that the store names as owners of calls, read for a `take-over`. */
+  | { readonly type: 'owners'; readonly node: string; readonly incarnations: readonly string[] }
   /** Another node has the stream of this call, and was answered `yes` (`yields`). */
   | { readonly type: 'yielded'; readonly callSid: string }
   | { readonly type: 'timer' }

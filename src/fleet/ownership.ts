@@ -1,5 +1,12 @@
 import { assertNever } from '../core/assert.js'
-import { CLOCK_SKEW_MS_MAX, CONFIRMS_AT_ONCE_MAX, HEARTBEAT_MS, STORE_DEADLINE_MS, SUSPECT_MS } from '../core/limits.js'
+import {
+  CLOCK_SKEW_MS_MAX,
+  CONFIRMS_AT_ONCE_MAX,
+  HEARTBEAT_MS,
+  NODES_MAX,
+  STORE_DEADLINE_MS,
+  SUSPECT_MS,
+} from '../core/limits.js'
 import type { FleetView, NodeRecord, OwnerToken, StoredCall, StoredNode } from './call-store.js'
 import type { OwnershipInput, TakeOverEvidence, NotReady, OwnershipOutput } from './ownership-events.js'
 
@@ -16,11 +23,6 @@ const ISOLATED_MS = 20_000
  * they have seen its heartbeat, and no claim on the old evidence is under way.
  */
 export const DOUBT_MS = 10_000
-/** How often the calls of one dead node are looked for, and the pause between; claims are sent in its first half. */
-const TAKEOVERS_MAX = 6
-/** In the first of them a call is left alone that a node may have which does not answer: it may stand still for seconds. */
-const TAKEOVERS_LEAVING = 2
-const TAKEOVER_PAUSE_MS = 10_000
 
 /**
  * One node's part in the fleet: decides when it sends a heartbeat, who is suspect, whom to probe, which calls of others
@@ -120,6 +122,9 @@ export class Ownership {
         break
       case 'heard':
         this.#onHeard(input.node, input.incarnation)
+        break
+      case 'owners':
+        this.#onOwners(input.node, input.incarnations)
         break
       case 'stream-over':
         this.#onStreamOver(input.callSid, input.owner)
@@ -329,6 +334,17 @@ export class Ownership {
     }
     // A node that left in order, or that was forgotten, has no calls that the store knows.
     for (const [key, run] of this.#runs) if (!names.has(run.record.name)) this.#runs.delete(key)
+  }
+
+  /** A run that died before this node saw it is known by its calls alone: from now on its heartbeat is waited for. */
+  #onOwners(node: string, incarnations: readonly string[]): void {
+    const present = [...this.#peers()].find(({ record }) => record.name === node)
+    if (present === undefined) return
+    for (const incarnation of incarnations) {
+      const key = runKey(node, incarnation)
+      if (this.#runs.has(key) || this.#runs.size >= RUNS_MAX) continue
+      this.#runs.set(key, { ...newRun({ ...present.record, incarnation, beat: 0 }, this.#nowMs), present: false })
+    }
   }
 
   #isAlive(run: Run): void {
@@ -667,6 +683,13 @@ const SETTLE_MS = 1.25 * HEARTBEAT_MS
 const FRESH_VIEW_MS = 2 * STORE_DEADLINE_MS
 /** Heartbeats of a rival for our name that must be seen before the younger of two settled nodes leaves. */
 const RIVAL_BEATS = 3
+/** How often the calls of one dead node are looked for, and the pause between; claims are sent in its first half. */
+const TAKEOVERS_MAX = 6
+/** In the first of them a call is left alone that a node may have which does not answer: it may stand still for seconds. */
+const TAKEOVERS_LEAVING = 2
+const TAKEOVER_PAUSE_MS = 10_000
+/** Runs of other nodes that are watched at once. */
+const RUNS_MAX = 4 * NODES_MAX
 /** After a jump of the store's clock the others' measurements are as old as their last heartbeats. */
 const ODD_BEATS = 3
 

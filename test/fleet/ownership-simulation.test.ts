@@ -7,11 +7,12 @@ import { SimulatedFleet } from './simulated-fleet.js'
  *
  *     OWNERSHIP_SEED=17 npm run test:one test/fleet/ownership-simulation.test.ts
  *
- * More of them: OWNERSHIP_SEEDS=100000.
+ * More of them: OWNERSHIP_SEEDS=100000. In the last ones a node dies again before a survivor that has just started has seen
+ * which of its runs has which call.
  */
 testSeeds(t, 'through all faults no two owners act, no call is forgotten, and no healthy node loses one', {
   name: 'OWNERSHIP',
-  seeds: seedsFrom(1, 2000),
+  seeds: [...seedsFrom(1, 2000), 2613, 19_082],
   twice: 1,
   mustHappen: [
     'act: hangup',

@@ -283,6 +283,25 @@ t.test('a run that answers its probes keeps its calls although another took its 
   t.strictSame(rig.takeOvers, [])
 })
 
+t.test(
+  'a run that died before this node saw it is known by its calls, and loses them once nothing is heard of it',
+  async (t) => {
+    const rig = new Rig('b').pass(5000).stops('b', 'refused').pass(10_000)
+    rig.in({ type: 'owners', node: 'b', incarnations: ['b-1', 'b-0'] }).pass(5000)
+    t.strictSame(rig.takeOvers, ['b b-1 refused'], 'it may have sent its first heartbeat just now')
+    rig.pass(5000)
+    t.ok(rig.takeOvers.includes('b b-0 refused'))
+
+    const lives = new Rig('b').pass(5000).stops('b', 'refused').pass(10_000)
+    lives
+      .in({ type: 'owners', node: 'b', incarnations: ['b-2'] })
+      .node('b', 'b-2')
+      .pass(20_000)
+    t.equal(lives.machine.stateOf('b'), 'alive')
+    t.notOk(lives.takeOvers.some((each) => each.startsWith('b b-2')))
+  },
+)
+
 t.test('a takeover comes again for what could not be claimed, a bounded number of times', async (t) => {
   const rig = new Rig('b').pass(5000).stops('b', 'refused').pass(200_000)
   t.equal(rig.takeOvers.length, 6)

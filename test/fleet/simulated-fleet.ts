@@ -1024,6 +1024,8 @@ class Node {
       this,
       (store) => store.callsOf(node),
       (owned) => {
+        const incarnations = new Set(owned?.map((each) => each.incarnation))
+        this.#in({ type: 'owners', node, incarnations: [...incarnations] })
         for (const { key } of owned ?? [])
           this.fleet.operate(
             this,
