@@ -44,9 +44,6 @@ const BUSY_CALLERS_MAX = 64
 /** Reads of an entry that changes each time before it can be claimed, because late claims arrive one after the other. */
 const SETTLE_TRIES = 3
 
-/** How long another node may take to say which calls it has. */
-const HAVING_ANSWER_MS = 4 * PEER_ANSWER_MS
-
 /** After this without another node there is none: one that restarts, or is cut off from the store, is back before. */
 const COMPANY_MS = 120_000
 
@@ -714,6 +711,9 @@ export class FleetNode {
     return [...having]
   }
 }
+
+/** How long another node may take to say which calls it has. */
+const HAVING_ANSWER_MS = 4 * PEER_ANSWER_MS
 
 /** Status of a node in each of its heartbeats. */
 export interface NodeStatus extends Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'> {
