@@ -70,6 +70,7 @@ function rig(
       variables: {},
       wallClock: () => clock.ms,
       identity: () => null,
+      language: () => 'sw',
       mark: () => undefined,
       toSession: ({ callId, status, value }) => toSession.push({ callId, status, value }),
       settled: (key, outcome) => settled.push({ key, outcome }),
@@ -290,7 +291,7 @@ t.test('progress does not use the URL up, and only so much of it reaches the con
   t.equal(await waits.news(id(), PAID), 'taken')
 })
 
-t.test('an API that cannot reach the gateway is polled until it knows', async (t) => {
+t.test('an API that cannot reach the gateway is polled until it knows, with the language of the call', async (t) => {
   const answers: readonly (readonly [unknown, number])[] = [
     [{ error: 'not yet' }, 404],
     [{ status: 'progress' }, 200],
@@ -303,7 +304,7 @@ t.test('an API that cannot reach the gateway is polled until it knows', async (t
   })
   const { waits, clock, toSession, pending } = rig(t, {
     http: { method: 'POST', url: `${server.url}/p`, headers: { authorization: 'Bearer b' } },
-    waits: { for: '90s', poll: { url: `${server.url}/p/{{pending.id}}`, everyS: 10 } },
+    waits: { for: '90s', poll: { url: `${server.url}/p/{{pending.id}}/{{call.language}}`, everyS: 10 } },
     result: { fields: { code: 'code' } },
   })
   pending()
@@ -322,7 +323,7 @@ t.test('an API that cannot reach the gateway is polled until it knows', async (t
   }
   await until(() => toSession.length > 0, 5000, 'the outcome')
   t.same(toSession, [{ callId: 't1', status: 'failed', value: { code: 1032 } }], 'as result.fields has it')
-  t.match(server.requests[0], { method: 'GET', url: '/p/ws_1', headers: { authorization: 'Bearer b' } })
+  t.match(server.requests[0], { method: 'GET', url: '/p/ws_1/sw', headers: { authorization: 'Bearer b' } })
   clock.ms += 60_000
   waits.wake()
   t.equal(asked, 3, 'and no more')

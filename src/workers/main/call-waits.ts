@@ -109,6 +109,8 @@ interface CallWaitsOptions {
   readonly wallClock: () => number
   /** The verified identity, for a poll; null while there is none. */
   readonly identity: () => Readonly<Record<string, unknown>> | null
+  /** Tag of the language that the call is in; undefined: not known, so the agent's first. */
+  readonly language: () => string | undefined
   readonly traceContext: Pick<ToolContext, 'traceparent'>
   readonly mark: (name: string, detail: string) => void
   readonly toSession: (news: Extract<ToCall, { type: 'tool-outcome' }>) => void
@@ -462,7 +464,7 @@ export class CallWaits {
     const http = { method: 'GET', url, headers, allowPrivate, allowHosts, timeoutMs, maxResponseBytes } as const
     const { waits: _, ...plain } = definition
     const tool = new HttpTool({ ...plain, http, result: {}, idempotent: false }, this.#shared.env, this.#shared.client)
-    const language = agent.languages[0] ?? ''
+    const language = this.#options.language() ?? agent.languages[0] ?? ''
     const context: ToolContext = {
       ...{ callSid, from, to, agent: agent.name, idempotencyKey: wait.key, pendingId: wait.pendingId },
       business: business === null ? undefined : businessValues(business, language || 'en', wallClock()),

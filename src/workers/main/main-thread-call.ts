@@ -204,6 +204,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         variables: this.#continuity.call.placed?.variables ?? {},
         wallClock: context.wallClock,
         identity: () => this.#saved?.checkpoint.identity ?? null,
+        language: () => this.language,
         traceContext: traceContextOf(call, context),
         mark: (name, detail) => this.#mark(name, detail),
         toSession: (news) => this.#port.send(news),
