@@ -42,6 +42,8 @@ export interface UsedBudget {
   readonly usedMs: number
   /** Its known price. Absent from an earlier build. */
   readonly cost?: { readonly currency: string; readonly known: number }
+  /** Used by a call that was cut off and has a record of its own: it counts for the limits, and in no other cost. */
+  readonly recorded?: Readonly<Record<'inputTokens' | 'outputTokens' | 'known', number>>
 }
 
 /**
@@ -75,6 +77,7 @@ export class Budget implements BackendSink {
   #goodbyeRetries = 0
   /** Time that the call used its backends before, on another worker or node, and when it began here. */
   #usedBeforeMs = 0
+  #recorded: UsedBudget['recorded']
   #readyAtMs: number | null = null
   readonly #limitAlarm: Alarm
   readonly #goodbyeAlarm: Alarm
@@ -98,12 +101,14 @@ export class Budget implements BackendSink {
     if (used === null) return
     this.#options.meter.restore(used.models)
     this.#usedBeforeMs = used.usedMs
+    this.#recorded = used.recorded
   }
 
   used(): UsedBudget {
     const { meter } = this.#options
     const { currency, known } = meter.cost()
-    return { models: meter.rows(), usedMs: this.#usedMs, cost: { currency, known } }
+    const recorded = this.#recorded === undefined ? {} : { recorded: this.#recorded }
+    return { models: meter.rows(), usedMs: this.#usedMs, cost: { currency, known }, ...recorded }
   }
 
   report(): BudgetReport {
@@ -176,11 +181,14 @@ export class Budget implements BackendSink {
     meter.add(backend, usage)
     if (this.#state !== 'open') return
     const { maxTokens, maxOutputTokens, maxCost } = limits
-    const { inputTokens, outputTokens } = meter.total()
-    if (maxTokens !== undefined && inputTokens + outputTokens >= maxTokens) this.#reached('maxTokens')
+    const before = this.#recorded ?? { inputTokens: 0, outputTokens: 0, known: 0 }
+    const total = meter.total()
+    const outputTokens = before.outputTokens + total.outputTokens
+    const tokens = before.inputTokens + total.inputTokens + outputTokens
+    if (maxTokens !== undefined && tokens >= maxTokens) this.#reached('maxTokens')
     else if (maxOutputTokens !== undefined && outputTokens >= maxOutputTokens) this.#reached('maxOutputTokens')
     // The known cost is a lower bound, and already too much.
-    else if (maxCost !== undefined && meter.cost().known >= maxCost) this.#reached('maxCost')
+    else if (maxCost !== undefined && before.known + meter.cost().known >= maxCost) this.#reached('maxCost')
   }
 
   get #usedMs(): number {

@@ -43,10 +43,24 @@ export function snapshotForAnother(snapshot: unknown): unknown {
     : { ...snapshot, serving: { ...serving, member: '', state: null } }
 }
 
-/** The budget of a snapshot alone, for who goes on with the call and is not to know what was said. */
-export function budgetSnapshot(snapshot: unknown): CallBackendSnapshot | null {
+/**
+ * The budget of a snapshot alone, for who goes on with the call and is not to know what was said.
+ * @param recorded  the call that used it has a record of its own
+ */
+export function budgetSnapshot(snapshot: unknown, recorded: boolean): CallBackendSnapshot | null {
   const used = usedIn(snapshot)
-  return used === null ? null : { version: 2, used, serving: null }
+  if (used === null) return null
+  return { version: 2, used: recorded ? asRecorded(used) : used, serving: null }
+}
+
+function asRecorded({ models, usedMs, cost, recorded }: UsedBudget): UsedBudget {
+  const sums = { inputTokens: 0, outputTokens: 0, known: 0, ...recorded }
+  sums.known += cost?.known ?? 0
+  for (const { usage } of models) {
+    sums.inputTokens += usage.inputTokens
+    sums.outputTokens += usage.outputTokens
+  }
+  return { models: [], usedMs, recorded: sums }
 }
 
 function isCount(value: unknown): boolean {

@@ -3,6 +3,7 @@ import { CARRIER_RATES, exchangeRate } from '../backends/prices.js'
 import type { CallRecord, CostPart, WholeCost } from '../call/documents/record.js'
 import type { CounterOf } from '../telemetry/metric-families.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import { ownDurationMs } from '../workers/main/kept-call.js'
 import type { Spending } from '../workers/main/live-call.js'
 
 const MINUTE_S = 60
@@ -84,7 +85,7 @@ export class CallCosts {
 
   /** Known cost of a live call until now: no more than its cost in the end. */
   soFar({ direction, durationMs, models }: Omit<Spending, 'number'>): number {
-    const { charges } = this.#carrier({ direction, durationMs, carrier: null, escalation: null })
+    const { charges } = this.#carrier({ direction, durationMs, carrier: null, escalation: null, resumed: [] })
     return sumOf(
       [...charges, ...(models === null ? [] : [charge(models.currency, models.known)])].map((each) =>
         this.#converted(each),
@@ -99,13 +100,13 @@ export class CallCosts {
   }
 
   /** The call itself, its stream, and the people whom it was given to. */
-  #carrier(record: Pick<CallRecord, 'carrier' | 'direction' | 'durationMs' | 'escalation'>): {
+  #carrier(record: Pick<CallRecord, 'carrier' | 'direction' | 'durationMs' | 'escalation' | 'resumed'>): {
     readonly by: 'carrier' | 'rates'
     readonly charges: readonly Charge[]
   } {
     const { currency, inboundPerMinute, outboundPerMinute, streamPerMinute, blockS } = this.#rates
-    const { carrier, direction, durationMs, escalation } = record
-    const minutes = (Math.ceil(durationMs / 1000 / blockS) * blockS) / MINUTE_S
+    const { carrier, direction, durationMs, escalation, resumed } = record
+    const minutes = (Math.ceil(ownDurationMs(durationMs, resumed) / 1000 / blockS) * blockS) / MINUTE_S
     const charges = [charge(currency, minutes * streamPerMinute)]
     const toHuman = escalation?.attempts.some(({ outcome }) => outcome === 'answered') === true
     if (toHuman) charges.push(notKnown(currency, 'how long a human spoke with the caller, and at what price'))

@@ -239,6 +239,13 @@ t.test("a call's whole cost is the carrier's, the models' and the analysis', in 
   t.match(analysed.wholeCost, { analysis: { amount: 2 }, amount: 5.6 })
   costs.countAnalysis(analysed)
   t.match(costs.withCost(called({ direction: 'outbound' })).wholeCost, { carrier: { amount: 7 } })
+  const part = { node: 'a', streamMs: 600_000, recording: null }
+  const resumed = [{ ...part, why: 'called-back' } as const, { ...part, streamMs: 630_000, why: 'moved' } as const]
+  t.match(
+    costs.withCost(called({ direction: 'outbound', durationMs: 661_000, resumed })).wholeCost,
+    { carrier: { amount: 7 } },
+    'the minutes of a call that was cut off are in its own record, and not in that of the call back',
+  )
   const detail = { costMinor: 450, costCurrency: 'KES' } as CarrierDetail
   t.match(
     costs.withCost(called({ direction: 'outbound', carrier: detail })).wholeCost,
@@ -356,7 +363,7 @@ t.test("the budget is the whole call's, also when another worker or node goes on
   await first.timers.pass(50_000)
   const resume: unknown = JSON.parse(JSON.stringify(first.backend.snapshot()))
 
-  const goesOn = async () => {
+  const goesOn = async (resume: unknown) => {
     const a = new ScriptedService('a')
     const timers = new FakeTimers()
     const meter = meterAt(null)
@@ -369,15 +376,24 @@ t.test("the budget is the whole call's, also when another worker or node goes on
     await backend.connect({ ...conformanceSession(), resume }, new AbortController().signal)
     return { a, timers, backend, meter }
   }
-  const tokens = await goesOn()
+  const tokens = await goesOn(resume)
   t.match(tokens.meter.total(), { inputTokens: 900, outputTokens: 200 })
   tokens.a.now.emit(used(900, 0))
   t.equal(tokens.backend.report().budget?.spent, 'maxTokens')
-  const time = await goesOn()
+  const time = await goesOn(resume)
   await time.timers.pass(9000)
   t.equal(time.backend.report().budget?.spent, null)
   await time.timers.pass(2000)
   t.equal(time.backend.report().budget?.spent, 'maxMs')
+
+  const recorded = { inputTokens: 900, outputTokens: 200, known: 1 }
+  const backs = await goesOn({ version: 2, used: { models: [], usedMs: 0, recorded }, serving: null })
+  t.match(backs.meter.total(), { inputTokens: 0, outputTokens: 0 }, 'what has a record already is in no other cost')
+  backs.a.now.emit(used(890, 0))
+  t.equal(backs.backend.report().budget?.spent, null)
+  t.match(backs.backend.snapshot().used, { recorded })
+  backs.a.now.emit(used(10, 0))
+  t.equal(backs.backend.report().budget?.spent, 'maxTokens')
 })
 
 t.test('when the budget is used up the model is asked for a goodbye, but not while anybody speaks', async (t) => {

@@ -952,6 +952,16 @@ t.test('what a call that was cut off has used of its budget is used in the call 
   t.same(usedIn(backendState), used)
   t.equal(servingIn(backendState), null, 'nothing that was said goes with it before somebody confirms')
   t.equal(calledBack(keptState(), placed).kept.backendState, null)
+
+  const usage = { inputTokens: 900, outputTokens: 200, audioInMs: 0, audioOutMs: 0 }
+  const models = [{ backend: 'openai', model: null, usage }]
+  const lost = keptCall({ backendState: { version: 2, used: { ...used, models }, serving } })
+  const again = calledBack({ ...keptState(lost), how: 'stream-lost' }, placed).kept.backendState
+  t.same(
+    usedIn(again),
+    { models: [], usedMs: 61_000, recorded: { inputTokens: 900, outputTokens: 200, known: 2 } },
+    'but is no part of its cost where the call that was cut off has a record',
+  )
   t.end()
 })
 

@@ -49,6 +49,11 @@ export function partsOf({ how, kept }: Pick<KeptState, 'how' | 'kept'>): readonl
   return [...resumed, { node, why, streamMs: Math.round(streamMs), recording: file }]
 }
 
+/** How long a call lasted without the one that was cut off before it, which has a record of its own. @param durationMs  of both */
+export function ownDurationMs(durationMs: number, parts: readonly ResumedRecord[]): number {
+  return durationMs - (parts.findLast(({ why }) => why === 'called-back')?.streamMs ?? 0)
+}
+
 /**
  * True if a call with these parts may have another. Only lost nodes count against it: a node that is stopped, or a network,
  * does not fail because of the call. One whose streams are over before anybody has heard anything ends all the same.
@@ -170,7 +175,7 @@ function onlyCallback({ history }: KeptEscalation): KeptEscalation['history'] {
  * new call either: it has those from before.
  * @param call  the new call
  */
-export function calledBack({ kept, log, marks }: KeptState, call: NewCall): KeptState {
+export function calledBack({ how, kept, log, marks }: KeptState, call: NewCall): KeptState {
   const { callSid, direction, from, to } = call
   const atOwnNumber = sameNumber(kept.direction === 'inbound' ? kept.from : kept.to, to)
   return {
@@ -190,7 +195,8 @@ export function calledBack({ kept, log, marks }: KeptState, call: NewCall): Kept
       humanUrl: null,
       recording: { ...kept.recording, announced: false },
       session: kept.session === null ? null : { ...sessionCalledBack(kept.session, atOwnNumber), callSid },
-      backendState: budgetSnapshot(kept.backendState),
+      // A call whose stream was lost ends with a record; that of a lost node has no cost of its models.
+      backendState: budgetSnapshot(kept.backendState, how === 'stream-lost'),
       escalation: null,
       result: null,
       // Their outcomes go to the call that asked for them.

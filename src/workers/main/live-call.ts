@@ -79,6 +79,7 @@ export interface Spending {
   /** Our own number; null if it belongs to no business. */
   readonly number: string | null
   readonly direction: 'inbound' | 'outbound'
+  /** Without that of a call that was cut off before it. */
   readonly durationMs: number
   /** Known cost of its models, as of its last checkpoint; null: none. */
   readonly models: { readonly currency: string; readonly known: number } | null

@@ -25,7 +25,7 @@ import { CallAgent } from './call-agent.js'
 import { CallContinuity, packetOf } from './call-continuity.js'
 import { CallHearers } from './call-hearers.js'
 import type { KeptNow } from './call-continuity.js'
-import { lostResult } from './kept-call.js'
+import { lostResult, ownDurationMs } from './kept-call.js'
 import { CallParty } from './call-party.js'
 import { legRateOf, ownNumberOf, startOf, traceContextOf } from './call-start.js'
 import { CallStream } from './call-stream.js'
@@ -515,7 +515,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return {
       number,
       direction,
-      durationMs: this.#stream.totalMs,
+      durationMs: ownDurationMs(this.#stream.totalMs, this.#record.kept.resumed),
       models: usedIn(this.#saved?.backendState)?.cost ?? null,
     }
   }
