@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { STREAM_OFFERS_MAX } from '../../src/core/limits.js'
@@ -16,10 +17,10 @@ await Promise.all([
     const line = await startLine(t, speech, {})
     const calls = [line.call('continues'), line.call('reposts')]
     await until(() => calls.every(({ streams }) => streams() === 1), 10_000, 'streams')
-    await until(() => false, 800, '').catch(() => undefined)
+    await sleep(800)
     line.breaks()
     await until(() => calls.every(({ streams }) => streams() === 2), 5000, 'new streams')
-    await until(() => false, 500, '').catch(() => undefined)
+    await sleep(500)
     for (const call of calls) call.hangUp()
     for (const call of calls) {
       const { callSid } = await call.done
@@ -36,10 +37,10 @@ await Promise.all([
     const line = await startLine(t, speech, {})
     const call = line.call('continues')
     await until(() => call.streams() === 1, 10_000, 'the stream')
-    await until(() => false, 500, '').catch(() => undefined)
+    await sleep(500)
     line.vanishes()
     await until(() => call.streams() === 2, 5000, 'a new stream')
-    await until(() => false, 300, '').catch(() => undefined)
+    await sleep(300)
     call.hangUp()
     const { callSid } = await call.done
     t.match(await line.recordOf(callSid), { endReason: 'caller-hung-up', resumed: [{ recording: null }] })
@@ -49,11 +50,11 @@ await Promise.all([
     line.refuses(2)
     const call = line.call('continues')
     await until(() => call.streams() === 1, 10_000, 'a first stream')
-    await until(() => false, 500, '').catch(() => undefined)
+    await sleep(500)
     line.refuses(3)
     line.breaks()
     await until(() => call.streams() === 2, 10_000, 'the stream that comes back')
-    await until(() => false, 300, '').catch(() => undefined)
+    await sleep(300)
     call.hangUp()
     const { callSid } = await call.done
     const record = await line.recordOf(callSid)
@@ -82,7 +83,7 @@ await Promise.all([
       const line = await startLine(t, speech, { SAUTIKIT_AFTER_STREAM: 'holds' })
       const [held, asks, left] = [line.call('holds'), line.call('continues'), line.call('holds')]
       await until(() => [held, asks, left].every(({ streams }) => streams() === 1), 10_000, 'streams')
-      await until(() => false, 800, '').catch(() => undefined)
+      await sleep(800)
       line.breaks()
       // The connections that the carrier kept are broken too: what it would tell on one of them is lost.
       await until(() => [held, asks, left].every(({ told }) => told() > 0), 5000, 'the carrier to meet with that')
@@ -96,7 +97,7 @@ await Promise.all([
       asks.hangUp()
       t.match(await line.recordOf((await asks.done).callSid), { endReason: 'caller-hung-up', resumed: [{}] })
       const greeted = (): boolean => line.records.some(({ direction }) => direction === 'outbound')
-      await until(() => false, 1500, '').catch(() => undefined)
+      await sleep(1500)
       for (const { leg } of line.carrier.rest.workspace.calls()) leg.hangUp()
       await until(greeted, 5000, 'the record of the call back')
       const record = line.records.find(({ direction }) => direction === 'outbound') as CallRecord

@@ -3,15 +3,19 @@ import { messageOf } from '../../src/core/errors.js'
 
 /** The longest pause between two looks. The first ones are shorter: what a test waits for is mostly nearly there. */
 const PAUSE_MS_MAX = 10
+/** A limit ends a wait that is in vain, and measures nothing: on a busy machine a process may stand still for seconds. */
+const LIMIT_MS_MIN = 20_000
 
 /**
  * Waits until `condition` holds. It is the only way in which a fast test waits by the clock.
- * @throws Error with `what`, when it does not hold within `limitMs`; whatever `condition` throws
+ * @param limitMs  at least LIMIT_MS_MIN counts
+ * @throws Error with `what`, when it does not hold within the limit; whatever `condition` throws
  */
 export async function until(condition: () => boolean | Promise<boolean>, limitMs: number, what: string): Promise<void> {
-  const deadlineMs = performance.now() + limitMs
+  const waitMs = Math.max(limitMs, LIMIT_MS_MIN)
+  const deadlineMs = performance.now() + waitMs
   for (let pauseMs = 1; !(await condition()); pauseMs = Math.min(2 * pauseMs, PAUSE_MS_MAX)) {
-    if (performance.now() > deadlineMs) throw new Error(`waited ${limitMs} ms for ${what}`)
+    if (performance.now() > deadlineMs) throw new Error(`waited ${waitMs} ms for ${what}`)
     await new Promise((resolve) => setTimeout(resolve, pauseMs))
   }
 }
