@@ -318,6 +318,73 @@ t.test(
   },
 )
 
+t.test('a stage that the call comes into while a human is tried hands over once nobody has come', (t) => {
+  const next = { sell: { on: { tool: 'find_order' as const } } }
+  const stages = {
+    stages: stagesSchema.parse({
+      ask: { instructions: 'Ask.', tools: ['find_order'], next },
+      sell: { instructions: 'Sell.', handoverTo: 'sales' },
+    }),
+    facts: {},
+  }
+  const rig = Rig.talking({ escalation, stages, agent: 'front' })
+  rig.toolCall('t1', 'find_order')
+  rig.in({ type: 'escalate-requested', reason: 'vip' })
+  answer(rig, 't1', {})
+  t.equal(moves(rig).at(-1), 'sell by tool')
+  rig.run(5200)
+  t.same([rig.texts(), rig.all('handover')], [['Nobody is free.'], []], 'the human is given up in time all the same')
+  rig.run(1000)
+  t.match(rig.only('handover').record, { from: 'front', to: 'sales' })
+
+  const entry = { atMs: 1, from: 'a', to: 'front', summary: '' }
+  const { checkpoint, log } = Rig.talking({ stages, agent: 'front' }).resume
+  const loop = new Rig({ stages, agent: 'front' }, { checkpoint, log: { ...log, handovers: Array(4).fill(entry) } })
+  loop.open()
+  loop.ready()
+  loop.toolCall('t2', 'find_order')
+  answer(loop, 't2', {})
+  t.match(loop.all('backend-text').at(-1)?.text, /^This caller was handed over 4 times already: go on yourself/)
+  t.end()
+})
+
+t.test(
+  'words that the caller says over the last sentence are heard to their end before the next agent has the call',
+  (t) => {
+    const handing = (): Rig => {
+      const rig = Rig.talking({ handoverTo: { sales: 'they want to buy' }, agent: 'front' })
+      rig.backend({ type: 'turn-start', generation: 2 })
+      rig.audio(2, 'a2', 5000)
+      rig.backend({
+        type: 'transcript',
+        role: 'agent',
+        text: 'I connect you.',
+        final: true,
+        itemId: 'a2',
+        generation: 2,
+      })
+      rig.toolCall('t1', 'hand_over', { agent: 'sales' }, 2)
+      rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
+      rig.run(1000)
+      rig.speak(2000)
+      rig.run(700)
+      return rig
+    }
+    const rig = handing()
+    t.same(rig.all('handover'), [], 'the recogniser needs its time')
+    rig.heardWords('No, the other desk')
+    t.notOk(rig.audio(3, 'a3', 100), 'the first agent answers no more')
+    rig.run(200)
+    t.match(rig.only('handover').record, { to: 'sales' })
+    t.match(rig.session.log.transcript.at(-1), { role: 'caller', text: 'No, the other desk' })
+
+    const noise = handing()
+    noise.run(1500)
+    t.match(noise.only('handover').record, { to: 'sales' }, 'where no words come, it takes place without')
+    t.end()
+  },
+)
+
 t.test('the outcome of a tool that waits moves the call, not that it waits', (t) => {
   const rig = Rig.talking({ ...WITH, waits: { refund: { say: 'Wait.', still: 'Still.', everyMs: 20_000 } } })
   rig.toolCall('t1', 'find_order')

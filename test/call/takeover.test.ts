@@ -138,6 +138,18 @@ t.test('a call that was being ended is ended, for the same reason', async (t) =>
   t.match(rig.only('end-stream'), { reason: 'drain-limit', detail: 'deploy' })
 })
 
+t.test('a caller whose stream was closed for a human is not hung up on by the worker that takes the call over', (t) => {
+  const before = Rig.talking({ escalation })
+  before.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
+  before.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
+  before.run(1200)
+  t.match(before.only('end-stream'), { reason: 'escalated', hangup: false })
+  const rig = taken(before, { escalation })
+  rig.open()
+  t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })
+  t.end()
+})
+
 t.test('a call that had no stream yet starts as if new', async (t) => {
   const rig = taken(new Rig())
   rig.open()

@@ -152,6 +152,34 @@ t.test(
   },
 )
 
+t.test(
+  'a caller who is promised another agent gets it after a human who did not come, also when the first backend is dead',
+  (t) => {
+    const callback = { offerText: 'Shall we call back?', confirmedText: 'Noted.', numberKnown: true }
+    for (const type of ['failed', 'offer'] as const)
+      for (const afterFailure of ['resume', 'goodbye'] as const) {
+        const rig = Rig.talking({
+          escalation: { ...escalation, callback, afterFailure },
+          handoverTo: { sales: 'they want to buy' },
+        })
+        rig.toolCall('h1', 'hand_over', { agent: 'sales' })
+        rig.in({ type: 'escalate-requested', reason: 'vip' })
+        rig.run(200)
+        rig.backend({ type: 'error', code: 'network', message: '', fatal: true, retryable: false })
+        rig.in({ type: 'escalation', step: { type, outcome: 'busy', detail: '', closed: false } })
+        rig.run(3000)
+        t.match(rig.only('handover').record, { to: 'sales' })
+        t.same(rig.texts(), ['Nobody is free.'], 'no call back is offered: somebody goes on')
+        t.same(
+          rig.all('callback').map(({ wish }) => wish),
+          type === 'offer' ? [null] : [],
+          'and the escalation waits for no answer to it',
+        )
+      }
+    t.end()
+  },
+)
+
 t.test('an agent may end the call instead when nobody can be reached', async (t) => {
   const rig = Rig.talking({ escalation: { ...escalation, afterFailure: 'goodbye' } })
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })

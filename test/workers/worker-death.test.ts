@@ -143,3 +143,13 @@ t.test('a worker dies while a caller hears who is to have the call: the promised
     handovers: [{ from: 'resumable', to: 'desk', summary: 'Wants a room.' }],
   })
 })
+
+t.test('a worker dies while its caller hangs up: the call is over', async (t) => {
+  const line = lineOf('resumable', 'HD_hangs_up0001')
+  await line.agentQuiet(150)
+  const dies = test.host.threads[0]?.terminate()
+  line.call.detach(1000)
+  await dies
+  t.match(await test.recordOf(line.call.callSid), { endReason: 'caller-hung-up' })
+  line.stop()
+})

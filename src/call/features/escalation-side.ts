@@ -241,8 +241,12 @@ export class EscalationSide extends Feature implements CallFeature {
   /**
    * Tells the caller and the backend that nobody can be reached. With `offer` the caller is asked about a call back.
    */
-  #unreached(outcome: EscalationOutcome, detail: string, closed: boolean, offer: boolean): void {
+  #unreached(outcome: EscalationOutcome, detail: string, closed: boolean, offered: boolean): void {
     const request = this.#request
+    // Another agent goes on with the call, who may call back.
+    const promised = this.call.handover.to !== null
+    const offer = offered && !promised
+    if (offered && promised) this.call.out({ type: 'callback', wish: null })
     const options = this.call.options.escalation
     this.call.clear('escalation-step', 'hold', 'words-heard')
     if (this.asked !== null) this.asked = { ...this.asked, outcome }
@@ -252,7 +256,7 @@ export class EscalationSide extends Feature implements CallFeature {
     this.#closeForTransfer = false
     const words = this.call.text(closed ? options?.closedText : options?.failedText)
     const takesMessage = request?.takesMessage === true && !this.call.backend.dead
-    if (!offer && this.call.callBack.endsAfterFailure && !takesMessage) {
+    if (!offer && !promised && this.call.callBack.endsAfterFailure && !takesMessage) {
       const text = `${words} ${this.call.goodbye}`.trim()
       this.call.ending.speakThenEnd(this.call.callBack.reasonAfterFailure, `escalation failed: ${detail}`, text, true)
       return
@@ -265,7 +269,7 @@ export class EscalationSide extends Feature implements CallFeature {
     if (takesMessage) this.call.callBack.withdraw()
     else if (offer) this.call.callBack.make(words, request)
     else if (words !== '') this.call.announce(words, 'escalation')
-    if (this.call.backend.dead) return
+    if (this.call.backend.dead && !promised) return
     this.call.agentSpeech.open()
     this.call.opening.afterEscalation()
     this.#tellBackendUnreached(request, outcome, closed, offer, takesMessage ? words : null)

@@ -46,11 +46,12 @@ export class Handover extends Feature implements CallFeature {
   handOver(to: string, summary: string): string | null {
     if (this.call.log.handovers.length >= HANDOVERS_MAX)
       return `This caller was handed over ${HANDOVERS_MAX} times already: go on yourself, or offer a human.`
-    if (this.call.state !== 'live' || this.to !== null) return 'The call is already being ended or handed over.'
+    if (this.to !== null) return 'The call is already being handed over.'
     this.#promised = { to, summary: summary.trim().slice(0, SUMMARY_CHARS_MAX) }
     this.call.changed()
     this.call.digits.abandon()
-    this.#endConversation()
+    this.#heldUp = this.call.state !== 'live'
+    if (!this.#heldUp) this.#endConversation()
     this.#limitMs = this.call.nowMs + WORDS_HEARD_MS_MAX
     this.call.in('handover', QUIET_POLL_MS)
     return null
@@ -75,7 +76,8 @@ export class Handover extends Feature implements CallFeature {
     // Whatever had held it up has given the word back to this agent.
     if (this.#heldUp) this.#endConversation()
     this.#heldUp = false
-    const speaks = this.call.sounding || this.call.bargeIn.paused || this.call.agentSpeech.responding !== null
+    const { sounding, bargeIn, agentSpeech, words } = this.call
+    const speaks = sounding || bargeIn.paused || agentSpeech.responding !== null || words.expected
     if (speaks && this.call.nowMs < this.#limitMs) return this.call.in('handover', QUIET_POLL_MS)
     this.call.settleBargeIn()
     this.call.transcript.close(this.call.streamMs)

@@ -101,12 +101,13 @@ export class Opening extends Feature implements CallFeature {
   /** Continues a taken-over call that was not in conversation. @returns false when it was in conversation */
   #resumeElsewhere(resume: CallCheckpoint): boolean {
     switch (resume.state) {
-      case 'closing':
-        this.call.ending.endNow(
-          resume.ending?.reason ?? 'call-fault',
-          resume.ending?.detail ?? 'taken over while it was ending',
-        )
+      case 'closing': {
+        const { ending, escalation } = resume
+        // The stream was closed for a human, who may have the caller by now.
+        if (ending === null && escalation !== null) this.call.ending.endNow('escalated', escalation.reason, false)
+        else this.call.ending.endNow(ending?.reason ?? 'call-fault', ending?.detail ?? 'taken over while it was ending')
         return true
+      }
       case 'escalating':
       case 'holding': {
         const { reason, summary } = resume.escalation ?? { reason: '', summary: '' }

@@ -96,7 +96,10 @@ export class StageChanges extends Feature implements CallFeature {
     if (change === 'known') return false
     const { escalate = null, handoverTo, language } = stages.stage
     this.#humanDue = escalate
-    if (handoverTo !== undefined) this.call.handover.handOver(handoverTo, this.call.log.stages.at(-1)?.summary ?? '')
+    if (handoverTo !== undefined) {
+      const refusal = this.call.handover.handOver(handoverTo, this.call.log.stages.at(-1)?.summary ?? '')
+      if (refusal !== null && this.call.backend.usable) this.call.tellModel(refusal)
+    }
     if (language !== undefined && this.call.language.set(language)) this.call.words.languageChanged()
     this.#timed()
     return true

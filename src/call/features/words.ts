@@ -13,6 +13,8 @@ const WHISPER =
 
 /** A short answer over the agent may be meant for a question that was said this long before. */
 const QUESTION_OPEN_MS = 2000
+/** The words of a caller who has spoken come this long after the voice, or there are none. */
+const WORDS_LATE_MS = 2000
 
 /**
  * The words of both sides, as far as they are known, and what follows from the caller's: a language, a wait, a goodbye.
@@ -30,6 +32,13 @@ export class Words extends Feature implements CallFeature {
     if (input.type !== 'whisper') return false
     this.#whisper(input.text)
     return true
+  }
+
+  /** The caller speaks, or has spoken and the words are not all known. */
+  get expected(): boolean {
+    const { speaking, lastVoicedMs } = this.call.callerSpeech
+    const unknown = lastVoicedMs !== this.#wordsOfMs && this.call.nowMs < lastVoicedMs + WORDS_LATE_MS
+    return speaking || unknown || this.call.transcript.callerOpen
   }
 
   ofCaller(itemId: string, text: string, final: boolean, languages?: readonly HeardWords[]): void {
@@ -137,7 +146,7 @@ export class Words extends Feature implements CallFeature {
   waitedFor(): void {
     if (!this.asksToWait) return
     this.asksToWait = false
-    this.call.agentSpeech.open()
+    if (this.call.handover.to === null) this.call.agentSpeech.open()
   }
 
   ofAgent(event: Extract<BackendEvent, { readonly type: 'transcript' }>): void {

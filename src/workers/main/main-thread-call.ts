@@ -96,6 +96,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #sink: MediaSink | null = null
   readonly #hearers: CallHearers
   readonly #attempts: VerificationAttempts
+  /** It was asked for, by whoever is not its session. */
+  #hangup: ToCall | null = null
   #result: CallResult | null = null
   #fault: string | null = null
   /** It was ended by force: nothing is waited for any more. */
@@ -531,7 +533,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   hangup(reason: EndReason, detail: string, speak: boolean): void {
     this.#log.debug({ reason, detail }, 'call is being ended')
     this.#mark('hang-up', `${reason}: ${detail}`)
-    this.#port.send({ type: 'hangup-requested', reason, detail, speak })
+    this.#hangup = { type: 'hangup-requested', reason, detail, speak }
+    this.#port.send(this.#hangup)
     if (!this.#continuity.isCut) return
     this.#escalation.hangup(true)
     this.#continuity.over()
@@ -651,7 +654,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
               log: this.#record.log.records(),
               ...(this.#stream.isTaken || newStream === null ? {} : { newStream }),
             },
-      streamOpenedAtMs: this.#sink === null ? null : this.#stream.openedAtMs,
+      streamOpenedAtMs: this.#stream.openedAtMs,
       rehomes: this.#rehomes,
     }
     this.#taskRunning = true
@@ -664,6 +667,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       },
       (thrown: unknown) => this.#lost(thrown),
     )
+    // The message that ends the call may have gone to a session that was over.
+    if (this.#stream.isTaken && this.#sink === null) this.#port.send(streamClosed(1006, this.#streamFault))
+    else if (this.#hangup !== null) this.#port.send(this.#hangup)
   }
 
   /** The worker died, or the call failed by a fault of ours: it moves to another worker, or it ends. */
@@ -683,8 +689,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#rehomes++
     this.#start(part === 'suspect' || part === 'one-of-many')
     this.#context.metrics.callsRehomed.inc(1, this.callSid)
-    // If the socket closed meanwhile, that message went to the dead worker.
-    if (this.#stream.isTaken && this.#sink === null) this.#port.send(streamClosed(1006, this.#streamFault))
   }
 
   /** The call's session goes on with another agent, from its checkpoint. */
@@ -714,7 +718,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#log.debug({ to_agent: to }, 'call handed over')
     this.#playout.letGo()
     this.#start(false)
-    if (this.#stream.isTaken && this.#sink === null) this.#port.send(streamClosed(1006, this.#streamFault))
   }
 
   /** The task is over, and no other worker gets the call. Exactly one argument is null. */
