@@ -45,6 +45,8 @@ function toldBy(word: string): string {
 export class CallLanguage {
   /** As in the agent's file: `sw-KE`. */
   now: string
+  /** The caller's, which this agent may not speak; another may. */
+  callers: string
   readonly #languages: readonly string[]
   /** The turn so far: letters and words by language. */
   #turn = new Map<string, { letters: number; words: number }>()
@@ -56,6 +58,7 @@ export class CallLanguage {
   constructor(languages: readonly string[], now: string | undefined) {
     this.#languages = languages
     this.now = this.#known(now ?? '') ?? languages[0] ?? ''
+    this.callers = now ?? this.now
   }
 
   /** The caller's words, when they will not change any more. @returns whether the language is another now */
@@ -89,7 +92,7 @@ export class CallLanguage {
 
   #change(language: string): boolean {
     if (language === this.now || this.#changed) return false
-    this.now = language
+    this.now = this.callers = language
     this.#changed = true
     this.#before = null
     return true

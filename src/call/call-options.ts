@@ -162,7 +162,7 @@ const limitsSchema = z.strictObject({
     .min(30)
     .max(7200)
     .default(30 * 60)
-    .describe('Maximum duration of a call.'),
+    .describe('Maximum duration of a call; after a handover, of the part that this agent has.'),
   maxDurationText: spoken
     .default({
       en: 'We have reached the time limit of this call. Goodbye.',

@@ -195,7 +195,7 @@ export class CallSession {
             : call.streamOpenedAtMs + call.options.wallOffsetMs,
         owed: this.#owed,
         heard: itemId === null ? null : { itemId, playedMs: call.playout.playedMs(itemId, call.nowMs) },
-        language: call.language.now,
+        language: call.language.callers,
         nextAnnouncement: call.nextAnnouncement,
         identity: call.identity,
         openTranscript: call.transcript.open,

@@ -463,3 +463,20 @@ t.test('without the setting, or without an answer, nothing ends', async (t) => {
   waiting.run(6000)
   t.same(waiting.all('end-stream'), [])
 })
+
+t.test('an agent that is handed a call has it for the whole of its own longest call', (t) => {
+  const before = Rig.talking()
+  const { checkpoint, log } = before.resume
+  const nowMs = before.nowMs + 60_000
+  const handovers = [{ atMs: nowMs - 1000, from: 'front', to: 'sales', summary: '' }]
+  const duration = { maxMs: 8000, text: 'Time is up.' }
+  const rig = new Rig({ duration, agent: 'sales' }, { checkpoint, log: { ...log, handovers } })
+  rig.nowMs = nowMs
+  rig.open()
+  rig.ready()
+  rig.run(7900)
+  t.same(rig.texts(), [])
+  rig.run(200)
+  t.same(rig.texts(), ['Time is up.'])
+  t.end()
+})

@@ -157,7 +157,7 @@ t.test(
   (t) => {
     const callback = { offerText: 'Shall we call back?', confirmedText: 'Noted.', numberKnown: true }
     for (const type of ['failed', 'offer'] as const)
-      for (const afterFailure of ['resume', 'goodbye'] as const) {
+      for (const afterFailure of ['continue', 'goodbye'] as const) {
         const rig = Rig.talking({
           escalation: { ...escalation, callback, afterFailure },
           handoverTo: { sales: 'they want to buy' },

@@ -20,7 +20,7 @@ const STRICT = { ...VERIFICATION, required: 2 }
 const agent = (name: string, required: number, host: string): HostedAgent => {
   const tool = { name: 'book', description: 'Books.', http: { url: `https://${host}/book` } }
   const verification = { ...VERIFICATION, required }
-  const definition = { ...SUPPORT, name, verification, tools: name === 'middle' ? [toolSchema.parse(tool)] : [] }
+  const definition = { ...SUPPORT, name, verification, tools: name === 'first' ? [] : [toolSchema.parse(tool)] }
   return { definition, facts: agentFacts(definition), shares: allCallsOn('x') }
 }
 const FIRST = agent('first', 2, 'first')
@@ -61,7 +61,9 @@ t.test(
     agents.delete('middle')
     for (const one of [call, next]) {
       t.equal(one.definition.name, 'last')
-      t.equal(one.toolOf('book')?.http.url, 'https://canary.example/book', 'what a tool waits for')
+      t.equal(one.toolOf('book', 1)?.http.url, 'https://canary.example/book', 'what its tool waits for')
+      t.equal(one.toolOf('book', one.place)?.http.url, 'https://last/book', 'and the one of the same name')
+      t.equal(one.toolOf('book', 0), undefined)
       const log = { handovers: HANDOVERS, toolCalls: [] }
       t.equal(one.provenTo(log, PROVEN).identity, null, 'and what its caller has proven by the weaker rules')
     }
@@ -70,11 +72,12 @@ t.test(
     const earlier = keptState(keptCall({ handedHash: call.kept.handedHash ?? '' }), { handovers: HANDOVERS })
     const gone = callOf(agents, earlier)
     t.equal(gone.definition.name, 'last', 'what an earlier build kept is read')
-    t.equal(gone.toolOf('book'), undefined)
+    t.equal(gone.toolOf('book', 1), undefined)
+    t.equal(gone.toolOf('book')?.http.url, 'https://last/book', 'as an earlier build looked it up')
     agents.set('middle', MAIN)
     const after = callOf(agents, keptState(keptCall(gone.kept), { handovers: HANDOVERS }))
     t.equal(after.definition.name, 'last')
-    t.equal(after.toolOf('book'), undefined, 'who was gone stays so')
+    t.equal(after.toolOf('book', 1), undefined, 'who was gone stays so')
     t.end()
   },
 )

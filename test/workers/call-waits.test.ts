@@ -35,21 +35,26 @@ function rig(
   /** And says that its outcome comes later. */
   pending: () => void
   id: () => string
+  /** The call is handed over to an agent with another tool of that name. */
+  handOver: (tool: Partial<ToolInput>) => void
 } {
-  const agent = agentSchema.parse({
-    version: 1,
-    name: 'shop',
-    instructions: 'x',
-    tools: [
-      {
-        name: 'pay',
-        description: 'x',
-        http: { method: 'POST', url: 'https://pay.example/p', body: { to: '{{continue.url}}' } },
-        waits: { for: '90s' },
-        ...tool,
-      },
-    ],
-  })
+  const agentWith = (tool: Partial<ToolInput>) =>
+    agentSchema.parse({
+      version: 1,
+      name: 'shop',
+      instructions: 'x',
+      tools: [
+        {
+          name: 'pay',
+          description: 'x',
+          http: { method: 'POST', url: 'https://pay.example/p', body: { to: '{{continue.url}}' } },
+          waits: { for: '90s' },
+          ...tool,
+        },
+      ],
+    })
+  const had = [agentWith(tool)]
+  const agent = had.at(-1) as ReturnType<typeof agentWith>
   const client = new HttpClient()
   t.teardown(() => client.close())
   const unheard: WaitUnheard[] = []
@@ -62,7 +67,8 @@ function rig(
     {
       callSid: 'HD_000000000001',
       agent: () => agent,
-      toolOf: (name) => agent.tools.find((one) => one.name === name),
+      place: () => had.length - 1,
+      toolOf: (name, place = had.length - 1) => had[place]?.tools.find((one) => one.name === name),
       traceContext: {},
       business: null,
       from: '+254700000001',
@@ -92,6 +98,7 @@ function rig(
       waits.pending({ type: 'tool-pending', key: 'k', waitMs: 90_000, id: 'ws_1' })
     },
     id: () => waits.kept()[0]?.id ?? '',
+    handOver: (tool) => had.push(agentWith(tool)),
   }
 }
 
@@ -114,6 +121,18 @@ t.test('an outcome is taken once: the same is answered as before, another is ref
   waits.session({ type: 'wait', callId: 't1', state: 'told' })
   t.match(waits.records(), [{ tool: 'pay', status: 'succeeded', ms: 18_000, late: false, told: true }])
 })
+
+t.test(
+  'an outcome is read as the agent has it whose tool waits, also after a handover to one with such a tool',
+  async (t) => {
+    const one = rig(t, { result: { fields: { receipt: 'receipt' } } })
+    one.pending()
+    one.handOver({ result: { fields: { amount: 'amount' } } })
+    t.equal(await one.waits.news(one.id(), { status: 'succeeded', result: { receipt: 'QX1', amount: 5 } }), 'taken')
+    t.match(one.toSession, [{ value: { receipt: 'QX1' } }])
+    t.equal(one.waits.kept()[0]?.askedBy, 0, 'and at the next node')
+  },
+)
 
 t.test("an outcome that comes before the API's own answer waits for it", async (t) => {
   const { waits, toSession, open } = rig(t)

@@ -87,6 +87,7 @@ async function open(
     ] as const
   const agents = new Map([hosted(first), hosted(next)])
   const edit = (definition: AgentDefinition): void => void agents.set(...hosted(definition))
+  const remove = (name: string): void => void agents.delete(name)
   const test = await startHost({
     agents,
     journal: { build: 'test', audio: false },
@@ -105,7 +106,7 @@ async function open(
     live.detach(1000)
     return test.recordOf(callSid)
   }
-  return { test, live, line, said, hears, press, over, journal, edit }
+  return { test, live, line, said, hears, press, over, journal, edit, remove }
 }
 
 const keysIn = (journal: readonly string[]): string =>
@@ -351,6 +352,73 @@ t.test(
     t.match((await over()).toolCalls.at(-1), { name: 'account' })
   },
 )
+
+t.test('handover, the end of the call: who hangs up between the two agents has hung up', async (t) => {
+  const { test } = await open(t, 'HD_protect00015', FIRST)
+  for (const ends of ['caller', 'operator'])
+    for (const ms of [60, 80, 100, 120, 140, 160]) {
+      const callSid = `HD_${ends}_${ms}_00000`
+      const live = test.host.prepare(inbound(callSid, { agent: 'first' }))
+      const line = new TestLine(live)
+      line.start()
+      await until(() => live.view().transcript.length > 0, 20_000, 'the greeting')
+      await pass(500)
+      live.text([{ type: 'dtmf', digit: '6' }])
+      await pass(ms)
+      if (ends === 'caller') live.detach(1000)
+      else live.hangup('operator-hangup', 'the test is over', false)
+      await until(() => test.records.some((record) => record.callSid === callSid), 5000, `the end after ${ms} ms`)
+      line.stop()
+      const { endReason } = await test.recordOf(callSid)
+      t.equal(endReason, ends === 'caller' ? 'caller-hung-up' : 'operator-hangup')
+    }
+})
+
+t.test(
+  'handover and back, language: an agent that does not speak it begins in its own, and the first has it again',
+  async (t) => {
+    const first = { ...FIRST, languages: ['en', 'sw'] }
+    const next = { ...NEXT, languages: ['en'], handoverTo: { first: 'they want the first desk' } }
+    const { hears, press, over, said } = await open(t, 'HD_protect00016', first, { next })
+    const welcomed = (times: number) =>
+      until(() => said().filter((text) => text === 'Welcome.').length === times, 20_000, `agent ${times}`)
+    await welcomed(1)
+    await pass(500)
+    press('0')
+    await hears(/"language":"sw"/)
+    for (const times of [2, 3]) {
+      await pass(1000)
+      press('6')
+      await welcomed(times)
+      await pass(500)
+      press('*')
+      await hears(times === 2 ? /Begun in en/ : /Begun in sw/)
+    }
+    t.match(await over(), { language: 'sw', handovers: [{ to: 'next' }, { to: 'first' }] })
+  },
+)
+
+t.test('handover, an agent that is edited away: the one that has promised it is told, and goes on', async (t) => {
+  const { hears, press, over, remove } = await open(t, 'HD_protect00017', FIRST)
+  await hears(/Welcome/)
+  await pass(500)
+  remove('next')
+  press('6')
+  await hears(/next cannot have this call/)
+  press('4')
+  await hears(/not verified/)
+  t.same((await over()).handovers, [])
+})
+
+t.test('handover, a backend that is down: the caller hears so at once', async (t) => {
+  const next = { ...NEXT, instructions: 'DOWN', escalation: null }
+  const { hears, press, live, test } = await open(t, 'HD_protect00018', FIRST, { next })
+  await hears(/Welcome/)
+  await pass(500)
+  press('6')
+  await hears(/something went wrong on our side/)
+  t.match(await test.recordOf(live.callSid), { endReason: 'backend-failed', handovers: [{ to: 'next' }] })
+})
 
 t.test('handover, consent: a recording ends with the agent whose caller has agreed to it', async (t) => {
   const first = {

@@ -62,7 +62,7 @@ export const checkpointSchema = z
     owed: z.enum(['nothing', 'answer', 'rest-of-answer']),
     /** The item heard last and how much of it was heard. */
     heard: z.object({ itemId: z.string(), playedMs: z.number() }).nullable(),
-    /** Tag of the call's language; absent: the agent's first. */
+    /** Tag of the caller's language, which the agent may not speak; absent: the agent's first. */
     language: z.string().exactOptional(),
     silencePrompts: z.number(),
     /** The caller was asked whether they are there, or has asked for a moment, and has not spoken since; absent: neither. */
@@ -77,8 +77,11 @@ export const checkpointSchema = z
     waits: z.array(keptWaitSchema).exactOptional(),
     /** Why the call is ending; null when it is not. A takeover in `closing` ends the call without another word. */
     ending: z.object({ reason: endReasonSchema, detail: z.string() }).nullable(),
-    /** The agent that the caller is promised, and what it is to know; absent: none, or it has the call. */
-    handover: z.object({ to: z.string(), summary: z.string() }).exactOptional(),
+    /**
+     * The agent that the caller is promised, and what it is to know; absent: none, or it has the call. `gone`: there is none of
+     * that name, so that this agent has to be told why it goes on.
+     */
+    handover: z.object({ to: z.string(), summary: z.string(), gone: z.literal(true).exactOptional() }).exactOptional(),
     /** The requested escalation; after a takeover the session asks the escalation machine for its step again. */
     escalation: z.object({ reason: z.string(), summary: z.string() }).nullable(),
     /** Usage of the backends so far; absent in journals of earlier builds. */

@@ -108,6 +108,8 @@ const waitSchema = z.object({
   /** Key of its effect. */
   key: z.string(),
   tool: z.string(),
+  /** Place of the agent that called it among those that have had the call, from 0; absent in what earlier builds wrote. */
+  askedBy: z.int().nonnegative().exactOptional(),
   callId: z.string(),
   args: z.record(z.string(), z.unknown()),
   /** As its API named what it waits for; empty where it did not. */

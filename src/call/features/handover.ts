@@ -2,6 +2,7 @@ import { Feature, OF_THE_CONVERSATION, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from 
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
+import { HANDOVER_TOOL } from '../gateway-tools.js'
 
 /** Handovers between agents in one call; then they stay with the one that they have. */
 const HANDOVERS_MAX = 4
@@ -31,7 +32,19 @@ export class Handover extends Feature implements CallFeature {
 
   /** The agent that gets the call as soon as the words so far are heard. */
   get to(): string | null {
-    return this.#promised?.to ?? null
+    return this.#promised === undefined || this.#promised.gone === true ? null : this.#promised.to
+  }
+
+  /** The model learns that the agent whom it has promised is gone. */
+  tellGone(): void {
+    const promised = this.#promised
+    if (promised?.gone !== true) return
+    this.#promised = undefined
+    const error = `${promised.to} cannot have this call. Say so, and go on yourself, or offer a human.`
+    const asked = this.call.log.toolCalls.findLast(({ record: { name } }) => name === HANDOVER_TOOL)
+    if (asked !== undefined)
+      this.call.out({ type: 'backend-tool-result', callId: asked.callId, ok: false, value: { error } })
+    this.call.tellModel(error)
   }
 
   checkpoint(): Pick<CallCheckpoint, 'handover'> {

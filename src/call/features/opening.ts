@@ -78,7 +78,10 @@ export class Opening extends Feature implements CallFeature {
     else if (atMs === undefined) this.call.mark('stream-opened')
     else this.call.out({ type: 'mark', name: 'stream-opened', atMs })
     this.call.changed()
-    this.call.deadlines.set('duration', this.call.streamOpenedAtMs + this.call.gapMs + this.call.options.duration.maxMs)
+    // Whoever was handed the call has the whole of its own limit: else the caller might get it for no time at all.
+    const handedMs = this.call.log.handovers.at(-1)?.atMs ?? 0
+    const untilMs = this.call.streamOpenedAtMs + handedMs + this.call.gapMs + this.call.options.duration.maxMs
+    this.call.deadlines.set('duration', untilMs)
     this.call.agentQuietFromNow()
     this.call.digits.streamOpens()
     const asks = this.call.ringBack.unconfirmed !== null && this.call.newStream !== null
@@ -215,6 +218,7 @@ export class Opening extends Feature implements CallFeature {
   #conversationBegins(): void {
     this.#begun = true
     this.call.consent.tellRefusal()
+    this.call.handover.tellGone()
     this.call.in('silence', this.call.options.silence.afterMs)
     this.call.digits.conversationBegins()
     this.call.claims.await()

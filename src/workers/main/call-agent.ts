@@ -66,9 +66,18 @@ export class CallAgent {
     return next
   }
 
-  /** A tool that waits may be one of an agent that has handed the call over. */
-  toolOf(name: string): AgentDefinition['tools'][number] | undefined {
-    return this.#had.flatMap((agent) => agent?.definition.tools ?? []).findLast((tool) => tool.name === name)
+  /** Place of the agent that has the call, among those that have had it: 0 for the first. */
+  get place(): number {
+    return this.#had.length - 1
+  }
+
+  /**
+   * A tool that waits may be one of an agent that has handed the call over.
+   * @param place  of that agent; undefined: the newest with such a tool
+   */
+  toolOf(name: string, place?: number): AgentDefinition['tools'][number] | undefined {
+    const agents = place === undefined ? this.#had : this.#had.slice(place, place + 1)
+    return agents.flatMap((agent) => agent?.definition.tools ?? []).findLast((tool) => tool.name === name)
   }
 
   /** The checkpoint without the caller's identity, where the agent before verified it in another way. */

@@ -98,8 +98,10 @@ interface CallWaitsOptions {
   readonly callSid: string
   /** The agent that has the call now. */
   readonly agent: () => AgentDefinition
-  /** A tool of that agent, or of one that had the call before; undefined: it no longer exists. */
-  readonly toolOf: (name: string) => AgentDefinition['tools'][number] | undefined
+  /** Place of that agent among those that have had the call. */
+  readonly place: () => number
+  /** A tool of the agent in that place, or of any; undefined: it no longer exists. */
+  readonly toolOf: (name: string, place?: number) => AgentDefinition['tools'][number] | undefined
   /** Whose number was called; null: nobody's. */
   readonly business: Business | null
   /** Number of the person on the line: E.164, empty when withheld. */
@@ -183,13 +185,14 @@ export class CallWaits {
     { key, tool, callId, args }: Extract<FromCall, { type: 'tool-intent' }>,
     urlOf: ((id: string, ttlS: number) => string) | null,
   ): { readonly continueUrl?: string } {
-    const { waits } = this.#options.toolOf(tool) ?? {}
+    const askedBy = this.#options.place()
+    const { waits } = this.#options.toolOf(tool, askedBy) ?? {}
     if (waits === undefined) return {}
     const id = createHash('sha256').update(key).digest('base64url').slice(0, 22)
     const nowMs = this.#options.wallClock()
     const lastMs = waits.for + WAIT_GRACE_MS
     this.#waits.set(id, {
-      ...{ id, key, tool, callId, args, pendingId: '', phase: 'asked', startedWallMs: nowMs },
+      ...{ id, key, tool, askedBy, callId, args, pendingId: '', phase: 'asked', startedWallMs: nowMs },
       ...{ waitUntilWallMs: nowMs + waits.for, untilWallMs: nowMs + lastMs },
       ...{ status: null, result: null, settledWallMs: null, told: false, sent: false },
       here: new WaitHere(),
@@ -276,8 +279,12 @@ export class CallWaits {
     this.#options.changed()
   }
 
-  #fieldsOf({ tool }: Wait): ResultShape {
-    return this.#options.toolOf(tool)?.result ?? {}
+  #toolOf({ tool, askedBy }: Wait): ReturnType<CallWaitsOptions['toolOf']> {
+    return this.#options.toolOf(tool, askedBy)
+  }
+
+  #fieldsOf(wait: Wait): ResultShape {
+    return this.#toolOf(wait)?.result ?? {}
   }
 
   /** Its outcome is known. */
@@ -438,8 +445,8 @@ export class CallWaits {
 
   // --- an API that cannot reach the gateway ---------------------------------------------------------------
 
-  #pollMs({ tool }: Wait): number {
-    const { poll } = this.#options.toolOf(tool)?.waits ?? {}
+  #pollMs(wait: Wait): number {
+    const { poll } = this.#toolOf(wait)?.waits ?? {}
     return poll === undefined ? Infinity : poll.everyS * 1000
   }
 
@@ -457,7 +464,7 @@ export class CallWaits {
   async #asked(wait: Wait, signal: AbortSignal): Promise<'outcome' | 'pending' | 'failed'> {
     const { callSid, business, from, to, wallClock, identity, variables, traceContext } = this.#options
     const agent = this.#options.agent()
-    const definition = this.#options.toolOf(wait.tool)
+    const definition = this.#toolOf(wait)
     const url = definition?.waits?.poll?.url
     if (definition === undefined || url === undefined) return 'failed'
     const { allowPrivate, allowHosts, timeoutMs, maxResponseBytes, headers } = definition.http

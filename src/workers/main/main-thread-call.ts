@@ -199,7 +199,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       {
         callSid: call.callSid,
         agent: () => this.#agent.definition,
-        toolOf: (name) => this.#agent.toolOf(name),
+        place: () => this.#agent.place,
+        toolOf: (name, place) => this.#agent.toolOf(name, place),
         business: hosted.serves?.business ?? null,
         from: this.#party.number,
         to: ownNumberOf(call),
@@ -703,7 +704,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const saved = this.#saved
     if (next === null) {
       this.#log.warn({ to_agent: to }, 'the agent to hand over to is gone: the call stays with its agent')
-      this.#saved = saved === null ? null : { ...saved, checkpoint: withoutPromise(saved.checkpoint) }
+      const handover = { to, summary: record.summary, gone: true as const }
+      this.#saved = saved === null ? null : { ...saved, checkpoint: { ...saved.checkpoint, handover } }
     } else {
       this.#mark('handover', `${from} to ${to}`)
       this.#receive({ type: 'log', entries: [{ kind: 'handover', record }], saved: null, frameLatencyP99Ms: null })
@@ -948,16 +950,15 @@ function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
 }
 
 /** State for the session of another agent. @param untold  the caller has still to hear what it keeps */
-function handedOver({ untold: _, ...checkpoint }: CallCheckpoint, backendState: unknown, untold: boolean) {
+function handedOver(
+  { untold: _, handover: __, ...checkpoint }: CallCheckpoint,
+  backendState: unknown,
+  untold: boolean,
+) {
   return {
-    checkpoint: { ...withoutPromise(checkpoint), ...(untold ? { untold: true as const } : {}) },
+    checkpoint: { ...checkpoint, ...(untold ? { untold: true as const } : {}) },
     backendState: snapshotForAnother(backendState),
   }
-}
-
-/** The caller is promised no other agent any more. */
-function withoutPromise({ handover: _, ...checkpoint }: CallCheckpoint): CallCheckpoint {
-  return checkpoint
 }
 
 /** Text for the call's timeline. */
