@@ -486,7 +486,8 @@ export class Ownership {
       }
       run.takeOvers++
       run.takenOverMs = this.#nowMs
-      this.#giveTakeOver(run.record, evidence, run.takeOvers)
+      if (run.takeOvers > TAKEOVERS_LEAVING || this.#takesFirst(run.record.name))
+        this.#giveTakeOver(run.record, evidence, run.takeOvers)
     }
     // A node that dies again and again within seconds leaves calls that no other node may have seen it own.
     const afterMs = SUSPECT_MS + (this.#rivalSilent ? PROBES_SILENT_MS : SETTLE_MS)
@@ -495,6 +496,16 @@ export class Ownership {
     this.#ownTakeOvers++
     this.#ownTakenOverMs = this.#nowMs
     this.#giveTakeOver({ name: this.#options.name, incarnation: null }, 'new-incarnation', this.#ownTakeOvers)
+  }
+
+  /** The next ones by name that have room take over first: each asks all others what they have. */
+  #takesFirst(dead: string): boolean {
+    const order = (name: string): string => `${name > dead ? 0 : 1} ${name}`
+    const own = order(this.#options.name)
+    let before = 0
+    for (const run of this.#peers())
+      if (stateOf(run) === 'alive' && run.record.free > 0 && order(run.record.name) < own) before++
+    return before < TAKERS_MAX
   }
 
   #giveTakeOver(
@@ -688,6 +699,8 @@ const TAKEOVERS_MAX = 6
 /** In the first of them a call is left alone that a node may have which does not answer: it may stand still for seconds. */
 const TAKEOVERS_LEAVING = 2
 const TAKEOVER_PAUSE_MS = 10_000
+/** Nodes that take over in those first ones: all of a large fleet would send each other 65,000 requests at once. */
+const TAKERS_MAX = 32
 /** Runs of other nodes that are watched at once. */
 const RUNS_MAX = 4 * NODES_MAX
 /** After a jump of the store's clock the others' measurements are as old as their last heartbeats. */

@@ -309,6 +309,17 @@ t.test('a takeover comes again for what could not be claimed, a bounded number o
   t.ok((first?.untilMs ?? 0) < (second?.untilMs ?? 0) - 5000, 'and the claims of one end before the next')
 })
 
+t.test('of a large fleet the next ones by name take over first, and all of it what they leave', async (t) => {
+  const names = Array.from({ length: 40 }, (_, i) => `n${10 + i}`)
+  const rounds = (dead: string): number => {
+    const rig = new Rig(...names).pass(5000).stops(dead, 'refused').pass(60_000)
+    return rig.takeOvers.length
+  }
+  t.equal(rounds('n49'), 6, 'this node is the next')
+  t.equal(rounds('n18'), 6, '31 others are before it')
+  t.equal(rounds('n17'), 4, '32 are')
+})
+
 t.test('what moved before a store outage says nothing about who is dead after it', async (t) => {
   const rig = new Rig('b', 'c').pass(5000).stops('b', 'refused').pass(5000)
   rig.storeUp = false
