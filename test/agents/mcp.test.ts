@@ -177,8 +177,11 @@ t.test('tools of a server are shown and tried from the console, and named by mko
   const dir = t.testdir({})
   const options = { dir, watched: false, env: {}, workerEnv: { PATH: process.env['PATH'] ?? '' }, speech: false }
   const desk = new AgentInspector({ agents: new Map([['a', hosted]]), ...options })
-  const { agents } = await desk.view()
-  t.match(agents[0]?.tools, [
+  // A view waits for the list of a server, but not for long.
+  let tools: unknown[] = []
+  const listed = async (): Promise<boolean> => (tools = [...((await desk.view()).agents[0]?.tools ?? [])]).length > 0
+  await until(listed, 20_000, 'its list')
+  t.match(tools, [
     {
       name: 'every_get_sum',
       arguments: { a: { type: 'number' }, b: { type: 'number' } },
