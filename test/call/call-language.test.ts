@@ -82,6 +82,16 @@ t.test('a borrowed word never does, in either direction', (t) => {
     ['sw'],
     'an English verb in a Swahili sentence',
   )
+  const number = [
+    'four one two seven',
+    'oh seven one two, double five six',
+    'order number four one two seven',
+    'ten thousand',
+  ]
+  t.same(after(number, 'sw'), ['sw', 'sw', 'sw', 'sw'], 'a number that is read out, however often')
+  const tagged = ['zero', 'seven', 'one', 'two'].map((word) => [word, 'en'] as const)
+  t.same(after([tagged], 'sw'), ['sw'], 'also where the recogniser tells the language of each word')
+  t.same(after(['nne moja mbili saba']), ['sw'], 'while nobody reads one out in Swahili who does not speak it')
   t.same(after(['Sawa', 'Sawa', 'Asante', 'Ndiyo']), ['en', 'en', 'en', 'en'], 'a single word, however often')
   t.end()
 })

@@ -1,6 +1,16 @@
 import { PHONE_DIGITS, numbered, words } from './language.js'
 import type { Language } from './language.js'
 
+const NUMBERS = {
+  ...numbered('zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen', 0),
+  ...numbered('sixteen seventeen eighteen nineteen', 16),
+  ...numbered('twenty thirty forty fifty sixty seventy eighty ninety', 20, 10),
+  ...{ oh: 0, o: 0, nought: 0, hundred: 100, thousand: 1000, million: 1e6, billion: 1e9 },
+  ...numbered('first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth', 1),
+  ...numbered('fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth', 14),
+  thirtieth: 30,
+}
+
 /** English. */
 export const en: Language = {
   claims: {
@@ -22,15 +32,7 @@ export const en: Language = {
         'is are was were has its thats be being about',
     ),
   },
-  numbers: {
-    ...numbered('zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen', 0),
-    ...numbered('sixteen seventeen eighteen nineteen', 16),
-    ...numbered('twenty thirty forty fifty sixty seventy eighty ninety', 20, 10),
-    ...{ oh: 0, o: 0, nought: 0, hundred: 100, thousand: 1000, million: 1e6, billion: 1e9 },
-    ...numbered('first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth', 1),
-    ...numbered('fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth', 14),
-    thirtieth: 30,
-  },
+  numbers: NUMBERS,
   leading: [],
   and: 'and',
   andAfterUnits: false,
@@ -175,16 +177,20 @@ export const en: Language = {
   common: words(
     'the is are was my your it its that this what where when who how which why i you we they do does did can could would ' +
       'will have has need want please to of for in on at with and but because if not yes no hello good morning name me ' +
-      'tell there today tomorrow yesterday time about from been was were am an be one two three four five six seven ' +
-      'eight nine ten meant other english been being get got know think now here out up into over after before again any ' +
+      'tell there today tomorrow yesterday time about from been was were am an be meant ' +
+      'other english been being get got know think now here out up into over after before again any ' +
       'some all more very much many still back going go come said say see look find give take make made does did were ' +
       'these those their them they he she his her our us than then yours mine never always because there still i by live paid twice already only',
   ),
   form: null,
-  borrowed: words(
-    'okay ok delivery order orders price cleaning booking appointment reschedule cancel change refund parcel number code ' +
-      'message account till paybill bob service phone online offer size shop email data bundle pin sms am pm hello sorry',
-  ),
+  borrowed: [
+    // Callers read numbers out in English in the middle of other languages.
+    ...Object.keys(NUMBERS),
+    ...words(
+      'double triple okay ok delivery order orders price cleaning booking appointment reschedule cancel change refund parcel number code ' +
+        'message account till paybill bob service phone online offer size shop email data bundle pin sms am pm hello sorry',
+    ),
+  ],
   oftenNoise: words('thank_you_very_much thank_you thanks you bye okay oh so yeah hmm'),
   stageDirections: words(
     'laughs laughing laughter laugh chuckles chuckling chuckle giggles giggling sighs sighing sigh smiles smiling grins nods ' +
