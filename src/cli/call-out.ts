@@ -10,6 +10,7 @@ export interface CallOutOptions extends OpsOptions {
   readonly agent: string
   readonly to: string
   readonly from?: string
+  readonly ignoreDoNotCall?: true
   /** False with `--no-wait`. */
   readonly wait: boolean
   /** In seconds. */
@@ -20,9 +21,9 @@ const POLL_MS = 500
 
 /** `mkondo call-out`. */
 export async function callOut(options: CallOutOptions, terminal: Terminal): Promise<number> {
-  const { agent, to, from, timeout: waitS, json: asJson = false } = options
+  const { agent, to, from, ignoreDoNotCall, timeout: waitS, json: asJson = false } = options
   const ops = opsClientOf(options, terminal)
-  const body = await ops.ask('/api/calls', { agent, to, ...(from === undefined ? {} : { from }) })
+  const body = await ops.ask('/api/calls', { agent, to, from, ignoreDoNotCall })
   const callSid = typeof body['callSid'] === 'string' ? body['callSid'] : null
   if (!options.wait || callSid === null) {
     const label = (): string => callSid ?? `label ${String(body['clientRequestId'])}`

@@ -275,6 +275,11 @@ export const ERRORS = {
         'the order cannot be carried out as it is: a number that may not be called, a missing `from` or variable, no API key, a call that is ending',
       action: 'change what the message names',
     },
+    DO_NOT_CALL: {
+      cause: 'the number of an order is on the do-not-call list',
+      action:
+        'call nobody who wants no calls; where they want this one, take them off (`mkondo do-not-call remove`), or order it with `--ignore-do-not-call`',
+    },
     CAMPAIGN_UNKNOWN: {
       cause: 'there is no campaign of that id',
       action: 'take one of `mkondo campaign list`',

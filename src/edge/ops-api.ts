@@ -12,7 +12,6 @@ import { liveCount } from '../workers/main/live-call.js'
 import type { LiveCall } from '../workers/main/live-call.js'
 import { errorReply, fileReply, jsonReply, textReply } from './reply.js'
 import { outboundOrderSchema } from '../workers/main/outbound-calls.js'
-import type { OutboundOrder } from '../workers/main/outbound-calls.js'
 import type { HttpStatus, Reply } from './reply.js'
 import type { Audit, Operator } from './ops-audit.js'
 import type { EdgeOptions } from './options.js'
@@ -42,11 +41,18 @@ export type CallCommand = (typeof CALL_COMMANDS)[number]
 /** Any other code is the carrier's refusal: 502. */
 const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
   CALL_REFUSED: 409,
+  DO_NOT_CALL: 409,
   AGENT_UNKNOWN: 404,
   CAPACITY: 503,
   DRAINING: 503,
   RATE_LIMITED: 429,
+  STORE_DOWN: 503,
 }
+
+const callOrderSchema = outboundOrderSchema.extend({
+  /** Rings a number that is on the do-not-call list too. Default: false. */
+  ignoreDoNotCall: z.boolean().default(false),
+})
 
 /** Longest whisper of a supervisor at once. */
 const WHISPER_CHARS_MAX = 500
@@ -271,15 +277,23 @@ export class OpsApi {
   }
 
   /**
-   * `POST /api/calls`: an `outboundOrderSchema`; the carrier rings, and the person who answers talks to the agent.
+   * `POST /api/calls`: a `callOrderSchema`; the carrier rings, and the person who answers talks to the agent.
    */
   async place(body: Uint8Array): Promise<Reply> {
-    const { outbound, log } = this.#options
-    const order = readCallOrder(body)
-    if (typeof order === 'string') return errorReply(400, 'BAD_REQUEST', order)
+    const { outbound, isDoNotCall, log } = this.#options
+    const read = readCallOrder(body)
+    if (typeof read === 'string') return errorReply(400, 'BAD_REQUEST', read)
     if (outbound === undefined) return errorReply(409, 'CALL_REFUSED', 'this gateway places no calls')
+    const { ignoreDoNotCall, ...order } = read
+    const mayRing = async (): Promise<void> => {
+      if (!ignoreDoNotCall && (await isDoNotCall?.(order.to)) === true)
+        throw new GatewayError(
+          'DO_NOT_CALL',
+          'the number is on the do-not-call list; allowed: another one, or ignoreDoNotCall (--ignore-do-not-call)',
+        )
+    }
     try {
-      return jsonReply(await outbound.place(order), 201)
+      return jsonReply(await outbound.place(order, mayRing), 201)
     } catch (thrown) {
       if (!(thrown instanceof GatewayError)) throw thrown
       log.warn({ err: thrown, agent: order.agent }, 'a call was not placed')
@@ -330,12 +344,12 @@ function noCall(): Reply {
 }
 
 /** @returns what is wrong with it, without what it says: it has a number */
-function readCallOrder(body: Uint8Array): OutboundOrder | string {
-  const read = outboundOrderSchema.safeParse(jsonOrNull(body))
+function readCallOrder(body: Uint8Array): z.output<typeof callOrderSchema> | string {
+  const read = callOrderSchema.safeParse(jsonOrNull(body))
   if (read.success) return read.data
   const [issue] = read.error.issues
   const at = issue?.path.join('.') ?? ''
-  return `the body is a JSON object with "agent" and "to", and perhaps "from", "externalId", "idempotencyKey" (texts) and "variables" (texts by name); ${at === '' ? 'it' : at}: ${issue?.message ?? ''}`
+  return `the body is a JSON object with "agent" and "to", and perhaps "from", "externalId", "idempotencyKey" (texts), "variables" (texts by name) and "ignoreDoNotCall" (true or false); ${at === '' ? 'it' : at}: ${issue?.message ?? ''}`
 }
 
 function readOrder(body: Uint8Array): { readonly reason: string; readonly speak: boolean } | null {

@@ -275,6 +275,8 @@ export interface EdgeOptions {
   readonly calls: CallDirectory
   /** Calls that this gateway places; absent where it places none. */
   readonly outbound?: OutboundCalls
+  /** True if a number is on the do-not-call list. Absent: there is none. @throws GatewayError STORE_DOWN */
+  readonly isDoNotCall?: (number: string) => Promise<boolean>
   /** Called when the carrier has recorded a call. */
   readonly onRecordingReady?: (callSid: CallSid) => void
   /** `POST /api/drain`; the composition root also leaves the fleet and exits. Called once. */

@@ -185,6 +185,20 @@ t.test('what may not be called is refused with words', async (t) => {
   t.match(await refused('+254700000001', '--agent', 'nobody'), /AGENT_UNKNOWN/)
 })
 
+t.test('a number on the do-not-call list is refused, unless --ignore-do-not-call says otherwise', async (t) => {
+  await placed
+  const at = `http://127.0.0.1:${gateway.at.opsPort}`
+  t.match(await command(['do-not-call', 'add', '0700000003', '--ops-url', at]), { code: 0 })
+  const refused = await place('+254700000003')
+  t.match(refused, {
+    code: 1,
+    err: /DO_NOT_CALL: the number is on the do-not-call list; allowed: .*--ignore-do-not-call/,
+  })
+  t.notMatch(refused.err, '700000003')
+  const rang = await place('+254700000003', '--ignore-do-not-call')
+  t.match(JSON.parse(rang.out), { outbound: { result: 'busy' } })
+})
+
 t.test('a file of numbers is read in the encodings of spreadsheets, and refused in others', async (t) => {
   const csv = '\ufeffphone\tname\r\n0700000001\tMwãnzĩ\r\n071\tb\r\n'
   const wide = Buffer.from(csv, 'utf16le')

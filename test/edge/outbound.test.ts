@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
+import { GatewayError } from '../../src/core/errors.js'
 import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import type { OutboundCallsOptions } from '../../src/workers/main/outbound-calls.js'
 import { outboundCalls } from '../support/outbound-calls.js'
@@ -9,7 +10,11 @@ import { get, newSid, post, startGateway } from './gateway.js'
 const ORDER = { agent: 'order-status', to: '+254700000001', from: '+254700000000' }
 
 /** A gateway that places calls with a carrier that the test plays. */
-async function placing(t: Test, changes: Partial<OutboundCallsOptions> = {}) {
+async function placing(
+  t: Test,
+  changes: Partial<OutboundCallsOptions> = {},
+  isDoNotCall = (): Promise<boolean> => Promise.resolve(false),
+) {
   const sid = newSid()
   const labels: string[] = []
   const records: CallRecord[] = []
@@ -25,6 +30,7 @@ async function placing(t: Test, changes: Partial<OutboundCallsOptions> = {}) {
   )
   const gateway = await startGateway(t, {
     outbound,
+    isDoNotCall,
     onRecordingReady: (callSid) => {
       recorded.push(callSid)
     },
@@ -134,6 +140,38 @@ t.test('what is refused says why, with a status that a program can act on', asyn
   const without = await startGateway(t)
   t.equal(await refused(ORDER, `${without.opsUrl}/api/calls`), '409 CALL_REFUSED')
 })
+
+t.test(
+  'a number on the do-not-call list rings only where the order says so, and an order that rang keeps its answer',
+  async (t) => {
+    const list: { is: boolean | null } = { is: true }
+    const { api, labels, gateway } = await placing(t, { perMinute: 3 }, () =>
+      list.is === null
+        ? Promise.reject(new GatewayError('STORE_DOWN', 'Redis does not answer', { retryable: true }))
+        : Promise.resolve(list.is),
+    )
+    const place = (more: object) => post(api, { json: { ...ORDER, ...more } })
+    for (const more of [{}, {}, {}, { ignoreDoNotCall: false }, { idempotencyKey: 'k' }]) {
+      const refused = await place(more)
+      t.match(refused, { status: 409 })
+      t.match(JSON.parse(refused.text), {
+        error: { code: 'DO_NOT_CALL', message: /on the do-not-call list; allowed: .*ignoreDoNotCall/ },
+      })
+    }
+    t.same(labels, [], 'nothing rang, nor was counted in the minute')
+    list.is = null
+    t.match(await place({}), { status: 503 }, 'a list that cannot be read allows nothing')
+    t.match(await place({ ignoreDoNotCall: true }), { status: 201 })
+    list.is = false
+    const rang = await place({ idempotencyKey: 'k' })
+    t.match(rang, { status: 201 })
+    list.is = true
+    t.equal((await place({ idempotencyKey: 'k' })).text, rang.text)
+    t.equal(labels.length, 2)
+    t.match(await place({ ignoreDoNotCall: 'yes' }), { status: 400 })
+    t.notMatch(JSON.stringify(gateway.logged()), ORDER.to.slice(1))
+  },
+)
 
 t.test('the list of calls is still there, and other methods get the allowed ones', async (t) => {
   const { api } = await placing(t)

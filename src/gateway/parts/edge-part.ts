@@ -130,7 +130,12 @@ function servicesOf(shared: EdgeShared) {
     onRecordingReady: (callSid) => shared.details?.recordingReady(callSid),
     erasure: callErasure(shared),
     outbox: kept.outbox,
-    ...(placing === null ? {} : { campaigns: placing.desk }),
+    ...(placing === null
+      ? {}
+      : {
+          campaigns: placing.desk,
+          isDoNotCall: (number: string) => placing.desk.reached(() => placing.isDoNotCall(number)),
+        }),
     recording: (callSid, part) => kept.recording(callSid, part),
     carrierRecording: (callSid) => kept.carrierRecording(callSid),
     kept: (kind, callSid) => kept.find(kind, callSid),

@@ -87,11 +87,12 @@ export class OutboundCalls {
 
   /**
    * Asks the carrier to ring a number; an agent talks to the person who answers.
-   * @throws GatewayError CALL_REFUSED, CAPACITY, DRAINING, RATE_LIMITED, AGENT_UNKNOWN; CarrierApiError
+   * @param mayRing  rejects where the number may not be rung; not asked of an order that has rung
+   * @throws GatewayError CALL_REFUSED, CAPACITY, DRAINING, RATE_LIMITED, AGENT_UNKNOWN; CarrierApiError; what `mayRing` throws
    */
-  async place(order: OutboundOrder): Promise<OutboundPlaced> {
+  async place(order: OutboundOrder, mayRing?: () => Promise<void>): Promise<OutboundPlaced> {
     const { idempotencyKey, ...ordered } = order
-    if (idempotencyKey === undefined) return this.#place(order)
+    if (idempotencyKey === undefined) return this.#place(order, mayRing)
     const label = `order-${digestOf(idempotencyKey)}`
     const text = digestOf(JSON.stringify(ordered, Object.keys(ordered).sort()) + JSON.stringify(order.variables ?? {}))
     const before = this.#keyed.get(label)
@@ -100,14 +101,15 @@ export class OutboundCalls {
       throw refusal('another order has had this idempotencyKey; allowed: a key of its own for each order')
     }
     // A gateway that has forgotten the key asks the carrier under the same label, which rings it once.
-    const placed = this.#place({ ...ordered, clientRequestId: label })
+    const placed = this.#place({ ...ordered, clientRequestId: label }, mayRing)
     this.#keyed.set(label, { order: text, placed })
     // One that was refused may be ordered again.
     placed.catch(() => this.#keyed.delete(label))
     return placed
   }
 
-  async #place(order: OutboundOrder): Promise<OutboundPlaced> {
+  async #place(order: OutboundOrder, mayRing?: () => Promise<void>): Promise<OutboundPlaced> {
+    if (mayRing !== undefined) await mayRing()
     const { carrier, clock, wallClock, log, schedule = unrefTimer } = this.#options
     const { agent, to, from, url } = this.#check(order)
     if (carrier === null) throw refusal('SAUTIKIT_API_KEY is not set: this gateway cannot place calls')
