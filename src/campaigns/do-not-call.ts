@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import { z } from 'zod'
 import { jsonOrNull } from '../core/json.js'
 import { partyKey } from '../sautikit/phone.js'
+import { appendWhole } from '../telemetry/archive/whole-file.js'
 
 /** Numbers on the list. One more is refused: nobody who asked is forgotten. */
 export const DO_NOT_CALL_MAX = 1_000_000
@@ -47,6 +48,8 @@ export class FileDoNotCall implements DoNotCall {
   readonly #path: string | null
   readonly #entries = new Map<string, KeptEntry>()
   #synced: Synced | null = null
+  /** False: the file lacks what the disk did not take. */
+  #whole = true
   #writing: Promise<unknown> = Promise.resolve()
 
   private constructor(path: string | null) {
@@ -100,10 +103,13 @@ export class FileDoNotCall implements DoNotCall {
 
   /** Takes entries as the list of the fleet has them, and notes how far they go. */
   async follow(entries: readonly KeptEntry[], synced: Synced): Promise<void> {
-    const lines: object[] = entries.filter((entry) => !same(entry, this.#entries.get(entry.number)))
+    const changed = entries.filter((entry) => !same(entry, this.#entries.get(entry.number)))
     for (const entry of entries) this.#entries.set(entry.number, entry)
     this.#synced = synced
-    await this.#append(...lines, { synced })
+    const lines = this.#whole ? changed : [...this.#entries.values()]
+    this.#whole = false
+    await this.#append([...lines, { synced }])
+    this.#whole = true
   }
 
   #isOn(key: string): boolean {
@@ -117,13 +123,17 @@ export class FileDoNotCall implements DoNotCall {
     if (before === undefined && this.#entries.size >= DO_NOT_CALL_MAX)
       throw new RangeError(`the list has ${DO_NOT_CALL_MAX} numbers already`)
     const entry: KeptEntry = { number: key, at: new Date(wallMs).toISOString(), by, removed: false }
-    this.#entries.set(key, entry)
+    await this.#put(entry, before)
+  }
+
+  async #put(entry: KeptEntry, before: KeptEntry | undefined): Promise<void> {
+    this.#entries.set(entry.number, entry)
     try {
-      await this.#append(entry)
+      await this.#append([entry])
     } catch (thrown) {
       // Who asks again is written then.
-      if (before === undefined) this.#entries.delete(key)
-      else this.#entries.set(key, before)
+      if (before === undefined) this.#entries.delete(entry.number)
+      else this.#entries.set(entry.number, before)
       throw thrown
     }
   }
@@ -137,9 +147,7 @@ export class FileDoNotCall implements DoNotCall {
   async remove(number: string, wallMs: number): Promise<boolean> {
     const entry = this.#entries.get(partyKey(number))
     if (entry === undefined || entry.removed) return false
-    const removed: KeptEntry = { ...entry, at: new Date(wallMs).toISOString(), removed: true }
-    this.#entries.set(entry.number, removed)
-    await this.#append(removed)
+    await this.#put({ ...entry, at: new Date(wallMs).toISOString(), removed: true }, entry)
     return true
   }
 
@@ -157,11 +165,11 @@ export class FileDoNotCall implements DoNotCall {
     return Promise.resolve(shownOf([...this.#entries.values()]).slice(0, max))
   }
 
-  #append(...lines: readonly object[]): Promise<void> {
+  #append(lines: readonly object[]): Promise<void> {
     const path = this.#path
     if (path === null) return Promise.resolve()
     const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('')
-    const mine = this.#writing.then(() => appendFile(path, text, { mode: 0o600 }))
+    const mine = this.#writing.then(() => appendWhole(path, text))
     this.#writing = mine.catch(() => undefined)
     return mine
   }

@@ -1,9 +1,9 @@
-import { appendFile, mkdir, open, readFile, readdir, rm } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { jsonOrNull } from '../core/json.js'
 import { unrefTimer } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
-import { writeWhole } from '../telemetry/archive/whole-file.js'
+import { appendWhole, writeWhole } from '../telemetry/archive/whole-file.js'
 import type { Log } from '../telemetry/log.js'
 import { campaignSchema, rowSchema } from './campaign.js'
 import type { Campaign, Row, RowResult } from './campaign.js'
@@ -35,6 +35,8 @@ interface Open {
   /** Ids of rows that wait, the one that is due first last. */
   waiting: string[]
   readonly working: Set<string>
+  /** Turns that have begun and are not written yet. */
+  turns: number
   lines: number
   limits: Limits | null
   work: RowWork | null
@@ -98,19 +100,16 @@ export class FileQueue implements RowQueue {
   }
 
   async keep(campaign: Campaign): Promise<void> {
-    this.#entry(campaign.id).campaign = campaign
     const path = join(this.#options.folder, `${campaign.id}.json`)
     await this.#write(() => writeWhole(path, JSON.stringify(campaign)))
+    this.#entry(campaign.id).campaign = campaign
     this.#pump(campaign.id)
   }
 
   async add(campaign: string, rows: readonly Row[]): Promise<number> {
     const entry = this.#entry(campaign)
     const added = rows.filter(({ id }) => !entry.rows.has(id))
-    for (const row of added) entry.rows.set(row.id, row)
-    this.#sort(entry)
-    await this.#append(campaign, entry, added)
-    this.#pump(campaign)
+    await this.#put(campaign, entry, added, () => this.#append(campaign, entry, added))
     return added.length
   }
 
@@ -156,19 +155,11 @@ export class FileQueue implements RowQueue {
   async change(campaign: string, change: (row: Row) => Row | null): Promise<number> {
     const entry = this.#open.get(campaign)
     if (entry === undefined) return 0
-    let changed = 0
-    for (const [id, row] of entry.rows) {
-      const other = change(row)
-      if (other === null) continue
-      entry.rows.set(id, other)
-      changed++
-    }
-    if (changed === 0) return 0
-    this.#sort(entry)
+    const changed = [...entry.rows.values()].flatMap((row) => change(row) ?? [])
+    if (changed.length === 0) return 0
     // The earlier row may have been erased: it must not stay in the file.
-    await this.#write(() => this.#rewrite(campaign, entry))
-    this.#pump(campaign)
-    return changed
+    await this.#put(campaign, entry, changed, () => this.#write(() => this.#rewrite(campaign, entry)))
+    return changed.length
   }
 
   serve(campaign: string, limits: Limits, work: RowWork): Promise<void> {
@@ -218,6 +209,7 @@ export class FileQueue implements RowQueue {
       rows: new Map(),
       waiting: [],
       working: new Set(),
+      turns: 0,
       lines: 0,
       limits: null,
       work: null,
@@ -228,6 +220,25 @@ export class FileQueue implements RowQueue {
     }
     this.#open.set(id, entry)
     return entry
+  }
+
+  /** Sets rows. Where the disk does not take them they are as before, so that they are written when somebody asks again. */
+  async #put(id: string, entry: Open, rows: readonly Row[], write: () => Promise<void>): Promise<void> {
+    const before = rows.map((row) => [row, entry.rows.get(row.id)] as const)
+    for (const row of rows) entry.rows.set(row.id, row)
+    this.#sort(entry)
+    try {
+      await write()
+    } catch (thrown) {
+      for (const [row, other] of before) {
+        if (entry.rows.get(row.id) !== row) continue
+        if (other === undefined) entry.rows.delete(row.id)
+        else entry.rows.set(row.id, other)
+      }
+      this.#sort(entry)
+      throw thrown
+    }
+    this.#pump(id)
   }
 
   #sort(entry: Open): void {
@@ -261,15 +272,17 @@ export class FileQueue implements RowQueue {
     for (;;) {
       const nowMs = wallClock()
       const row = entry.rows.get(entry.waiting.at(-1) ?? '')
-      if (row === undefined || entry.working.size >= limits.atOnce) return
+      if (row === undefined || entry.turns >= limits.atOnce) return
       this.#refill(entry, limits, nowMs)
       const budgetMs = entry.budget >= 1 ? 0 : ((1 - entry.budget) / limits.perMinute) * 60_000
       const waitMs = Math.max(dueMs(row) - nowMs, entry.heldUntilMs - nowMs, budgetMs)
       if (waitMs > 0) return this.#lookIn(id, entry, waitMs)
       entry.waiting.pop()
       entry.working.add(row.id)
+      entry.turns++
       entry.budget--
       const working = this.#turn(id, entry, row, work).finally(() => {
+        entry.turns--
         this.#active.delete(working)
         this.#pump(id)
       })
@@ -324,10 +337,19 @@ export class FileQueue implements RowQueue {
     if (isMine) keep(after)
     const kept = entry.rows.get(row.id)
     if (kept?.result === null) this.#wait(entry, kept)
-    if (!isMine) return
+    if (!isMine || next.next === 'hold') return
+    const { later = unrefTimer } = this.#options
     // The caller's words must not stay in the file either.
-    if (row.recovers !== null && after.recovers === null) await this.#write(() => this.#rewrite(id, entry))
-    else if (next.next !== 'hold') await this.#append(id, entry, [after])
+    const forgets = row.recovers !== null && after.recovers === null
+    // Again until the disk takes it: the next run would call a row again that is not kept.
+    do {
+      try {
+        const now = entry.rows.get(row.id) ?? after
+        return await (forgets ? this.#write(() => this.#rewrite(id, entry)) : this.#append(id, entry, [now]))
+      } catch {
+        await new Promise<void>((resolve) => later(FAULT_PAUSE_MS, resolve))
+      }
+    } while (!this.#closed && this.#open.get(id) === entry)
   }
 
   async #append(id: string, entry: Open, rows: readonly Row[], sync = false): Promise<void> {
@@ -335,16 +357,7 @@ export class FileQueue implements RowQueue {
     entry.lines += rows.length
     await this.#write(async () => {
       if (entry.lines > entry.rows.size + STALE_LINES_MAX) return this.#rewrite(id, entry)
-      const text = rows.map((row) => `${JSON.stringify(row)}\n`).join('')
-      const path = this.#pathOf(id)
-      if (!sync) return appendFile(path, text, { mode: 0o600 })
-      const file = await open(path, 'a', 0o600)
-      try {
-        await file.appendFile(text)
-        await file.datasync()
-      } finally {
-        await file.close()
-      }
+      await appendWhole(this.#pathOf(id), rows.map((row) => `${JSON.stringify(row)}\n`).join(''), sync)
     })
   }
 

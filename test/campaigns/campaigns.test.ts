@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { appendFile, mkdtemp, open, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -14,6 +14,7 @@ import { Campaigns } from '../../src/campaigns/campaigns.js'
 import type { CampaignStatus } from '../../src/campaigns/campaigns.js'
 import { CampaignDesk } from '../../src/campaigns/campaign-desk.js'
 import { FileDoNotCall } from '../../src/campaigns/do-not-call.js'
+import type { KeptEntry } from '../../src/campaigns/do-not-call.js'
 import type { LostRows, Next, RowQueue } from '../../src/campaigns/row-queue.js'
 import { FileQueue } from '../../src/campaigns/file-queue.js'
 import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
@@ -503,8 +504,8 @@ const READER = agentSchema.parse({
 /** Ours, without the facts that the agent reads. */
 const UNLISTED = '+254700000099'
 
-async function officeOf(t: Test) {
-  const rig = await desk(t)
+async function officeOf(t: Test, more: Parameters<typeof desk>[1] = {}) {
+  const rig = await desk(t, more)
   const office = new CampaignDesk({
     campaigns: rig.campaigns,
     queue: rig.queue,
@@ -939,6 +940,85 @@ t.test('who is erased after the process that called them died is not asked of th
   t.match(await after.queue.rows('reminders-1'), [{ to: '', result: 'erased' }])
 })
 
+/** The disk takes nothing below a folder until the answer is called. */
+async function full(folder: string): Promise<() => Promise<void>> {
+  await rename(folder, `${folder}.away`)
+  return () => rename(`${folder}.away`, folder)
+}
+
+t.test(
+  'a disk that takes nothing while rows are called ends no process, and what they came to is kept once it does',
+  async (t) => {
+    const folder = await folderOf(t)
+    const { campaigns, queue, placed, pass, over } = await desk(t, { folder })
+    await queue.add('reminders-1', [row(1), row(2), row(3)])
+    await campaigns.keep(campaign({ atOnce: 2 }))
+    await pass(5000)
+    t.equal(placed.length, 2)
+    const room = await full(join(folder, 'campaigns'))
+    for (const order of placed) over(order, 'person')
+    await pass(MINUTE)
+    t.equal(placed.length, 2, 'nobody is called of whom nothing could be kept')
+    await room()
+    await pass(MINUTE)
+    t.equal(placed.length, 3)
+    t.equal(new Set(placed.map(({ to }) => to)).size, 3)
+    const next = await desk(t, { folder })
+    t.same(
+      (await rowsOf(next.queue)).map(({ result, tries }) => [result, tries.length]),
+      [
+        ['person', 1],
+        ['person', 1],
+        [null, 1],
+      ],
+    )
+  },
+)
+
+t.test('what a full disk took of a line spoils no other: nobody is called again after the next start', async (t) => {
+  const folder = await folderOf(t)
+  const { campaigns, queue, placed, doNotCall, pass } = await desk(t, { folder })
+  await queue.add('reminders-1', [row(1)])
+  const handle = await open(join(folder, 'campaigns/reminders-1.rows.jsonl'))
+  await handle.close()
+  const files = Object.getPrototypeOf(handle) as Pick<typeof handle, 'appendFile'>
+  const room = files.appendFile
+  files.appendFile = async function (this: typeof handle, text) {
+    await room.call(this, String(text).slice(0, 30))
+    throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+  }
+  await campaigns.keep(campaign())
+  await pass(2000)
+  await t.rejects(doNotCall.add('+254700000001', 'caller', 0), { code: 'ENOSPC' })
+  files.appendFile = room
+  await pass(MINUTE)
+  await doNotCall.add('+254700000002', 'caller', 0)
+  t.equal(placed.length, 1)
+  const next = await desk(t, { folder })
+  t.equal((await rowsOf(next.queue))[0]?.tries.length, 1)
+  t.same(await Promise.all(['1', '2'].map((last) => next.doNotCall.has(`070000000${last}`))), [false, true])
+})
+
+t.test('what could not be written is not done, and is done when it is asked for again', async (t) => {
+  const folder = await folderOf(t)
+  const { campaigns, queue, office } = await officeOf(t, { folder })
+  await queue.add('reminders-1', [row(1), row(2)])
+  await campaigns.keep(campaign({ state: 'paused' }))
+  const room = await full(join(folder, 'campaigns'))
+  await t.rejects(office.forget({ number: row(1).to }), { code: 'ENOENT' })
+  await t.rejects(office.command('reminders-1', 'stop'), { code: 'ENOENT' })
+  await t.rejects(queue.add('reminders-1', [row(3)]), { code: 'ENOENT' })
+  t.match(await queue.campaigns(), [{ state: 'paused' }])
+  await room()
+  t.equal(await office.forget({ number: row(1).to }), 1)
+  t.match(await office.command('reminders-1', 'stop'), { state: 'stopped' })
+  t.equal(await queue.add('reminders-1', [row(3)]), 1)
+  const next = await desk(t, { folder })
+  t.same(await next.queue.rows('reminders-1'), await queue.rows('reminders-1'))
+  t.match(await next.queue.campaigns(), [{ state: 'stopped' }])
+  t.notMatch(await readFile(join(folder, 'campaigns/reminders-1.rows.jsonl'), 'utf8'), row(1).to)
+})
+
 t.test('the do-not-call list survives a restart, and a line that was cut off', async (t) => {
   const path = join(await folderOf(t), 'list.jsonl')
   const list = await FileDoNotCall.open(path)
@@ -952,6 +1032,33 @@ t.test('the do-not-call list survives a restart, and a line that was cut off', a
   const third = await FileDoNotCall.open(path)
   t.same(await Promise.all(['1', '2', '3'].map((last) => third.has(`070000000${last}`))), [true, false, true])
 })
+
+t.test(
+  "a node's copy of the do-not-call list has all of it, however long, also what the disk did not take",
+  async (t) => {
+    const folder = await folderOf(t)
+    const path = join(folder, 'node/list.jsonl')
+    const entry = (n: number): KeptEntry => ({
+      number: String(254700000000 + n),
+      at: '2026-11-27T00:00:00.000Z',
+      by: 'caller',
+      removed: false,
+    })
+    const list = await FileDoNotCall.open(path)
+    await list.follow([entry(1)], { list: 'one', version: 1 })
+    const room = await full(join(folder, 'node'))
+    await t.rejects(list.follow([entry(2)], { list: 'one', version: 2 }), { code: 'ENOENT' })
+    await t.rejects(list.remove('+254700000001', 1), { code: 'ENOENT' })
+    t.equal(await list.has('+254700000001'), true, 'it was not taken off')
+    await room()
+    await list.follow([entry(3)], { list: 'one', version: 3 })
+    const again = await FileDoNotCall.open(path)
+    t.same([...again.entries()], [entry(1), entry(2), entry(3)])
+    t.same(again.synced, { list: 'one', version: 3 })
+    const long = Array.from({ length: 130_000 }, (_, n) => entry(n))
+    await t.resolves(FileDoNotCall.inMemory().follow(long, { list: 'one', version: 4 }))
+  },
+)
 
 t.test('only what a caller has put on the do-not-call list at that time is taken back from it', async (t) => {
   const path = join(await folderOf(t), 'list.jsonl')

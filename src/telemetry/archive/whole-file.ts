@@ -1,5 +1,5 @@
 import { closeSync, fdatasyncSync, mkdirSync, openSync, renameSync, writeFileSync } from 'node:fs'
-import { rename, writeFile } from 'node:fs/promises'
+import { open, rename, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /**
@@ -23,4 +23,25 @@ export function replaceFile(path: string, content: Uint8Array | string, sync: bo
 export async function writeWhole(path: string, text: string): Promise<void> {
   await writeFile(`${path}.part`, text, { mode: 0o600 })
   await rename(`${path}.part`, path)
+}
+
+/**
+ * Appends lines, all of them or none: what a full disk took of them would spoil the next one.
+ * @param sync  true: waits until they are on disk
+ * @throws what the file system throws
+ */
+export async function appendWhole(path: string, lines: string, sync = false): Promise<void> {
+  const file = await open(path, 'a', 0o600)
+  try {
+    const { size } = await file.stat()
+    try {
+      await file.appendFile(lines)
+      if (sync) await file.datasync()
+    } catch (thrown) {
+      await file.truncate(size)
+      throw thrown
+    }
+  } finally {
+    await file.close()
+  }
 }
