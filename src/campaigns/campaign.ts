@@ -79,6 +79,8 @@ export const rowSchema = z.object({
   tries: z.array(trySchema),
   /** Null: it is not over. */
   result: z.enum(ROW_RESULTS).nullable(),
+  /** Since when no agent could be found that makes the call; null: one was. */
+  agentLostMs: z.number().nullable().default(null),
   /** The human who is rung first did not take it: the agent calls. */
   withoutHuman: z.boolean().default(false),
   /** The call that is gone on with (`KeptState`); null: none. */

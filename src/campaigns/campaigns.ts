@@ -30,6 +30,10 @@ const OUTCOME_LOOK_MS = 2000
 const PUBLISH_TRIES_MAX = 30
 /** After this, nobody will say any more how a call went. Longer than any call. */
 const OUTCOME_MS_MAX = 3 * 3_600_000
+/** How often is looked whether the agent of a row is there, as where its file is mended, or another node has it. */
+const AGENT_LOOK_MS = 5 * 60_000
+/** A row whose agent is away for longer is over. */
+const AGENT_LOST_MS_MAX = 24 * 3_600_000
 /** How long after a try the carrier is asked for the same call again: it keeps an order's key for a day. */
 const SAME_ORDER_MS_MAX = 3_600_000
 const SAME_ORDER_PAUSE_MS = 5000
@@ -115,6 +119,7 @@ export class Campaigns {
       dueMs: Math.max(wantedMs ?? askedMs + definition.callbacks.afterMinutes * 60_000, wallClock()),
       tries: [],
       result: null,
+      agentLostMs: null,
       withoutHuman: false,
       recovers: state,
     }
@@ -164,8 +169,10 @@ export class Campaigns {
     const begun = row.tries.at(-1)
     const policy = this.#policyOf(row)
     if (begun?.result === null) return this.#follow(policy, row, begun, turn)
-    if (policy === null) return { next: 'done', row: { ...row, result: 'not-allowed' } }
     const from = row.from ?? agent(row.agent)?.outbound.from
+    const lost = this.#isAgentLost(row)
+    if (policy === null)
+      return lost ? this.#withoutAgent(row) : { next: 'done', row: { ...row, result: 'not-allowed' } }
     const facts = {
       doNotCall: await doNotCall.has(row.to),
       walletMinor: walletMinor(),
@@ -182,8 +189,23 @@ export class Campaigns {
           ? { next: 'hold', row, untilMs: verdict.untilMs }
           : { next: 'later', row, atMs: verdict.untilMs }
       case 'call':
-        return this.#call(policy, row, turn)
+        return lost ? this.#withoutAgent(row) : this.#call(policy, { ...row, agentLostMs: null }, turn)
     }
+  }
+
+  /** Its agent cannot be used here and now: the file has a mistake, is not on this node yet, or is gone. */
+  #isAgentLost({ agent: name, from, recovers }: Row): boolean {
+    const { agent } = this.#options
+    const calls = agent(name, from ?? undefined)
+    return calls === undefined || agent(promiserOf(name, recovers)) === undefined
+  }
+
+  #withoutAgent(row: Row): Next {
+    const { wallClock, counted } = this.#options
+    const agentLostMs = row.agentLostMs ?? wallClock()
+    if (wallClock() - agentLostMs > AGENT_LOST_MS_MAX) return { next: 'done', row: { ...row, result: 'not-allowed' } }
+    counted(row.agent, 'held', 'agent')
+    return { next: 'later', row: { ...row, agentLostMs }, atMs: wallClock() + AGENT_LOOK_MS }
   }
 
   async #call(policy: Policy, row: Row, turn: RowTurn): Promise<Next> {
@@ -296,6 +318,7 @@ export class Campaigns {
         this.#outcomes.delete(label)
         return { next: 'later', row, atMs: row.dueMs }
       }
+      if (this.#isAgentLost(row)) continue
       const human = begun.human ? this.#options.humanFirst(promiserOf(row.agent, row.recovers), row.from) : null
       if (begun.human && human === null) return this.#settle(policy, row, begun, UNKNOWN)
       const again = await this.#place(policy, row, label, human)
@@ -393,14 +416,13 @@ export class Campaigns {
   // --- campaigns ----------------------------------------------------------------------------------------------
 
   #policyOf(row: Row): Policy | null {
-    const definition = this.#options.agent(promiserOf(row.agent, row.recovers))
-    if (definition === undefined) return null
     if (row.campaign !== CALL_BACKS) {
       const campaign = this.#known.get(row.campaign)
       return campaign === undefined ? null : policyOf(campaign)
     }
+    const definition = this.#options.agent(promiserOf(row.agent, row.recovers))
+    if (definition?.callbacks == null) return null
     const { callbacks } = definition
-    if (callbacks === null) return null
     const { hours, tries, retryBusyMinutes, retryNoAnswerMinutes } = callbacks
     return {
       state: 'running',
@@ -510,7 +532,8 @@ interface CampaignsOptions {
   readonly place: (order: OutboundOrder) => Promise<{ readonly callSid: string | null }>
   /** The fleet's: one node begins a try. */
   readonly claims: Pick<CallStore, 'once' | 'settle'>
-  readonly agent: (name: string) => AgentDefinition | undefined
+  /** @param from  our number that calls; undefined too where it has not the facts that the agent reads */
+  readonly agent: (name: string, from?: string) => AgentDefinition | undefined
   /** The human who is rung before a call back of that agent, from one of our numbers; null: none. */
   readonly humanFirst: (agent: string, from: string | null) => string | null
   readonly slots: () => { readonly capacity: number; readonly free: number }

@@ -117,6 +117,7 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
       dueMs: 0,
       tries: [],
       result: null,
+      agentLostMs: null,
       withoutHuman: false,
       recovers: null,
     })

@@ -25,7 +25,7 @@ export interface Facts {
 }
 
 /** Why a row waits. */
-export type WaitReason = 'paused' | 'not-begun' | 'not-due' | 'closed' | 'wallet' | 'budget' | 'inbound'
+export type WaitReason = 'paused' | 'not-begun' | 'not-due' | 'closed' | 'wallet' | 'budget' | 'inbound' | 'agent'
 
 /** `wait`: until calendar time `untilMs`; `all`: the other rows of the campaign have to wait too. */
 type Verdict =

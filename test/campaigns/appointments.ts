@@ -35,6 +35,7 @@ export const NEW_ROW: Omit<Row, 'id' | 'campaign' | 'to'> = {
   dueMs: 0,
   tries: [],
   result: null,
+  agentLostMs: null,
   withoutHuman: false,
   recovers: null,
 }

@@ -207,6 +207,7 @@ async function desk(
     walletMinor: null as number | null,
     budgetSpent: false,
     human: null as string | null,
+    agentLost: false,
   }
   const agent = agentSchema.parse(AGENT)
   const placed: OutboundOrder[] = []
@@ -223,7 +224,13 @@ async function desk(
     },
     claims: more.store ?? new MemoryStore(() => time.nowMs),
     agent: (name) =>
-      name === agent.name ? agent : name === 'reception' ? { ...agent, name, callbacks: null } : undefined,
+      facts.agentLost
+        ? undefined
+        : name === agent.name
+          ? agent
+          : name === 'reception'
+            ? { ...agent, name, callbacks: null }
+            : undefined,
     humanFirst: (name) => {
       humansOf.push(name)
       return facts.human
@@ -369,6 +376,39 @@ t.test('what the carrier or this gateway refuses: what is temporary is no try', 
   const from = '+254709000000'
   t.equal(campaignMessage({ type: 'campaign.row', row: row(1, { from }) }).number, from, 'its receivers are told')
   t.equal(campaignMessage({ type: 'campaign.paused', campaign: campaign({ from }) }).number, from)
+})
+
+t.test('rows and call backs wait for an agent that cannot be used, for a day', async (t) => {
+  const folder = await folderOf(t)
+  const { campaigns, queue, placed, facts, pass } = await desk(t, { folder })
+  await queue.add('reminders-1', [row(1), row(2)])
+  await queue.add(CALL_BACKS, [row(3, { campaign: CALL_BACKS, timeZone: NAIROBI })])
+  await campaigns.keep(campaign())
+  await pass(1000)
+  t.equal(placed.length, 2, 'the first row, and the call back')
+  const next = await desk(t, { folder })
+  facts.agentLost = next.facts.agentLost = true
+  await next.queue.add(CALL_BACKS, [row(4, { campaign: CALL_BACKS, timeZone: NAIROBI })])
+  await next.pass(30 * MINUTE)
+  t.equal(next.placed.length, 0)
+  t.match(await rowsOf(next.queue), [
+    { result: null, tries: [{ result: null }] },
+    { result: null, tries: [] },
+  ])
+  t.ok(next.held.includes('agent'))
+  next.facts.agentLost = false
+  await next.pass(6 * MINUTE)
+  t.same(
+    next.placed.map(({ to }) => to).sort(),
+    [1, 2, 3, 4].map((n) => row(n).to),
+    'it is there again',
+  )
+  t.equal((await next.queue.rows('reminders-1')).find(({ id }) => id === 'r2')?.agentLostMs, null)
+
+  next.facts.agentLost = true
+  await next.queue.add('reminders-1', [row(5), row(6, { result: 'do-not-call' })])
+  await next.pass(25 * HOUR)
+  t.match((await rowsOf(next.queue)).slice(2), [{ result: 'not-allowed' }, { result: 'do-not-call' }])
 })
 
 t.test('a campaign whose calls fail pauses itself', async (t) => {
