@@ -358,7 +358,7 @@ export async function loadUsableAgents(
   return {
     agents: new Map(usable.map(({ agent }) => [agent.name, agent])),
     assets: new Map(usable.map(({ agent, assets }) => [agent.name, assets])),
-    files: new Map(usable.map(({ agent, file }) => [agent.name, file])),
+    files: new Map(versions.map(({ agent, file }) => [versionName(agent), file])),
     canaries: canariesOf(versions),
     defaultAgent: read.length === 1 + versions.length - usable.length && only !== undefined ? only.agent.name : null,
     faults,
@@ -396,6 +396,11 @@ export async function agentNames(dir: string): Promise<readonly string[]> {
     }),
   )
   return [...new Set(names.filter(isAgentName))]
+}
+
+/** The name of an agent's version in faults and in `AgentSet.files`. */
+export function versionName({ name, canary }: Pick<AgentDefinition, 'name' | 'canary'>): string {
+  return canary === undefined ? name : `${name} (canary)`
 }
 
 /** Second versions, by the names of their agents. */

@@ -30,10 +30,6 @@ const OUTCOME_LOOK_MS = 2000
 const PUBLISH_TRIES_MAX = 30
 /** After this, nobody will say any more how a call went. Longer than any call. */
 const OUTCOME_MS_MAX = 3 * 3_600_000
-/** How often is looked whether the agent of a row is there, as where its file is mended, or another node has it. */
-const AGENT_LOOK_MS = 5 * 60_000
-/** A row whose agent is away for longer is over. */
-const AGENT_LOST_MS_MAX = 24 * 3_600_000
 /** How long after a try the carrier is asked for the same call again: it keeps an order's key for a day. */
 const SAME_ORDER_MS_MAX = 3_600_000
 const SAME_ORDER_PAUSE_MS = 5000
@@ -522,6 +518,11 @@ export class Campaigns {
     await this.#options.queue.serve(campaign.id, campaign, this.#work)
   }
 }
+
+/** How often is looked whether the agent of a row can be used: its file is mended, or another node takes the row. */
+const AGENT_LOOK_MS = 5 * 60_000
+/** A row whose agent is away for longer is over. */
+const AGENT_LOST_MS_MAX = 24 * 3_600_000
 
 const CALLING = 'calling'
 const FREE = 'free'

@@ -9,7 +9,7 @@ import { AgentWatch } from '../agents/agent-watch.js'
 import { handoversOf, numbersOpen } from '../agents/definition.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { isSpared } from '../agents/faults.js'
-import { faultsText, loadUsableAgents } from '../agents/loader.js'
+import { faultsText, loadUsableAgents, versionName } from '../agents/loader.js'
 import type { AgentFault } from '../agents/loader.js'
 import type { Environment } from '../agents/template.js'
 import { offlineSpeech } from '../backends/embedded/offline-speech.js'
@@ -190,7 +190,8 @@ export async function hostedAgents(
   for (const [name, definition] of set.agents) {
     try {
       const assets = set.assets.get(name) ?? NO_ASSETS
-      agents.set(name, hosted(definition, assets, config, settings, only, set.canaries.get(name)))
+      const use = (canary?: FolderVersion): HostedAgent => hosted(definition, assets, config, settings, only, canary)
+      agents.set(name, withCanary(use, set.canaries.get(name), faultOf))
     } catch (thrown) {
       fault ??= thrown
       faultOf(name, messageOf(thrown))
@@ -200,6 +201,7 @@ export async function hostedAgents(
     agents.delete(name)
     faultOf(name, what)
   }
+  dropStrandedCanaries(agents, faultOf)
   if (agents.size === 0) throw fault
   if (eachVersion(agents).some(([, { definition }]) => definition.mcp.length > 0)) await findMcpClient()
   // It may be one that has a fault, and answers once that is mended.
@@ -230,6 +232,34 @@ function strandedIn(agents: ReadonlyMap<string, HostedAgent>): Map<string, strin
     }
   }
   return stranded
+}
+
+/** @param use  makes the agent @returns it, without a canary that cannot be used: all its calls get the agent itself */
+function withCanary(
+  use: (canary?: FolderVersion) => HostedAgent,
+  canary: FolderVersion | undefined,
+  faultOf: (name: string, what: string) => void,
+): HostedAgent {
+  const agent = use()
+  if (canary === undefined) return agent
+  try {
+    return use(canary)
+  } catch (thrown) {
+    faultOf(versionName(canary.agent), messageOf(thrown))
+    return agent
+  }
+}
+
+/** As `strandedIn`, for canaries alone. */
+function dropStrandedCanaries(agents: Map<string, HostedAgent>, faultOf: (name: string, what: string) => void): void {
+  for (const [name, { canary, ...agent }] of agents) {
+    if (canary === undefined) continue
+    const { definition } = canary.version
+    const other = handoversOf(definition).find((one) => !agents.has(one))
+    if (other === undefined) continue
+    agents.set(name, agent)
+    faultOf(versionName(definition), `hands over to ${other}, which cannot be used`)
+  }
 }
 
 /** As `hostedAgents`. @throws GatewayError AGENT_INVALID also where one file of agents or one number has a fault */
@@ -330,6 +360,7 @@ export async function followAgents(options: {
     apply: (folder) => {
       const refused = new Map<string, string>()
       const next = new Map<string, HostedAgent>()
+      const refuseCanary = (name: string, what: string): void => void refused.set(name, what)
       const refuse = (name: string, what: string): void => {
         refused.set(name, what)
         const before = agents.get(name)
@@ -338,12 +369,16 @@ export async function followAgents(options: {
       }
       for (const [name, { canary, ...version }] of folder) {
         try {
-          next.set(name, use(version, canary))
+          next.set(
+            name,
+            withCanary((second) => use(version, second), canary, refuseCanary),
+          )
         } catch (thrown) {
           refuse(name, messageOf(thrown))
         }
       }
       for (const [name, what] of strandedIn(next)) refuse(name, what)
+      dropStrandedCanaries(next, refuseCanary)
       agents.clear()
       for (const [name, agent] of next) agents.set(name, agent)
       return refused

@@ -136,6 +136,36 @@ t.test(
   },
 )
 
+t.test('a canary that cannot be used is left out with its fault, and all calls get the agent itself', async (t) => {
+  const canary = 'canary: { percent: 20 }\n'
+  const dir = t.testdir({
+    'plain.yaml': plain,
+    'plain.next.yaml': plain.concat('backend: openai\n', canary),
+    'named.yaml': named,
+    'desk.yaml': plain.replace('plain', 'desk'),
+    'desk.next.yaml': plain.replace('plain', 'desk').concat('handoverTo: { named: They ask for it. }\n', canary),
+  })
+  const config = loadConfig({ AGENTS_DIR: dir }, null)
+  const { agents, numbers, faults } = await hostedAgents(config, {})
+  t.same([...agents.keys()].sort(), ['desk', 'plain'])
+  t.notOk([...agents.values()].some((agent) => agent.canary !== undefined))
+  t.match(faults, [
+    { file: join(dir, 'named.yaml') },
+    { file: join(dir, 'plain.next.yaml'), what: /OPENAI_API_KEY is not set/ },
+    { file: join(dir, 'desk.next.yaml'), what: 'hands over to named, which cannot be used' },
+  ])
+
+  const counts: number[] = []
+  const log = createLog({ level: 'silent' })
+  const onCount = (count: number): void => void counts.push(count)
+  t.teardown(await followAgents({ config, env: {}, log, agents, numbers, onCount }))
+  await writeFile(join(dir, 'plain.yaml'), plain.replace('Say back', 'Repeat'))
+  await until(() => counts.length > 0, 10_000, 'a reading of the folder')
+  t.match(agents.get('plain')?.definition.instructions, /^Repeat/, 'the agent itself can be edited')
+  t.equal(counts.at(-1), 3)
+  t.notOk([...agents.values()].some((agent) => agent.canary !== undefined))
+})
+
 t.test('an agent is edited while the key file of Google is away', async (t) => {
   const dir = t.testdir({ agents: { 'plain.yaml': plain.concat('backend: openai\n') } })
   const key = accountFile(dir, serviceAccount('key-of-the-project'))
