@@ -20,6 +20,7 @@ import type { Config } from '../config/settings.js'
 import {
   backendSettings,
   faultlessAgents,
+  handoversWithoutFacts,
   uncountedByBudgets,
   unpricedOf,
   unratedCurrencies,
@@ -140,6 +141,10 @@ async function agentsFindings(
       ...(config.numbersFile === null ? [] : [good(`NUMBERS_FILE: ${size} numbers lead to an agent`)]),
       ...[
         ...numberless.map((name) => `${name} ${NUMBERLESS}`),
+        ...handoversWithoutFacts(agents, numbers).map(
+          ({ agent, to, facts }) =>
+            `${agent} hands over to ${to}, which reads the facts ${facts.join(', ')}: calls of a number without them stay with ${agent} (NUMBERS_FILE)`,
+        ),
         ...uncounted.map(
           (one) => `the budget of a number does not count the models of ${one.agent} on ${one.backend}: ${lackOf(one)}`,
         ),

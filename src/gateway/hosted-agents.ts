@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { AgentAssets } from '../agents/assets.js'
 import type { FolderVersion } from '../agents/agent-view.js'
-import { agentFor, factsReadBy } from '../agents/business.js'
+import { agentFor, factsReadBy, missingFacts } from '../agents/business.js'
 import type { Business } from '../agents/business.js'
 import type { PriceFile } from '../agents/prices.js'
 import { AgentWatch } from '../agents/agent-watch.js'
@@ -284,6 +284,38 @@ export function withoutNumbers(agents: ReadonlyMap<string, HostedAgent>, numbers
   return [...agents.values()].flatMap(({ definition: { name }, reads }) =>
     led.has(name) || (reads?.size ?? 0) === 0 ? [] : [name],
   )
+}
+
+/** A handover that no call gets: facts that `to` reads are lacking where `agent` has a call. */
+interface LackingHandover {
+  readonly agent: string
+  readonly to: string
+  readonly facts: readonly string[]
+}
+
+/** Handovers, by agents to which numbers lead and those that they hand over to, that numbers have not the facts for. */
+export function handoversWithoutFacts(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers): LackingHandover[] {
+  const handovers = new Map<string, readonly string[]>()
+  for (const [name, { definition }] of eachVersion(agents))
+    handovers.set(name, [...(handovers.get(name) ?? []), ...handoversOf(definition)])
+  const known = new Set<string>()
+  const lacking = new Map<string, LackingHandover>()
+  const follow = (first: string, business: Business | null): void => {
+    const reached = new Set([first])
+    for (const agent of reached) {
+      known.add(agent)
+      for (const to of handovers.get(agent) ?? []) {
+        const { reads = new Set<string>() } = agents.get(to) ?? {}
+        const facts = business === null ? [...reads] : missingFacts(reads, business)
+        if (facts.length === 0) reached.add(to)
+        else lacking.set(`${agent} ${to}`, { agent, to, facts })
+      }
+    }
+  }
+  for (const business of numbers.businesses.values()) follow(business.agent, business)
+  // Agents that no number's call reaches have calls without a number.
+  for (const name of agents.keys()) if (!known.has(name)) follow(name, null)
+  return [...lacking.values()]
 }
 
 /** Models of a backend that have no price, so that no budget counts them. */

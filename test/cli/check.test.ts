@@ -334,6 +334,27 @@ t.test('a budget that cannot be counted fails the check, and one that misses a p
   )
 })
 
+t.test('an agent that may hand over to one whose facts a number lacks is pointed out', async (t) => {
+  const agent = (name: string, more: string): string => `version: 1\nname: ${name}\nbackend: embedded\n${more}\n`
+  const folder = t.testdir({
+    agents: {
+      'front.yaml': agent('front', 'instructions: Help.\nhandoverTo: { desk: they ask for it }'),
+      'desk.yaml': agent('desk', "instructions: 'You answer in {{business.location}}.'"),
+    },
+    'numbers.yaml': [
+      'version: 1',
+      'numbers:',
+      "  '+254720000101': { agent: front, facts: { name: Duka } }",
+      "  '+254720000102': { agent: desk, facts: { name: Duka, location: Gikomba } }\n",
+    ].join('\n'),
+  })
+  const env = { AGENTS_DIR: join(folder, 'agents'), NUMBERS_FILE: join(folder, 'numbers.yaml') }
+  t.match(
+    (await check(env)).output,
+    /LOOK AT front hands over to desk, which reads the facts location: calls of a number/,
+  )
+})
+
 /** Mistakes of people in their first hour: each is said in one clear line, with exit code 2. */
 
 const AGENT = 'version: 1\nname: a\ninstructions: Help.\n'

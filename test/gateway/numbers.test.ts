@@ -18,6 +18,7 @@ import {
   backendSettings,
   followAgents,
   faultlessAgents,
+  handoversWithoutFacts,
   hostedAgents,
   withoutNumbers,
 } from '../../src/gateway/hosted-agents.js'
@@ -163,6 +164,40 @@ t.test('whatever is wrong with a number is named with its line, and no number is
   const unset = await hostedAgents(loadConfig({ AGENTS_DIR: env['AGENTS_DIR'] ?? '' }, null), {})
   t.same(withoutNumbers(unset.agents, unset.numbers), ['desk'], 'what the start and mkondo check warn of')
 })
+
+t.test(
+  'a handover to an agent that reads facts which a number lacks is warned of, over any agents between',
+  async (t) => {
+    const other = (name: string, to: string): string =>
+      `version: 1\nname: ${name}\nbackend: embedded\ninstructions: Ask what it is about.\nhandoverTo: { ${to}: they ask for it }\n`
+    const bare = (index: number, agent: string): string =>
+      `  '${numberOf(index)}': { agent: ${agent}, facts: { name: Duka } }\n`
+    const agentsOf = async (files: Readonly<Record<string, string>>, ...numbers: readonly string[]) => {
+      const env = await folder(t, { 'all.yaml': fileOf(entryOf(1), ...numbers) })
+      for (const [name, text] of Object.entries(files)) await writeFile(join(env['AGENTS_DIR'] ?? '', name), text)
+      const opened = await open(env)
+      t.equal(opened.numbers.fault, '')
+      return handoversWithoutFacts(opened.agents, opened.numbers)
+    }
+    const lacks = { to: 'desk', facts: ['location', 'hours', 'voice', 'humans'] }
+    const front = other('front', 'desk')
+    const lobby = other('lobby', 'front')
+    const files = { 'front.yaml': front, 'lobby.yaml': lobby }
+    t.match(await agentsOf(files, bare(2, 'lobby'), bare(3, 'lobby')), [{ agent: 'front', ...lacks }])
+    const named = entryOf(4).replace('agent: desk', 'agent: lobby')
+    t.same(await agentsOf(files, named), [], 'a number that has them hands over')
+    t.match(await agentsOf({ 'front.yaml': front }), [{ agent: 'front', to: 'desk' }], 'nor has one without any number')
+    const stays = other('front', 'desk')
+      .replace('handoverTo', 'x-')
+      .replace(/x-.*\n/, '')
+    const next = front.replace('name: front', 'name: front\ncanary: { percent: 10 }')
+    t.match(
+      await agentsOf({ 'front.yaml': stays, 'front.next.yaml': next }, bare(2, 'front')),
+      [{ agent: 'front', to: 'desk' }],
+      'its second version too',
+    )
+  },
+)
 
 t.test(
   'a gateway starts without the numbers that have a mistake, says so, and takes them when they are mended',

@@ -21,6 +21,7 @@ import { carrierApi } from '../carrier-side.js'
 import type { CarrierApi } from '../carrier-side.js'
 import {
   backendSettings,
+  handoversWithoutFacts,
   hostedAgents,
   uncountedByBudgets,
   unpricedOf,
@@ -133,6 +134,11 @@ function warnOfAgents(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers
     log.warn(
       { agents: numberless },
       'agents read facts of a business, and no number in NUMBERS_FILE leads to them: their callers are refused',
+    )
+  for (const lacking of handoversWithoutFacts(agents, numbers))
+    log.warn(
+      { ...lacking },
+      'an agent hands over to one that reads facts, and stays with the calls of numbers without these',
     )
 }
 
