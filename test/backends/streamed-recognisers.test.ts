@@ -500,6 +500,43 @@ t.test('a connection to Google on which somebody always speaks has no more pings
   t.equal(double.open, 1)
 })
 
+t.test('after a turn of which Google says nothing, turns begin on another connection', async (t) => {
+  const { line, double } = await googleLine(t)
+  line.begin(1)
+  line.speak(1, 200)
+  while (double.open === 0) await turnOfEventLoop()
+  const others = [1, 2].map(() => googleSpeechToText({ baseUrl: double.baseUrl, apiKey: KEY }).make(contextOf(RATE_HZ)))
+  t.teardown(() => others.forEach((other) => other.close()))
+  const failures: string[] = []
+  const speaks = async (other: SpeechToText): Promise<void> => {
+    const failed = (_: number | null, { message }: VendorFault): void => void failures.push(message)
+    other.listen({ words: () => undefined, part: () => undefined, final: () => undefined, failed })
+    await other.open(new AbortController().signal, false)
+    const sound = new KeptSound(RATE_HZ)
+    sound.push(Int16Array.from({ length: RATE_HZ }, (_, i) => Math.round(9000 * Math.sin(i / 8))))
+    other.begin(1, sound)
+    other.audio(new Int16Array(0))
+  }
+  const [deaf, next] = others as [SpeechToText, SpeechToText]
+  // As where the connection is dead: nothing comes, and nothing ends.
+  double.refuse = 'never'
+  await speaks(deaf)
+  // The wait for the words runs by hand.
+  mock.timers.enable({ apis: ['setTimeout'] })
+  deaf.finalize(1, 0)
+  for (let waitedMs = 0; failures.length === 0 && waitedMs < 15_000; waitedMs += 500) {
+    mock.timers.tick(500)
+    await turnOfEventLoop()
+  }
+  mock.timers.reset()
+  t.match(failures, [/stt google does not answer/])
+  double.refuse = null
+  await speaks(next)
+  await until(() => double.streams.length === 2, 10_000, 'the next stream')
+  t.equal(double.connections, 2)
+  t.same([double.open, line.failures], [2, []], 'what ran on the first one goes on there')
+})
+
 t.test(
   'a long turn that is sent to Google again is not sent too fast, and its last words are waited for',
   async (t) => {

@@ -119,7 +119,16 @@ export class GrpcStream implements ServiceConnection {
     this.#flush()
   }
 
+  /**
+   * An answer does not come. The connection may be dead, which a ping would say much later: it is left to the streams that are
+   * on it, and the next ones have another.
+   */
   fail(fault: VendorFault): void {
+    if (this.#channel !== null) retire(this.#wire.baseUrl, this.#channel)
+    this.#lost(fault)
+  }
+
+  #lost(fault: VendorFault): void {
     const was = this.#state
     this.#end()
     if (was === 'open') this.#listener.lost(fault)
@@ -135,11 +144,16 @@ export class GrpcStream implements ServiceConnection {
     this.#loaded = loaded
     const channel = channelOf(this.#wire.baseUrl, loaded.grpc)
     if (channel === null) throw new ServiceFault(this.#tooMany())
-    const fault = await connected(channel.client, untilMs, loaded.grpc)
-    if (fault === 'timeout')
-      throw new ServiceFault(vendorFault('timeout', `${what}: no connection after ${timeoutMs} ms`, false))
-    // A request on a connection that there is not fails at once, and says why.
-    if (probe || fault === 'network') await this.#ask(channel.client, untilMs, loaded)
+    channel.streams++
+    try {
+      const fault = await connected(channel.client, untilMs, loaded.grpc)
+      if (fault === 'timeout')
+        throw new ServiceFault(vendorFault('timeout', `${what}: no connection after ${timeoutMs} ms`, false))
+      // A request on a connection that there is not fails at once, and says why.
+      if (probe || fault === 'network') await this.#ask(channel.client, untilMs, loaded)
+    } finally {
+      release(channel)
+    }
   }
 
   /** Finds out whether the key is good. */
@@ -167,14 +181,14 @@ export class GrpcStream implements ServiceConnection {
     const { baseUrl, stream, messages } = this.#wire
     const channel = channelOf(baseUrl, grpc)
     if (channel === null) {
-      this.fail(this.#tooMany())
+      this.#lost(this.#tooMany())
       return null
     }
     let metadata: Metadata
     try {
       metadata = this.#metadata(grpc)
     } catch (error) {
-      this.fail(faultOf(error))
+      this.#lost(faultOf(error))
       return null
     }
     this.#channel = channel
@@ -195,11 +209,11 @@ export class GrpcStream implements ServiceConnection {
       if (this.#state !== 'open') return
       const error = this.#wire.errorIn(message)
       if (error === null) this.#listener.message(message)
-      else this.fail(this.#faultOf(error))
+      else this.#lost(this.#faultOf(error))
     })
     call.on('error', () => undefined)
     call.on('status', (status: Status) => {
-      const ended = (): void => this.fail(this.#faultOf(status))
+      const ended = (): void => this.#lost(this.#faultOf(status))
       // The last messages come before the end, and the status may come sooner.
       if (status.code === OK && !call.readableEnded) call.once('end', ended)
       else ended()
@@ -241,8 +255,8 @@ export class GrpcStream implements ServiceConnection {
     this.#call = null
     this.#channel = null
     clearTimeout(this.#pace)
-    if (channel !== null) channel.streams--
     call?.cancel()
+    if (channel !== null) release(channel)
   }
 
   /** @throws ServiceFault for a key that cannot be sent */
@@ -329,7 +343,10 @@ const FAULTS: Readonly<Record<number, VendorFault['code']>> = {
 
 interface Channel {
   readonly client: Client
+  /** Streams, and calls that wait for the connection. */
   streams: number
+  /** It gets no more streams, and is closed with its last one. */
+  retired: boolean
 }
 
 // Loaded when the first stream is opened: only some gateways use a service over gRPC.
@@ -396,9 +413,19 @@ function channelOf(baseUrl: string, { Client, credentials }: Libraries['grpc']):
       'grpc.use_local_subchannel_pool': 1,
     },
   )
-  const made = { client, streams: 0 }
+  const made = { client, streams: 0, retired: false }
   own.push(made)
   return made
+}
+
+function retire(baseUrl: string, channel: Channel): void {
+  channel.retired = true
+  channels.set(baseUrl, channels.get(baseUrl)?.filter((one) => one !== channel) ?? [])
+}
+
+function release(channel: Channel): void {
+  channel.streams--
+  if (channel.retired && channel.streams === 0) channel.client.close()
 }
 
 /** Opens the connection. @returns what is wrong; null: nothing */
