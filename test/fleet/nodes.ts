@@ -10,6 +10,7 @@ import { GuardedStore } from '../../src/fleet/guarded-store.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { PeerListener } from '../../src/fleet/peer-listener.js'
 import { Peers } from '../../src/fleet/peers.js'
+import type { PeerResult } from '../../src/fleet/peers.js'
 import { callerTags } from '../../src/fleet/secrets.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/until.js'
@@ -53,6 +54,26 @@ export interface Fleet {
   freeze(index: number, ms?: number): void
 }
 
+const PATIENT_MS = 5000
+
+/** However busy the machine is, nodes reach and answer each other, unless a test makes one or the store slow. */
+class PatientPeers extends Peers {
+  readonly #isSlow: () => boolean
+
+  constructor(options: ConstructorParameters<typeof Peers>[0], isSlow: () => boolean) {
+    super(options)
+    this.#isSlow = isSlow
+  }
+
+  override ask(...[peer, name, body, answerMs]: Parameters<Peers['ask']>): Promise<PeerResult> {
+    return super.ask(peer, name, body, this.#isSlow() ? answerMs : PATIENT_MS)
+  }
+
+  override ping(...[peer, answerMs]: Parameters<Peers['ping']>): Promise<PeerResult> {
+    return super.ping(peer, this.#isSlow() ? answerMs : PATIENT_MS)
+  }
+}
+
 /** A node's message to the others about its calls. */
 const news = (calls: ScriptedCalls) => ({
   capacity: calls.capacity,
@@ -78,6 +99,8 @@ export async function fleet(
   const nodes: FleetNode[] = []
   const listeners: PeerListener[] = []
   const frozen = new Map<number, Promise<void>>()
+  const noFault = (): null => null
+  const isSlow = (): boolean => frozen.size > 0 || it.storeMs > 0 || it.storeFault !== noFault
   const sent: string[] = []
   const it: Fleet = {
     gateways,
@@ -88,7 +111,7 @@ export async function fleet(
     aheadMs: 0,
     storeDown: false,
     storeMs: 0,
-    storeFault: () => null,
+    storeFault: noFault,
     sent,
     ownerOf: (sid) => gateways.findIndex(({ calls }) => calls.find(sid) !== undefined),
     call: (sid) => (gateways[it.ownerOf(sid)] as Gateway).calls.get(sid),
@@ -152,8 +175,7 @@ export async function fleet(
         return handler(body, from)
       })
     }
-    // However busy the machine is, they reach each other.
-    const peers = new Peers({ ...shared, connectMs: 5000 })
+    const peers = new PatientPeers({ ...shared, connectMs: PATIENT_MS }, isSlow)
     listeners.push(listener)
     const calls = new ScriptedCalls()
     const node: FleetNode = new FleetNode({

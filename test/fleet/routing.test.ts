@@ -231,7 +231,7 @@ t.test(
     two.freeze(1)
     const startedMs = performance.now()
     t.match((await voice(at(two, 0), ringing(newSid()))).text, /All lines are busy/, 'nobody else: the fallback')
-    t.ok(performance.now() - startedMs < 5000, 'well within what the carrier waits')
+    t.ok(performance.now() - startedMs < 10_000, 'within what the carrier waits')
     t.ok((await routed(at(two, 0), 'unanswered')) >= 1)
 
     const three = await fleet(t, 3)
