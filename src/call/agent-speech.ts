@@ -26,6 +26,7 @@ export class AgentSpeech {
   #latest = 0
   #fence = 0
   #ceiling = Infinity
+  #closedForGood = false
   /** Generation of the greeting: the first response of a call in which the backend greets. */
   #greeting: number | null = null
   readonly #items = new Map<string, SpeechItem>()
@@ -129,7 +130,13 @@ export class AgentSpeech {
     this.#ceiling = this.#latest
   }
 
+  /** Nothing opens it again: another agent gets the call. */
+  closeForGood(): void {
+    this.#closedForGood = true
+    this.close()
+  }
+
   open(): void {
-    this.#ceiling = Infinity
+    if (!this.#closedForGood) this.#ceiling = Infinity
   }
 }

@@ -64,6 +64,8 @@ export class DigitCollection {
   readonly untilMs: number
   /** The tool that gets secret digits runs. */
   running = false
+  /** The tool that gets them has answered: its answer is the result, whatever it leads to. */
+  answered = false
   /** The question that the caller hears; null once it was heard or answered. */
   itemId: string | null = null
   #entry = ''

@@ -57,6 +57,30 @@ t.test('digits that are pressed are the result of the tool call, and nothing els
   t.equal(rig.session.log.transcript.at(-1)?.text, 'Order 4127 is on its way.')
 })
 
+t.test('a PIN whose answer hands the call over was taken, and the agent that asked for it says nothing more', (t) => {
+  const stages = {
+    stages: stagesSchema.parse({
+      ask: { instructions: 'Ask.', tools: ['refund'], next: { bank: { on: { tool: 'refund' } } } },
+      bank: { instructions: 'Bank.', handoverTo: 'bank' },
+    }),
+    facts: {},
+  }
+  const rig = Rig.talking({ collections: [pin], stages })
+  rig.toolCall('t1', 'collect_digits', { name: 'pin' })
+  rig.run(1300)
+  press(rig, 'xxxx')
+  rig.in({ type: 'tool-result', callId: rig.only('run-tool').callId, ok: true, value: { right: true } })
+  t.match(rig.toolCalls, [
+    { name: 'refund', ok: true },
+    { name: 'collect_digits', ok: true },
+  ])
+  t.notOk(rig.audio(9, 'a9', 500), 'the model that gets the result is not heard any more')
+  rig.run(300)
+  t.match(rig.only('handover').record, { to: 'bank' })
+  t.equal(rig.session.checkpoint().privateKeys, 'pressed', 'its last keys may still come')
+  t.end()
+})
+
 t.test('digits may be said, in parts and in Swahili, or begun by voice and ended by key', async (t) => {
   const spoken = asked()
   spoken.speak(600)

@@ -385,6 +385,24 @@ t.test(
   },
 )
 
+t.test('an agent that is promised before the caller has heard of the recording has the call once they have', (t) => {
+  const refusal = { text: 'Nothing is kept.', waitMs: 1500 }
+  for (const refuses of [false, true]) {
+    const rig = new Rig({ consentText: 'This is recorded.', refusal, handoverTo: { sales: 'they want to buy' } })
+    rig.open()
+    rig.ready()
+    rig.toolCall('h1', 'hand_over', { agent: 'sales' })
+    rig.run(1200)
+    t.same([rig.texts(), rig.all('handover')], [['This is recorded.'], []])
+    if (refuses) rig.in({ type: 'dtmf', digit: '2' })
+    rig.run(3000)
+    t.match(rig.only('handover').record, { to: 'sales' })
+    t.same(rig.all('recording-refused').length, refuses ? 1 : 0)
+    t.match(rig.session.log.transcript.at(-1), { text: refuses ? 'Nothing is kept.' : 'This is recorded.' })
+  }
+  t.end()
+})
+
 t.test('the outcome of a tool that waits moves the call, not that it waits', (t) => {
   const rig = Rig.talking({ ...WITH, waits: { refund: { say: 'Wait.', still: 'Still.', everyMs: 20_000 } } })
   rig.toolCall('t1', 'find_order')

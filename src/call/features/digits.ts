@@ -326,7 +326,7 @@ export class Digits extends Feature implements CallFeature {
   /** The call goes another way: the digits are not wanted any more. */
   abandon(): void {
     const collection = this.collection
-    if (collection === null) return
+    if (collection === null || collection.answered) return
     if (collection.running) this.call.tools.takeBack([collection.toolCallId])
     this.over(false, { error: 'The caller did not finish: the call went on in another way.' }, 'abandoned')
   }

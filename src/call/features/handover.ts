@@ -73,7 +73,7 @@ export class Handover extends Feature implements CallFeature {
   /** This agent answers nobody any more, and its tools do nothing. */
   #endConversation(): void {
     this.call.tools.cancelAll()
-    this.call.agentSpeech.close()
+    this.call.agentSpeech.closeForGood()
     this.call.clear(...OF_THE_CONVERSATION)
   }
 

@@ -175,11 +175,14 @@ export class ToolCalls extends Feature implements CallFeature {
       return
     }
     this.call.mark('tool-end', answer.name)
+    const { collection } = this.call.digits
+    const collected = callId === collection?.toolCallId
+    if (collected) collection.answered = true
     this.call.claims.judge(false)
     // Before the result: the model's answer to it is the first of the new stage.
     this.call.stages.result(answer.name, { ok, value: answer.value, ...(error === undefined ? {} : { error }) })
     if (this.call.ledger.running === 0) this.call.clear('filler', 'tool-limit')
-    if (callId === this.call.digits.collection?.toolCallId) return this.call.digits.over(answer.ok, answer.value, error)
+    if (collected) return this.call.digits.over(answer.ok, answer.value, error)
     if (!this.call.backend.usable) return
     this.call.out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
     // The model must speak now, whatever the result is; unless it was to say nothing about it.

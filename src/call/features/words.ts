@@ -37,8 +37,8 @@ export class Words extends Feature implements CallFeature {
   /** The caller speaks, or has spoken and the words are not all known. */
   get expected(): boolean {
     const { speaking, lastVoicedMs } = this.call.callerSpeech
-    const unknown = lastVoicedMs !== this.#wordsOfMs && this.call.nowMs < lastVoicedMs + WORDS_LATE_MS
-    return speaking || unknown || this.call.transcript.callerOpen
+    const unknown = lastVoicedMs !== this.#wordsOfMs || this.call.transcript.callerOpen
+    return speaking || (unknown && this.call.nowMs < lastVoicedMs + WORDS_LATE_MS)
   }
 
   ofCaller(itemId: string, text: string, final: boolean, languages?: readonly HeardWords[]): void {
@@ -146,7 +146,7 @@ export class Words extends Feature implements CallFeature {
   waitedFor(): void {
     if (!this.asksToWait) return
     this.asksToWait = false
-    if (this.call.handover.to === null) this.call.agentSpeech.open()
+    this.call.agentSpeech.open()
   }
 
   ofAgent(event: Extract<BackendEvent, { readonly type: 'transcript' }>): void {
