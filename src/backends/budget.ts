@@ -36,16 +36,6 @@ const CALL_ID = 'budget-end-'
 /** How many more goodbyes there are when the caller speaks during one. */
 const GOODBYE_RETRIES_MAX = 2
 
-/** Usage of the call, for the worker or node that goes on with it. JSON. */
-export interface UsedBudget {
-  readonly models: readonly ModelUsage[]
-  readonly usedMs: number
-  /** Its known price. Absent from an earlier build. */
-  readonly cost?: { readonly currency: string; readonly known: number }
-  /** Used by a call that was cut off and has a record of its own: it counts for the limits, and in no other cost. */
-  readonly recorded?: Readonly<Record<'inputTokens' | 'outputTokens' | 'known', number>>
-}
-
 /**
  * Between the backend of a call and the call: counts what the call uses, and ends a call that has reached a limit of its
  * budget, with a goodbye. All events pass through here.
@@ -263,4 +253,14 @@ export class Budget implements BackendSink {
     })
     void this.#backend.close('the budget of this call is used up')
   }
+}
+
+/** Usage of the call, for the worker or node that goes on with it. JSON. */
+export interface UsedBudget {
+  readonly models: readonly ModelUsage[]
+  readonly usedMs: number
+  /** Its known price. Absent from an earlier build. */
+  readonly cost?: { readonly currency: string; readonly known: number }
+  /** Used by a call that was cut off and has a record of its own: it counts for the limits, and in no other cost. */
+  readonly recorded?: Readonly<Record<'inputTokens' | 'outputTokens' | 'known', number>>
 }
