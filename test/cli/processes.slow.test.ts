@@ -183,7 +183,7 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
   const said: FromProcess[] = []
   child.on('message', (message: FromProcess) => said.push(message))
   const exit = new Promise<number | null>((resolve) =>
-    child.once('exit', (code) => {
+    child.once('close', (code) => {
       resolve(code)
     }),
   )

@@ -48,7 +48,8 @@ t.test(
       return Promise.resolve({ next: 'done', row: { ...row, result: 'expired' } })
     })
     await until(() => called.has('r1'), 15_000, 'a row to be called')
-    await master.command('WAIT', '1', '5000')
+    const atReplica = (): Promise<unknown> => replica.command('HGET', 'fleet:call:CA1', 'state')
+    await until(async () => (await atReplica()) === '\u0001', 15_000, 'the replica to have the call')
     // The Sentinel must have seen the replica before its master is gone.
     await until(
       async () => ((await sentinel.command('SENTINEL', 'replicas', sentinel.masterName)) as unknown[]).length === 1,
@@ -66,7 +67,7 @@ t.test(
       15_000,
       'a write to the new master',
     )
-    t.equal(await replica.command('HGET', 'fleet:call:CA1', 'state'), '\u0002')
+    t.equal(await atReplica(), '\u0002')
     await queue.add('reminders', [{ ...row, id: 'r2' }])
     await until(() => called.has('r2'), 30_000, 'a row to be called from the new master')
   },

@@ -307,14 +307,16 @@ t.test('after a failover by Sentinel the store is the new master, with its calls
   const { store, healed } = await storeAt(t, sentinel.url)
   const { owner: token } = await store.claim('CA1', owner('gw-1', 'a'), 0)
   await store.save('CA1', token, { state: bytes(3) })
-  await master.command('WAIT', '1', '5000')
+  const atReplica = (): Promise<unknown> => replica.command('HGET', 'fleet:call:CA1', 'state')
+  // WAIT would speak of the writes of its own connection.
+  await until(async () => (await atReplica()) === '\u0003', 15_000, 'the replica to have it')
   await sentinel.failover()
   t.equal(await sentinel.masterPort(), replica.port)
   // A write that the old master takes in its last moment is lost with it.
   await until(
     async () => {
       await store.save('CA1', token, { state: bytes(4) }).catch(() => undefined)
-      return (await replica.command('HGET', 'fleet:call:CA1', 'state')) === '\u0004'
+      return (await atReplica()) === '\u0004'
     },
     15_000,
     'a write to the new master',

@@ -108,7 +108,8 @@ t.test('an agent whose backend is not set up is left out with its fault, and the
   const onCount = (faults: number): void => void counts.push(faults)
   t.teardown(await followAgents({ config: three, env: {}, log, agents: live, numbers, onCount }))
   await writeFile(join(dir, 'plain.yaml'), plain.replace('Say back', 'Repeat'))
-  await until(() => counts.length > 0, 10_000, 'a reading of the folder')
+  const isRead = (): boolean => live.get('plain')?.definition.instructions.startsWith('Repeat') === true
+  await until(() => isRead() && counts.length > 0, 10_000, 'a reading of the folder')
   t.equal(counts.at(-1), 2, 'an edit of another file does not hide that they take no calls')
 })
 
