@@ -62,15 +62,24 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
   // Imported only here: the supervisor of several processes does not need it.
   const { startGateway } = await import('../gateway/gateway.js')
   const env = agentEnvironment(process.env, config.shopApiUrl)
-  const gateway = await startGateway({ config, env, log })
-  // Signals are handled before the log says that the gateway runs. Whoever closes its terminal ends it; a service that
-  // is asked to reload goes on.
+  const starting = startGateway({ config, env, log })
+  // Before it has started: the first process of a container is not ended by a signal that it does not handle.
+  const stopped = untilStopped(
+    {
+      stopped: starting.then((started) => started.stopped),
+      stop: async (drainTimeoutMs) => (await starting).stop(drainTimeoutMs),
+    },
+    config.drainTimeoutMs,
+    log,
+  )
+  stopped.catch(() => undefined) // a start that fails is said by `starting`
+  const gateway = await starting
+  // Whoever closes its terminal ends it; a service that is asked to reload goes on.
   if (!process.stdin.isTTY) {
     process.on('SIGHUP', () =>
       log.warn({}, 'SIGHUP has no effect on a single process: it replaces the processes of --processes 2 or more'),
     )
   }
-  const stopped = untilStopped(gateway, config.drainTimeoutMs, log)
   warnOfNode(log)
   log.info(
     {

@@ -59,6 +59,27 @@ t.test('a broken agent and a port in use each end with one line and code 2', asy
   t.match(unknown.lines.join(' '), /unknown command 'sreve'; did you mean serve\? \(see mkondo --help\)/)
 })
 
+t.test('SIGTERM while it starts stops it once it has started', async (t) => {
+  const folder = t.testdir({
+    agents: {
+      'light.mjs': `import { isMainThread } from 'node:worker_threads'
+if (isMainThread && !globalThis.asked) process.kill(process.pid, 'SIGTERM')
+globalThis.asked = true
+export default ${LIGHT['light.yaml']}
+`,
+    },
+  })
+  const DATA_DIR = join(folder, 'data')
+  const run = mkondo(['serve', '--with-shop'], {
+    AGENTS_DIR: join(folder, 'agents'),
+    DATA_DIR,
+    PORT: '0',
+    OPS_PORT: '0',
+  })
+  t.equal(await run.exit, 0)
+  t.match(run.lines.at(-1) ?? '', /"msg":"stopped"/)
+})
+
 t.test('a single process that is told to reload goes on', async (t) => {
   const folder = t.testdir({ light: LIGHT })
   const run = mkondo(['serve', '--with-shop'], {
