@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import type { EdgeOptions } from '../../src/edge/options.js'
 import { GatewayError } from '../../src/core/errors.js'
+import { PEER_ANSWER_MS } from '../../src/core/limits.js'
 import type { CallStore } from '../../src/fleet/call-store.js'
 import { FleetNode, newNonce } from '../../src/fleet/fleet-node.js'
 import { GuardedStore } from '../../src/fleet/guarded-store.js'
@@ -65,12 +66,12 @@ class PatientPeers extends Peers {
     this.#isSlow = isSlow
   }
 
-  override ask(...[peer, name, body, answerMs]: Parameters<Peers['ask']>): Promise<PeerResult> {
-    return super.ask(peer, name, body, this.#isSlow() ? answerMs : PATIENT_MS)
+  override ask(...[peer, name, body, answerMs = PEER_ANSWER_MS]: Parameters<Peers['ask']>): Promise<PeerResult> {
+    return super.ask(peer, name, body, this.#isSlow() ? answerMs : Math.max(answerMs, PATIENT_MS))
   }
 
-  override ping(...[peer, answerMs]: Parameters<Peers['ping']>): Promise<PeerResult> {
-    return super.ping(peer, this.#isSlow() ? answerMs : PATIENT_MS)
+  override ping(...[peer, answerMs = PEER_ANSWER_MS]: Parameters<Peers['ping']>): Promise<PeerResult> {
+    return super.ping(peer, this.#isSlow() ? answerMs : Math.max(answerMs, PATIENT_MS))
   }
 }
 
