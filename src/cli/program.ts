@@ -24,6 +24,7 @@ import { defineServe } from './commands/serve.js'
 import { defineSimulate } from './commands/simulate.js'
 import { defineSimulator } from './commands/simulator.js'
 import { UsageError, exitCodeOf } from './exit-codes.js'
+import { filledHelp, helpColumns } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** All commands by the heading under which help shows them. */
@@ -47,12 +48,9 @@ const COMMANDS: Readonly<Record<string, readonly Define[]>> = {
   'About mkondo:': [defineHelp, defineCompletion],
 }
 
-const HELP_COLUMNS_DEFAULT = 100
-const HELP_COLUMNS_MAX = 120
-
 /** The command line of mkondo: every command with its options and help. @param ends  gets the exit code */
 export function programOf(terminal: Terminal, ends: (code: number) => void): Command {
-  const columns = Math.min(terminal.columns() ?? HELP_COLUMNS_DEFAULT, HELP_COLUMNS_MAX)
+  const columns = helpColumns(terminal)
   const program = new Command('mkondo')
     .description('a media gateway for voice agents on phone calls')
     .version(packageVersion(), '-v, --version', 'print the version')
@@ -65,7 +63,7 @@ export function programOf(terminal: Terminal, ends: (code: number) => void): Com
     })
     // Errors are printed by `run`, in one line each.
     .configureOutput({
-      writeOut: terminal.out,
+      writeOut: (text) => terminal.out(filledHelp(text, columns)),
       writeErr: () => undefined,
       getOutHelpWidth: () => columns,
       getErrHelpWidth: () => columns,

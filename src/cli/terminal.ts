@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline/promises'
 import { styleText } from 'node:util'
+import { Help } from 'commander'
 
 /** Where a command writes, and what it reads of its process; tests give their own. */
 export interface Terminal {
@@ -72,6 +73,30 @@ export async function untilSignal<T>(terminal: Terminal, run: (signal: AbortSign
     process.off('SIGINT', onSignal)
     process.off('SIGTERM', onSignal)
   }
+}
+
+const HELP_COLUMNS_DEFAULT = 80
+const HELP_COLUMNS_MAX = 120
+
+/** Width of help: that of the terminal, or else what most have. */
+export function helpColumns({ columns }: Pick<Terminal, 'columns'>): number {
+  return Math.min(columns() ?? HELP_COLUMNS_DEFAULT, HELP_COLUMNS_MAX)
+}
+
+/** Help that is no wider than `columns`: paragraphs are filled, and what stands beside a term continues beneath it. */
+export function filledHelp(text: string, columns: number): string {
+  const help = new Help()
+  return text
+    .replace(/^(\S.*)\n(?=\S)/gm, '$1 ')
+    .split('\n')
+    .map((line) => {
+      const [indent] = /^ +\S.*? {2,}(?=\S)|^ {8,}|^(?! )/.exec(line) ?? []
+      // An example is copied as a whole line.
+      if (indent === undefined || line.length <= columns) return line
+      const wrapped = help.boxWrap(line.slice(indent.length), columns - indent.length)
+      return indent + wrapped.replaceAll('\n', `\n${' '.repeat(indent.length)}`)
+    })
+    .join('\n')
 }
 
 /** Lines in columns that are as wide as their widest word; `none` for an empty list. */

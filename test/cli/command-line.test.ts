@@ -33,6 +33,14 @@ t.test('each command explains itself by help and by --help, with its exit codes'
     if (!['help', 'version', ...groups].includes(path.join(' '))) t.match(byHelp.out, /Exit codes:\n {2}0 {2}/)
   }
   t.match((await command(['help', 'settings'])).out, /^ {2}PUBLIC_URL /m)
+  for (const width of [null, 100])
+    for (const path of [[], ['settings'], ...paths]) {
+      const { out } = await command(['help', ...path], { columns: () => width })
+      // One word may be longer, and an example is a whole line.
+      const wide = out.split('\n').filter((line) => line.length > (width ?? 80) && / /.test(line.trim()))
+      t.same(wide, [], `${path.join(' ')} in ${width ?? 'no terminal'}`)
+    }
+  t.match((await command(['help', 'doctor'])).out, /^Stop the gateway first: .{50,}\n\S/m, 'paragraphs are filled')
   const { out: version } = await command(['--version'])
   t.match(version, /^\d+\.\d+\.\d+\n$/)
   for (const one of ['-v', 'version']) t.equal((await command([one])).out, version)

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { packageVersion } from '../../config/package-root.js'
 import type { Setting } from '../../config/settings.js'
 import { UsageError } from '../exit-codes.js'
+import { filledHelp, helpColumns } from '../terminal.js'
 import type { Define } from './define.js'
 
 export const defineHelp: Define = (program, terminal) => {
@@ -11,7 +12,7 @@ export const defineHelp: Define = (program, terminal) => {
     .argument('[topic...]', 'a command such as `calls list`, or `settings`')
     .action(async (topic: readonly string[]) => {
       if (topic.length === 1 && topic[0] === 'settings') {
-        terminal.out(await settingsHelp())
+        terminal.out(filledHelp(await settingsHelp(), helpColumns(terminal)))
         return
       }
       let command: Command = program
@@ -43,7 +44,7 @@ async function settingsHelp(): Promise<string> {
     const value = defaultOf(setting)
     const about = [...(setting.secret === true ? ['secret'] : []), ...(value === null ? [] : [`default ${value}`])]
     const shown = about.length === 0 ? '' : ` (${about.join(', ')})`
-    return `  ${setting.env.padEnd(26)} ${setting.help}${shown}\n${' '.repeat(29)}${setting.kind.allowed}\n`
+    return `  ${setting.env.padEnd(29)}  ${setting.help}${shown}\n${' '.repeat(33)}${setting.kind.allowed}\n`
   })
   return `Settings are read from the environment, then from mkondo.yaml (keys in camelCase):\n\n${rows.join('')}`
 }
