@@ -14,7 +14,7 @@ import type { Log, LogFields } from '../telemetry/log.js'
 import { SealedCall } from '../fleet/sealed-call.js'
 import { derivedKey } from '../fleet/secrets.js'
 import { partyKey } from '../sautikit/phone.js'
-import { endRedisClient, redisClient } from '../fleet/redis-client.js'
+import { boundCommands, endRedisClient, redisClient } from '../fleet/redis-client.js'
 import type { RedisAddress } from '../fleet/redis-url.js'
 import { CALL_BACKS, ROW_RESULTS, campaignSchema, lostCampaign, rowSchema } from './campaign.js'
 import type { Campaign, Row } from './campaign.js'
@@ -38,6 +38,8 @@ const SILENCE_MS_MAX = 12_000
 
 const STATES = ['waiting', 'active', 'delayed', 'completed', 'failed', 'prioritized'] as const
 
+/** Commands that wait for Redis: a call has a few, and a look at a campaign a page of rows. */
+const COMMANDS_MAX = 10_000
 /** Longest wait for an answer of Redis before the operator gets an error. */
 const REACH_MS_MAX = 1000
 /** Rows that one look forgets; the next one goes on. */
@@ -75,9 +77,10 @@ export class RedisQueue implements RowQueue {
 
   constructor(options: RedisQueueOptions) {
     this.#options = options
-    // Commands wait for Redis as long as it takes, and are sent again to the next connection.
+    // Commands wait for Redis as long as it takes, at most COMMANDS_MAX, and are sent again to the next connection.
     this.redis = redisClient(options.address, { maxRetriesPerRequest: null, socketTimeout: SILENCE_MS_MAX })
     this.prefix = `{${options.prefix}campaigns}`
+    boundCommands(this.redis, COMMANDS_MAX, () => options.onRefused?.())
     this.#keepDuplicates(this.redis)
     this.#faults = new LimitedLog(options.log, 'campaigns do not reach Redis', 'campaigns still do not reach Redis')
     this.redis.on('error', () => this.#fault({}))
@@ -398,6 +401,8 @@ interface RedisQueueOptions {
   /** Where this node keeps which campaigns it has seen; null: in memory alone. */
   readonly seenFile?: string | null
   readonly onLost?: (lost: LostRows) => void
+  /** A command was refused, because COMMANDS_MAX wait for Redis. */
+  readonly onRefused?: () => void
 }
 
 /** How often the do-not-call list was changed. */

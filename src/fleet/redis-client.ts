@@ -1,5 +1,6 @@
 import { Cluster, Redis } from 'ioredis'
-import type { ClusterOptions, RedisOptions } from 'ioredis'
+import type { ClusterOptions, Command, RedisOptions } from 'ioredis'
+import { GatewayError } from '../core/errors.js'
 import { STORE_DEADLINE_MS } from '../core/limits.js'
 import type { RedisAddress } from './redis-url.js'
 
@@ -77,6 +78,31 @@ export function redisClient(
   const duplicate = redis.duplicate.bind(redis)
   redis.duplicate = (override) => learning(duplicate(override))
   return learning(redis)
+}
+
+/** Commands by which ioredis makes a connection usable. */
+const HANDSHAKE = ['auth', 'client', 'hello', 'info', 'readonly', 'select']
+
+/**
+ * Bounds the commands of a client that have no answer yet: without a connection ioredis lets any number wait. One more
+ * rejects with STORE_DOWN; a part of a transaction does not, because the rest would be carried out without it.
+ */
+export function boundCommands(client: Redis | Cluster, max: number, onRefused: () => void): void {
+  const waiting = new Set<Command>()
+  const send = client.sendCommand.bind(client) as (command: Command, ...at: unknown[]) => unknown
+  client.sendCommand = (command: Command, ...at: unknown[]) => {
+    // On the next connection ioredis sends it again.
+    if (waiting.has(command) || HANDSHAKE.includes(command.name)) return send(command, ...at)
+    if (waiting.size >= max && at[0] === undefined) {
+      onRefused()
+      command.reject(new GatewayError('STORE_DOWN', `${max} commands wait for Redis already`, { retryable: true }))
+      return command.promise
+    }
+    waiting.add(command)
+    const done = (): void => void waiting.delete(command)
+    command.promise.then(done, done)
+    return send(command, ...at)
+  }
 }
 
 /** Closes it for good, at once. */

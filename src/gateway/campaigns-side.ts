@@ -89,7 +89,11 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     metrics,
   } = options
   const log = options.log.component('campaigns')
-  const { queue, doNotCall } = await opened(config, log, options.storeLost)
+  const refused = metrics.defineOne(
+    'campaign_commands_refused',
+    'Commands of campaigns and the do-not-call list that were refused, because too many wait for Redis',
+  )
+  const { queue, doNotCall } = await opened(config, log, options.storeLost, () => refused.inc())
   const tries = metrics.defineCounter('campaign_tries', 'Calls of campaigns and call backs that are over, by result', [
     'agent',
     'result',
@@ -164,6 +168,7 @@ async function opened(
   config: Config,
   log: Log,
   lost: CampaignsSideOptions['storeLost'],
+  onRefused: () => void,
 ): Promise<{ readonly queue: RowQueue; readonly doNotCall: DoNotCall }> {
   const list = join(config.dataDir, 'do-not-call.jsonl')
   const address = config.redisUrl === null ? undefined : parseRedisUrl(config.redisUrl)
@@ -180,6 +185,7 @@ async function opened(
         lost('campaigns', campaigns.length)
         lost('call-backs', callBacks)
       },
+      onRefused,
     })
     const copy = await FileDoNotCall.open(list).catch((thrown: unknown) => {
       log.warn({ reason: messageOf(thrown) }, 'this node keeps its copy of the do-not-call list in memory alone')

@@ -1170,6 +1170,37 @@ t.test('what is over is forgotten when it is removed, and by itself after its ti
   t.equal((await queue.rows('waits')).length, 1)
 })
 
+t.test(
+  'commands that wait for a Redis that is away have a bound, and what waits is carried out when it is back',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const server = await startRedis()
+    t.teardown(() => server.close())
+    const address = parseRedisUrl(server.url)
+    if (address === undefined) throw new Error('no address')
+    const refused: string[] = []
+    const queue = new RedisQueue({
+      ...{ address, prefix: 'mkondo:', secrets: ['token-secret-of-a-test'], log: createLog({ level: 'silent' }) },
+      onRefused: () => void refused.push('one'),
+    })
+    t.teardown(() => queue.close(0))
+    await until(() => succeeds(queue.reach()), 5000, 'Redis')
+    await server.kill()
+    await until(() => queue.redis.status !== 'ready', 5000, 'the end of the connection')
+    const asked = Array.from({ length: 10_003 }, () => queue.redis.incr('asked'))
+    const settled = Promise.allSettled(asked)
+    await t.rejects(async () => void (await asked.at(-1)), {
+      code: 'STORE_DOWN',
+      message: /10000 commands wait for Redis already/,
+    })
+    t.equal(refused.length, 3)
+    await server.restart()
+    const answers = await settled
+    t.equal(answers.filter(({ status }) => status === 'fulfilled').length, 10_000)
+    t.equal(await queue.redis.get('asked'), '10000', 'there is room again')
+  },
+)
+
 t.test('rows are called after Sentinels got a password and every connection was lost', async (t) => {
   if (!hasRedis(t)) return
   const password = 'siri kuu'
