@@ -22,42 +22,6 @@ import { DO_NOT_CALL_MAX, FileDoNotCall, readEntry, shownOf } from './do-not-cal
 import type { DoNotCall, DoNotCallEntry, KeptEntry } from './do-not-call.js'
 import type { Limits, LostRows, RowCounts, RowQueue, RowWork } from './row-queue.js'
 
-/** Rows that are written or read in one go. */
-const PAGE = 500
-/** A node that has not renewed its hold on a row for so long is dead: another one takes the row. */
-const LOCK_MS = 30_000
-const STALLED_LOOK_MS = 10_000
-/** A fault of Redis in mid-turn: the row is given again after this. */
-const FAULT_PAUSE_MS = 5000
-const NEVER_ENDING = 1_000_000
-const FORCED_CLOSE_MS = 1000
-/** A change of a row is tried again so often, where its turn has written it meanwhile: it does so a few times in a call. */
-const ROW_CHANGES_MAX = 10
-/** A connection that owes an answer for so long is given up: its server stands still. BullMQ's commands block for up to 10 s. */
-const SILENCE_MS_MAX = 12_000
-
-const STATES = ['waiting', 'active', 'delayed', 'completed', 'failed', 'prioritized'] as const
-
-/** Commands that wait for Redis: a call has a few, and a look at a campaign a page of rows. */
-const COMMANDS_MAX = 10_000
-/** Longest wait for an answer of Redis before the operator gets an error. */
-const REACH_MS_MAX = 1000
-/** Rows that one look forgets; the next one goes on. */
-const PRUNED_MAX = 10_000
-
-/** The field of a hash that says which one it is: a Redis that came back empty has another one. No id and no name has a `!`. */
-const LIST = '!list'
-
-interface Sealed {
-  readonly sealed: string
-  /** Random; another one after each change of the row by somebody else than its turn. Absent: it was never changed. */
-  readonly changed?: string
-}
-
-/** A node's last view of Redis, and the identity of that Redis: an empty Redis is another one. */
-const seenSchema = z.object({ list: z.string(), campaigns: z.array(campaignSchema), callBacks: z.number() })
-type Seen = z.output<typeof seenSchema>
-
 /**
  * Campaigns of a fleet, in Redis: a BullMQ queue for each. A row is a job, and its id is the row's, so that it is there
  * once. BullMQ keeps the limits over all nodes, gives a row to one node at a time, and gives the rows of a node that died
@@ -369,6 +333,42 @@ export class RedisQueue implements RowQueue {
     }
   }
 }
+
+/** Rows that are written or read in one go. */
+const PAGE = 500
+/** A node that has not renewed its hold on a row for so long is dead: another one takes the row. */
+const LOCK_MS = 30_000
+const STALLED_LOOK_MS = 10_000
+/** A fault of Redis in mid-turn: the row is given again after this. */
+const FAULT_PAUSE_MS = 5000
+const NEVER_ENDING = 1_000_000
+const FORCED_CLOSE_MS = 1000
+/** A change of a row is tried again so often, where its turn has written it meanwhile: it does so a few times in a call. */
+const ROW_CHANGES_MAX = 10
+/** A connection that owes an answer for so long is given up: its server stands still. BullMQ's commands block for up to 10 s. */
+const SILENCE_MS_MAX = 12_000
+
+const STATES = ['waiting', 'active', 'delayed', 'completed', 'failed', 'prioritized'] as const
+
+/** Commands that wait for Redis: a call has a few, and a look at a campaign a page of rows. */
+const COMMANDS_MAX = 10_000
+/** Longest wait for an answer of Redis before the operator gets an error. */
+const REACH_MS_MAX = 1000
+/** Rows that one look forgets; the next one goes on. */
+const PRUNED_MAX = 10_000
+
+/** The field of a hash that says which one it is: a Redis that came back empty has another one. No id and no name has a `!`. */
+const LIST = '!list'
+
+interface Sealed {
+  readonly sealed: string
+  /** Random; another one after each change of the row by somebody else than its turn. Absent: it was never changed. */
+  readonly changed?: string
+}
+
+/** A node's last view of Redis, and the identity of that Redis: an empty Redis is another one. */
+const seenSchema = z.object({ list: z.string(), campaigns: z.array(campaignSchema), callBacks: z.number() })
+type Seen = z.output<typeof seenSchema>
 
 /** KEYS: a job. ARGV: its data as they were read, and as they are now. An answer that was lost is asked for again. */
 const CHANGE_ROW = `

@@ -14,14 +14,6 @@ const BODY_BYTES_MAX = 16 * 1024 * 1024
 /** A journal with the audio of both sides at 16 kHz has 5 MB a minute (base64), a recording 4. */
 const FILE_BYTES_MAX = 256 * 1024 * 1024
 
-/** An answer of the ops port; `body` is its JSON. */
-interface OpsAnswer {
-  readonly status: number
-  readonly body: Readonly<Record<string, unknown>>
-  /** When the same may be asked again; null: the gateway does not say. */
-  readonly againMs: number | null
-}
-
 /** URL of this machine's ops port by these settings. */
 export function opsUrlOf(config: Config): string {
   const host = config.opsHost === '0.0.0.0' || config.opsHost === '::' ? '127.0.0.1' : config.opsHost
@@ -147,6 +139,14 @@ export class OpsClient {
     const againS = response.headers.get('retry-after') ?? ''
     return { status: response.status, body: value, againMs: /^\d+$/.test(againS) ? Number(againS) * 1000 : null }
   }
+}
+
+/** An answer of the ops port; `body` is its JSON. */
+interface OpsAnswer {
+  readonly status: number
+  readonly body: Readonly<Record<string, unknown>>
+  /** When the same may be asked again; null: the gateway does not say. */
+  readonly againMs: number | null
 }
 
 /** The newest calls of all nodes, and the names of the nodes that did not answer. */

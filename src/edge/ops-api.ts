@@ -38,29 +38,6 @@ export type CallView = (typeof CALL_VIEWS)[number]
 export const CALL_COMMANDS = ['hangup', 'escalate', 'whisper'] as const
 export type CallCommand = (typeof CALL_COMMANDS)[number]
 
-/** Any other code is the carrier's refusal: 502. */
-const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
-  CALL_REFUSED: 409,
-  DO_NOT_CALL: 409,
-  AGENT_UNKNOWN: 404,
-  CAPACITY: 503,
-  DRAINING: 503,
-  RATE_LIMITED: 429,
-  STORE_DOWN: 503,
-}
-
-const callOrderSchema = outboundOrderSchema.extend({
-  /** Rings a number that is on the do-not-call list too. Default: false. */
-  ignoreDoNotCall: z.boolean().default(false),
-})
-
-/** Longest whisper of a supervisor at once. */
-const WHISPER_CHARS_MAX = 500
-const whisperSchema = z.strictObject({ text: z.string().trim().min(1).max(WHISPER_CHARS_MAX) })
-
-/** Longest reason that an operator may give. */
-const REASON_CHARS_MAX = 200
-
 /** This node's part of the operator's API: answers as values, so that it can be read and tested without a server. */
 export class OpsApi {
   readonly #options: EdgeOptions
@@ -325,6 +302,29 @@ export class OpsApi {
     return isCallSid(callSid) ? this.#options.calls.find(callSid) : undefined
   }
 }
+
+/** Any other code is the carrier's refusal: 502. */
+const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
+  CALL_REFUSED: 409,
+  DO_NOT_CALL: 409,
+  AGENT_UNKNOWN: 404,
+  CAPACITY: 503,
+  DRAINING: 503,
+  RATE_LIMITED: 429,
+  STORE_DOWN: 503,
+}
+
+const callOrderSchema = outboundOrderSchema.extend({
+  /** Rings a number that is on the do-not-call list too. Default: false. */
+  ignoreDoNotCall: z.boolean().default(false),
+})
+
+/** Longest whisper of a supervisor at once. */
+const WHISPER_CHARS_MAX = 500
+const whisperSchema = z.strictObject({ text: z.string().trim().min(1).max(WHISPER_CHARS_MAX) })
+
+/** Longest reason that an operator may give. */
+const REASON_CHARS_MAX = 200
 
 function whispered(live: LiveCall, body: Uint8Array): Reply {
   const read = whisperSchema.safeParse(jsonOrNull(body))

@@ -28,15 +28,7 @@ import type { EdgeOptions, PublishOrder } from './options.js'
 import { outcomeSchema, requestSchema, SEARCH_CHARS_MAX } from './ops-requests.js'
 import type { NodeCommand, OpsRequest, CallRequest } from './ops-requests.js'
 
-/** Live calls of this node that a watcher gets; of each other node it gets OPS_LIST_MAX. */
-const OPS_LIVE_ROWS_MAX = 10_000
-
 type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'finder' | 'log' | 'wallClock'>
-
-/** The first search of a node starts the thread of its index, and indexes what is new. */
-const FIND_PEER_MS = 5000
-/** Most listeners for which the node of their call is remembered; for more, it is searched again. */
-const LISTENERS_KNOWN_MAX = 64
 
 /** Allowed query parameters: for a list of calls, for a search of ended ones, for charts, and `part` of a recording. */
 const QUERIES = ['limit', 'search', 'format', 'part', 'cursor', 'over', 'by', ...CALL_SEARCH_KEYS] as const
@@ -45,12 +37,6 @@ export type OpsQuery = Readonly<Record<(typeof QUERIES)[number], string>>
 
 export function queryOf(read: (name: string) => string): OpsQuery {
   return Object.fromEntries(QUERIES.map((name) => [name, read(name)])) as OpsQuery
-}
-
-/** A node's answer to another: the status of the HTTP answer, and the JSON of its body. */
-interface PeerReply {
-  readonly status: Reply['status']
-  readonly body: unknown
 }
 
 /**
@@ -446,6 +432,20 @@ export class FleetApi {
         return jsonReply({})
     }
   }
+}
+
+/** Live calls of this node that a watcher gets; of each other node it gets OPS_LIST_MAX. */
+const OPS_LIVE_ROWS_MAX = 10_000
+
+/** The first search of a node starts the thread of its index, and indexes what is new. */
+const FIND_PEER_MS = 5000
+/** Most listeners for which the node of their call is remembered; for more, it is searched again. */
+const LISTENERS_KNOWN_MAX = 64
+
+/** A node's answer to another: the status of the HTTP answer, and the JSON of its body. */
+interface PeerReply {
+  readonly status: Reply['status']
+  readonly body: unknown
 }
 
 /** This node's part of editing agents. @see EditorApi */
