@@ -183,7 +183,8 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
   const said: FromProcess[] = []
   child.on('message', (message: FromProcess) => said.push(message))
   const exit = new Promise<number | null>((resolve) =>
-    child.once('close', (code) => {
+    // After `disconnect` Node's `close` does not come.
+    child.once('exit', (code) => {
       resolve(code)
     }),
   )
