@@ -79,7 +79,7 @@ export const checkpointSchema = z
     ending: z.object({ reason: endReasonSchema, detail: z.string() }).nullable(),
     /**
      * The agent that the caller is promised, and what it is to know; absent: none, or it has the call. `gone`: there is none of
-     * that name, so that this agent has to be told why it goes on.
+     * that name, so that this agent has to learn why it goes on.
      */
     handover: z.object({ to: z.string(), summary: z.string(), gone: z.literal(true).exactOptional() }).exactOptional(),
     /** The requested escalation; after a takeover the session asks the escalation machine for its step again. */
