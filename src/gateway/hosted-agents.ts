@@ -240,11 +240,12 @@ function withCanary(
   canary: FolderVersion | undefined,
   faultOf: (name: string, what: string) => void,
 ): HostedAgent {
-  const agent = use()
-  if (canary === undefined) return agent
+  if (canary === undefined) return use()
   try {
     return use(canary)
   } catch (thrown) {
+    // Throws where the fault is the agent's.
+    const agent = use()
     faultOf(versionName(canary.agent), messageOf(thrown))
     return agent
   }
