@@ -10,6 +10,7 @@ import { CALL_BACKS, callBackId, campaignOrderSchema, campaignSchema, readWindow
 import type { Campaign, CampaignCommand, CampaignState, CampaignView, Row } from './campaign.js'
 import type { Campaigns } from './campaigns.js'
 import type { DoNotCall, DoNotCallEntry } from './do-not-call.js'
+import { sumOf } from './row-queue.js'
 import type { RowQueue } from './row-queue.js'
 import { readRows } from './rows.js'
 
@@ -256,8 +257,7 @@ export class CampaignDesk {
 
   async #view(campaign: Campaign): Promise<CampaignView> {
     const { rows, waiting, calling, results } = await this.#options.queue.counts(campaign.id)
-    const over = Object.values(results).reduce((sum, count) => sum + count, 0)
-    const done = campaign.state === 'running' && over >= rows
+    const done = campaign.state === 'running' && sumOf(results) >= rows
     return {
       ...campaign,
       stands: done ? 'done' : campaign.state,

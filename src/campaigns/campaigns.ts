@@ -16,7 +16,7 @@ import type { OutboundOrder } from '../workers/main/outbound-calls.js'
 import { CALL_BACKS, callBackId, lostCampaign, policyOf } from './campaign.js'
 import type { Campaign, Policy, Row, Try, TryResult } from './campaign.js'
 import type { DoNotCall } from './do-not-call.js'
-import type { Next, RowQueue, RowTurn } from './row-queue.js'
+import { sumOf, type Next, type RowQueue, type RowTurn } from './row-queue.js'
 import { ERRORS_OF, afterTry, tooManyErrors, verdictOf } from './scheduler.js'
 import type { WaitReason } from './scheduler.js'
 
@@ -501,7 +501,7 @@ export class Campaigns {
         await this.keep(lostCampaign(campaign))
         continue
       }
-      const over = state === 'stopped' ? calling === 0 : Object.values(results).reduce((sum, n) => sum + n, 0) >= rows
+      const over = state === 'stopped' ? calling === 0 : sumOf(results) >= rows
       if (!over) continue
       if (endedAt === null) await this.keep({ ...campaign, endedAt: new Date(wallClock()).toISOString() })
       else if (Date.parse(endedAt) < beforeMs) {

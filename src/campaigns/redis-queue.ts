@@ -20,6 +20,7 @@ import { CALL_BACKS, ROW_RESULTS, campaignSchema, lostCampaign, rowSchema } from
 import type { Campaign, Row } from './campaign.js'
 import { DO_NOT_CALL_MAX, FileDoNotCall, readEntry, shownOf } from './do-not-call.js'
 import type { DoNotCall, DoNotCallEntry, KeptEntry } from './do-not-call.js'
+import { sumOf } from './row-queue.js'
 import type { Limits, LostRows, RowCounts, RowQueue, RowWork } from './row-queue.js'
 
 /**
@@ -634,10 +635,6 @@ export class RedisDoNotCall implements DoNotCall {
       createHmac('sha256', derivedKey(secret, 'do-not-call')).update(key).digest('base64url'),
     )
   }
-}
-
-function sumOf(counts: Readonly<Record<string, number>>): number {
-  return Object.values(counts).reduce((sum, count) => sum + count, 0)
 }
 
 /** Oldest first. */

@@ -37,6 +37,10 @@ export interface RowCounts {
   readonly results: Readonly<Partial<Record<RowResult, number>>>
 }
 
+export function sumOf(counts: Readonly<Record<string, number>>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0)
+}
+
 /** Losses that a queue found: campaigns, which are kept as `lost`, and the number of call backs that were promised. */
 export interface LostRows {
   readonly campaigns: readonly Campaign[]
