@@ -186,8 +186,9 @@ export class Ending extends Feature implements CallFeature {
   }
 
   #budgetDue(): void {
+    if (this.#spent === null) return
     const waits = this.call.state !== 'live' || this.call.handover.to !== null || this.call.presence.engaged
-    if (this.#spent === null || waits) return this.call.in('budget', QUIET_POLL_MS)
+    if (waits) return this.call.in('budget', QUIET_POLL_MS)
     // Nobody heard a goodbye of the model meanwhile.
     this.call.agentSpokeLast = false
     this.call.tools.take(this.#spent)
