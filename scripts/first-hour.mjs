@@ -162,7 +162,7 @@ async function firstHour() {
   console.log(`From npm ci to the first heard answer of one's own agent: ${seconds(heardMs)}${late}`)
 
   rmSync(made, { recursive: true })
-  await run(clone, `node scripts/release.mjs '${join(folder, 'release')}'`)
+  await run(clone, `node scripts/release.mjs --pack '${join(folder, 'release')}'`)
   await Promise.all([runPages(clone), usePackage()])
   console.log(`The first hour took ${elapsed()}`)
 }

@@ -1,15 +1,23 @@
-// Makes what a release publishes, into a folder: `mkondo`, and for each platform and version of Node a package with the one
-// binary of uWebSockets.js that loads there, of which npm installs one (docs/RELEASES.md, "The package"). A clone keeps
-// `uws-pack`, which has all binaries in one package; they are taken from there.
+// Cuts a release.
 //
-//   node scripts/release.mjs FOLDER [--as-built]
+//   npm run release -- --next X.Y.Z      sets the version, and joins the fragments of changes/ to its section of CHANGELOG.md,
+//                                        to be read and committed
+//   npm run release [-- FOLDER]          checks the commit, and makes into FOLDER (release/X.Y.Z): the archives, the SBOM, the
+//                                        notes and the checksums of all of them
+//   node scripts/release.mjs --pack FOLDER [--as-built]
+//                                        makes the archives alone, of a tree that is not released; --as-built packs dist/ as
+//                                        it is, and does not build it first
 //
-// --as-built packs dist/ as it is, and does not build it first.
+// The archives are `mkondo`, and for each platform and version of Node a package with the one binary of uWebSockets.js that
+// loads there, of which npm installs one (docs/RELEASES.md, "The package"). A clone keeps `uws-pack`, which has all binaries
+// in one package; they are taken from there.
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { joined, sectionOf } from './changelog.mjs'
 
 /** The versions of Node that Mkondo runs on and `uws-pack` has binaries for, by the number in the binaries' names. */
 const NODE_OF_ABI = { 115: 20, 127: 22 }
@@ -18,11 +26,6 @@ const ON_DEMAND =
   /^(@opentelemetry\/|@modelcontextprotocol\/|@aws-sdk\/|@grpc\/|protobufjs$|bullmq$|soundswallower$|@echogarden\/)/
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
-const [out, ...flags] = process.argv.slice(2)
-if (out === undefined || flags.some((flag) => flag !== '--as-built')) {
-  console.error('node scripts/release.mjs FOLDER [--as-built]')
-  process.exit(2)
-}
 
 function run(command, args, cwd) {
   const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8' })
@@ -37,20 +40,93 @@ const pack = (to, ...folders) =>
     .trim()
     .split('\n')
 
-const work = mkdtempSync(join(tmpdir(), 'mkondo-release-'))
-try {
-  mkdirSync(out, { recursive: true })
-  if (flags.length === 0) run(process.execPath, ['scripts/build.mjs', '--types'], root)
-  const binaries = binaryPackages()
-  const mkondo = publishedMkondo(binaries)
-  const archives = pack(resolve(out), ...binaries.map(({ folder }) => folder), mkondo)
-  for (const archive of archives) console.log(join(out, archive))
-} finally {
-  rmSync(work, { recursive: true })
+const inRoot = (file) => join(root, file)
+const git = (...args) => run('git', args, root).trim()
+const fragments = () =>
+  existsSync(inRoot('changes'))
+    ? readdirSync(inRoot('changes'))
+        .filter((name) => name.endsWith('.md'))
+        .toSorted()
+    : []
+
+/** Sets the version, and joins the fragments to its section of the changelog. */
+function next(version) {
+  if (!/^\d+\.\d+\.\d+$/.test(version)) throw new Error(`the version is '${version}'; allowed: X.Y.Z`)
+  const changelog = inRoot('CHANGELOG.md')
+  const files = fragments()
+  const changes = files.map((name) => ({
+    name: `changes/${name}`,
+    text: readFileSync(inRoot(`changes/${name}`), 'utf8'),
+  }))
+  const today = new Date().toISOString().slice(0, 10)
+  writeFileSync(changelog, joined(readFileSync(changelog, 'utf8'), { version, date: today, changes }))
+  for (const name of files) rmSync(inRoot(`changes/${name}`))
+  if (json(inRoot('package.json')).version !== version) run('npm', ['version', '--no-git-tag-version', version], root)
+  console.log(`${files.length} changes are in CHANGELOG.md, below ${version}: read them, and commit`)
+}
+
+/** What a commit must fulfil to be released; each check gives what is wrong, or null. */
+const CHECKS = {
+  'nothing is uncommitted': () => git('status', '--porcelain') || null,
+  'the version is not released yet': (version) => {
+    const tagged = git('tag', '--list', `v${version}`) === '' ? null : git('rev-list', '-n', '1', `v${version}`)
+    return tagged === null || tagged === git('rev-parse', 'HEAD') ? null : `v${version} is ${tagged}`
+  },
+  'CHANGELOG.md has its section': (version) =>
+    sectionOf(readFileSync(inRoot('CHANGELOG.md'), 'utf8'), version) === null ? `no section ${version}` : null,
+  'every change is in CHANGELOG.md': () =>
+    fragments().length === 0 ? null : `changes/ has ${fragments().length}: npm run release -- --next X.Y.Z joins them`,
+  'every licence is allowed': () => {
+    const { status, stderr } = spawnSync(process.execPath, ['scripts/sbom.mjs', '--check'], {
+      cwd: root,
+      encoding: 'utf8',
+    })
+    return status === 0 ? null : stderr
+  },
+}
+
+/** Everything that a release publishes, into one folder. */
+function release(to) {
+  const { version } = json(inRoot('package.json'))
+  const folder = resolve(to ?? inRoot(`release/${version}`))
+  const wrong = Object.entries(CHECKS).flatMap(([name, check]) => {
+    const found = check(version)
+    console.log(`${found === null ? 'ok    ' : 'NOT OK'} ${name}${found === null ? '' : `: ${found.trim()}`}`)
+    return found === null ? [] : [name]
+  })
+  if (wrong.length > 0) throw new Error(`${version} is not released`)
+  // What an earlier attempt has left would be among the checksums.
+  if (existsSync(folder) && readdirSync(folder).length > 0) throw new Error(`${folder} is not empty`)
+  archives(folder, { build: true })
+  run(process.execPath, ['scripts/sbom.mjs', join(folder, `mkondo-${version}.cdx.json`)], root)
+  const notes = sectionOf(readFileSync(inRoot('CHANGELOG.md'), 'utf8'), version)
+  writeFileSync(join(folder, 'NOTES.md'), `# Mkondo ${version}\n\nCommit ${git('rev-parse', 'HEAD')}\n\n${notes}\n`)
+  const files = readdirSync(folder).toSorted()
+  const sums = files.map(
+    (file) =>
+      `${createHash('sha256')
+        .update(readFileSync(join(folder, file)))
+        .digest('hex')}  ${file}\n`,
+  )
+  writeFileSync(join(folder, 'SHA256SUMS'), sums.join(''))
+  for (const file of [...files, 'SHA256SUMS']) console.log(join(folder, file))
+}
+
+/** The archives, made into `folder`. */
+function archives(folder, { build }) {
+  const work = mkdtempSync(join(tmpdir(), 'mkondo-release-'))
+  try {
+    mkdirSync(folder, { recursive: true })
+    if (build) run(process.execPath, ['scripts/build.mjs', '--types'], root)
+    const binaries = binaryPackages(work)
+    return pack(resolve(folder), ...binaries.map((one) => one.folder), publishedMkondo(work, binaries))
+  } finally {
+    rmSync(work, { recursive: true })
+  }
 }
 
 /** A folder for each binary: its package, with the module of `uws-pack` that loads it. */
-function binaryPackages() {
+function binaryPackages(work) {
   const source = join(root, 'node_modules/uWebSockets.js')
   const { version, repository } = json(join(source, 'package.json'))
   return readdirSync(join(source, 'dist/bin')).flatMap((file) => {
@@ -82,7 +158,7 @@ function binaryPackages() {
 }
 
 /** The folder of Mkondo's own package as it is published: what is in it is what `npm pack` puts into it. */
-function publishedMkondo(binaries) {
+function publishedMkondo(work, binaries) {
   const [archive] = pack(work, '.')
   run('tar', ['-xzf', archive], work)
   const folder = join(work, 'package')
@@ -98,4 +174,21 @@ function publishedMkondo(binaries) {
     peerDependenciesMeta: Object.fromEntries(onDemand.map((name) => [name, { optional: true }])),
   })
   return folder
+}
+
+const [first, ...others] = process.argv.slice(2)
+try {
+  if (first === '--next' && others.length === 1) next(others[0])
+  else if (first === '--pack' && others.length > 0 && others.slice(1).every((flag) => flag === '--as-built')) {
+    for (const archive of archives(others[0], { build: others.length === 1 })) console.log(join(others[0], archive))
+  } else if (others.length === 0 && first?.startsWith('-') !== true) release(first)
+  else {
+    console.error(
+      'npm run release [-- FOLDER], or -- --next X.Y.Z; node scripts/release.mjs --pack FOLDER [--as-built]',
+    )
+    process.exitCode = 2
+  }
+} catch (thrown) {
+  console.error(thrown.message)
+  process.exitCode = 1
 }

@@ -119,7 +119,7 @@ t.test('an installed release takes less than 80 MB, with one binary of uWebSocke
   const [archives, shop] = [join(folder, 'release'), join(folder, 'shop')]
   mkdirSync(shop)
   const env = { HOME: folder, npm_config_cache: join(folder, 'cache') }
-  const made = await run(process.execPath, ['scripts/release.mjs', archives, '--as-built'], ROOT, env)
+  const made = await run(process.execPath, ['scripts/release.mjs', '--pack', archives, '--as-built'], ROOT, env)
   t.equal(made.code, 0, 'it is packed')
   const origin = await registry(t, [...installedHere(), ...(await released(archives))])
   writeFileSync(join(shop, 'package.json'), '{ "name": "shop", "version": "1.0.0" }')
