@@ -8,6 +8,7 @@ import { CarrierSocket, endOfOurs, endOfSocket, socketCounters } from './carrier
 import type { SocketCounters, SocketData } from './carrier-socket.js'
 import type { Client, ClientAddresses } from './client-address.js'
 import { Exchange } from './http-exchange.js'
+import { AUDIO_PATH } from './public-routes.js'
 import { errorReply } from './reply.js'
 import type { HttpErrorCode, HttpStatus } from './reply.js'
 import type { EdgeOptions } from './options.js'
@@ -80,7 +81,7 @@ export class MediaSockets {
   }
 
   routes(app: TemplatedApp): void {
-    app.ws<SocketData>('/audio', {
+    app.ws<SocketData>(AUDIO_PATH, {
       maxPayloadLength: CARRIER_FRAME_BYTES_MAX,
       compression: NO_COMPRESSION,
       idleTimeout: SOCKET_IDLE_S,

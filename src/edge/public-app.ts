@@ -9,6 +9,7 @@ import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 import { isAgentName } from '../core/ids.js'
 import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { SIGNATURE_HEADER } from '../sautikit/signature.js'
+import { PUBLIC_ROUTES } from './public-routes.js'
 import { BODY_FAULTS, rejection } from './rejections.js'
 import type { Rejection, WebhookAnswer } from './rejections.js'
 import type { ClosedUnproven, WebhookGuard, WebhookHead } from './webhook-guard.js'
@@ -21,7 +22,13 @@ export type WebhookHandler = (webhook: ProvenWebhook) => WebhookAnswer | Promise
 
 const NOWHERE = rejection('not-found', 404, 'NOT_FOUND', 'there is nothing at this path')
 
-const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'human', 'events', 'continue']
+/** Upgrades have been taken by the WebSocket route (`media-socket.ts`) by now. */
+const NO_UPGRADE = rejection('not-found', 426, 'UPGRADE_REQUIRED', 'this is a WebSocket', {
+  headers: [
+    ['Upgrade', 'websocket'],
+    ['Connection', 'Upgrade'],
+  ],
+})
 
 /** A request that the public port turned away, as it is logged: without anything of its body. */
 interface RejectedRequest {
@@ -33,8 +40,8 @@ interface RejectedRequest {
 }
 
 /**
- * The routes of the public port except the audio socket (`media-socket.ts`): the carrier's webhooks and the continuation of
- * tools that wait, and nothing else. Routes are exact, so that nothing of the ops port can be reached here.
+ * The routes of the public port (`PUBLIC_ROUTES`) except the audio socket (`media-socket.ts`), and nothing else. Routes are
+ * exact, so that nothing of the ops port can be reached here.
  */
 export class PublicApp {
   readonly #options: PublicOptions
@@ -68,30 +75,11 @@ export class PublicApp {
   }
 
   routes(app: TemplatedApp): void {
-    for (const route of ROUTES) {
-      app.post(`/${route}`, (res, req) => this.#webhook(res, req, route, null))
-      app.any(`/${route}`, (res, req) => this.#wrongMethod(res, req, 'POST'))
+    for (const { path, method, takes } of PUBLIC_ROUTES) {
+      if (takes === 'audio') app.get(path, (res, req) => this.#turnAway(res, req, NO_UPGRADE))
+      else app.post(path, (res, req) => this.#post(res, req, takes, path.endsWith('/:agent')))
+      app.any(path, (res, req) => this.#wrongMethod(res, req, method))
     }
-    app.post('/voice/:agent', (res, req) => {
-      const agent = req.getParameter(0)
-      if (!isAgentName(agent)) return this.#notFound(res, req)
-      this.#webhook(res, req, 'voice', agent)
-    })
-    app.any('/voice/:agent', (res, req) => this.#wrongMethod(res, req, 'POST'))
-    // Upgrades have been taken by the WebSocket route by now.
-    app.get('/audio', (res, req) => {
-      this.#turnAway(
-        res,
-        req,
-        rejection('not-found', 426, 'UPGRADE_REQUIRED', 'this is a WebSocket', {
-          headers: [
-            ['Upgrade', 'websocket'],
-            ['Connection', 'Upgrade'],
-          ],
-        }),
-      )
-    })
-    app.any('/audio', (res, req) => this.#wrongMethod(res, req, 'GET'))
     app.any('/*', (res, req) => this.#notFound(res, req))
   }
 
@@ -101,6 +89,12 @@ export class PublicApp {
   sweep(nowMs: number): void {
     this.#bodies.sweep(nowMs)
     this.#rejections.sweep(nowMs)
+  }
+
+  #post(res: HttpResponse, req: HttpRequest, route: WebhookRoute, namesAgent: boolean): void {
+    const agent = namesAgent ? req.getParameter(0) : null
+    if (agent === null || isAgentName(agent)) this.#webhook(res, req, route, agent)
+    else this.#notFound(res, req)
   }
 
   #webhook(res: HttpResponse, req: HttpRequest, route: WebhookRoute, pathAgent: string | null): void {

@@ -1,0 +1,27 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { packageRoot } from '../../src/config/package-root.js'
+import { PUBLIC_ROUTES } from '../../src/edge/public-routes.js'
+
+/** The path of a node's audio socket at each balancer, as a pattern: deploy/README.md, NODE_URL. */
+const AUDIO_AT: Readonly<Record<string, string>> = {
+  'deploy/haproxy.cfg': '/audio',
+  'deploy/haproxy-fleet.cfg': '/n/[A-Za-z0-9-]{1,63}/audio',
+  'deploy/haproxy-processes.cfg': '/p/[0-4]/audio',
+}
+
+const LIST = /^( *http-request deny deny_status 404 unless \{ path -m reg )\S+ \}$/m
+
+/** The balancers' files: what they let through is made of the table of routes. */
+export function balancerFiles(): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(AUDIO_AT).map(([file, audio]) => {
+      const paths = PUBLIC_ROUTES.map(({ path, takes }) =>
+        (takes === 'audio' ? audio : path).slice(1).replace(':agent', '[a-z][a-z0-9-]*'),
+      )
+      const text = readFileSync(join(packageRoot(), file), 'utf8')
+      if (!LIST.test(text)) throw new Error(`${file} has no list of paths`)
+      return [file, text.replace(LIST, (_, before: string) => `${before}^/(${paths.join('|')})$ }`)]
+    }),
+  )
+}
