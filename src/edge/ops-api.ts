@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { jsonObject, jsonOrNull } from '../core/json.js'
 import type { CallTimelineView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
 import { endedRow, timelineOf } from '../call/documents/call-view.js'
+import { isOfNumbers } from '../call/documents/call-search.js'
 import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
@@ -107,7 +108,7 @@ export class OpsApi {
         .slice(-limit)
         .reverse()
         .map((call) => call.row())
-    const rows = live.map((call) => call.row()).filter(({ number }) => numbers.includes(number ?? ''))
+    const rows = live.map((call) => call.row()).filter((row) => isOfNumbers(row, numbers))
     return rows.slice(-limit).reverse()
   }
 
@@ -126,7 +127,7 @@ export class OpsApi {
     const records = this.#options.calls
       .ended()
       .filter((record) => outcome === null || record.outcome === outcome)
-      .filter(({ number }) => numbers === null || numbers.includes(number ?? ''))
+      .filter((record) => isOfNumbers(record, numbers))
     if (search === null) return records.slice(-limit).reverse().map(endedRow)
     const rows = records.filter(({ analysis }) => analysis !== null).map(endedRow)
     return rows

@@ -2,7 +2,7 @@ import { jsonObject } from '../core/json.js'
 import type { CallTimelineView, FleetRow, FoundView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
 import { CHART_QUERY_KEYS, chartQuerySchema, chartRange, chartsOf } from '../call/documents/call-charts.js'
 import type { ChartsView } from '../call/documents/call-charts.js'
-import { CALL_SEARCH_KEYS, callSearchSchema, isAlike } from '../call/documents/call-search.js'
+import { CALL_SEARCH_KEYS, callSearchSchema, isAlike, isOfNumbers } from '../call/documents/call-search.js'
 import type { CallSearch } from '../call/documents/call-search.js'
 import type { ChartedCalls, FoundCalls } from '../telemetry/archive/call-finder.js'
 import { LRUCache } from 'lru-cache'
@@ -158,7 +158,7 @@ export class FleetApi {
         .flatMap(([name, calls]) => (calls?.[of] ?? []).map((call) => ({ ...call, node: name })))
         // A node that runs an earlier version sends all of its ended calls.
         .filter((call) => of === 'live' || outcome === null || call.outcome === outcome)
-        .filter((call) => numbers === null || numbers.includes(call.number ?? ''))
+        .filter((call) => isOfNumbers(call, numbers))
         .filter((call) => of === 'live' || search === null || isFound(call, search))
         .sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))
         .slice(0, limit)
@@ -187,7 +187,7 @@ export class FleetApi {
     const numbers = allowed === null ? null : [...allowed]
     const request: OpsRequest = { what: 'find', search: read.data, cursor, limit, numbers }
     const pages = await this.#ofAllNodes<FoundCalls>(request)
-    return 'status' in pages ? pages : jsonReply(pageOf(pages, limit, read.data, lacks))
+    return 'status' in pages ? pages : jsonReply(pageOf(pages, { limit, search: read.data, numbers, lacks }))
   }
 
   /**
@@ -246,8 +246,8 @@ export class FleetApi {
     if (numbers === null) return answer()
     const call = await this.call(sid)
     if (call.status !== 200) return call
-    const { number } = jsonOf(call) as Pick<CallRecord, 'number'>
-    return number !== undefined && numbers.has(number) ? answer() : NOT_ITS_NUMBER
+    const found = jsonOf(call) as Pick<CallRecord, 'number'>
+    return isOfNumbers(found, [...numbers]) ? answer() : NOT_ITS_NUMBER
   }
 
   /** @param part  of a recording: a number from 1; empty: the newest */
@@ -586,20 +586,24 @@ const BEYOND_ALL = '\uffff'
 
 const NOTHING_TO_FIND: Reply = errorReply(404, 'NOT_FOUND', 'this process keeps nothing of its calls (KEEP_CALLS)')
 
-/**
- * The newest of what the nodes have found, down to where each of them has looked.
- * @param lacks  what the pages before it lack, as their cursor says
- */
+interface PageWanted {
+  readonly limit: number
+  readonly search: CallSearch
+  /** Numbers of ours to whose calls the asker is limited; null: to none. */
+  readonly numbers: readonly string[] | null
+  /** Marks of the cursor: what the pages before it lack. */
+  readonly lacks: string
+}
+
+/** The newest of what the nodes have found, down to where each of them has looked. */
 function pageOf(
   pages: readonly (readonly [string | null, FoundCalls | null])[],
-  limit: number,
-  search: CallSearch,
-  lacks: string,
+  { limit, search, numbers, lacks }: PageWanted,
 ): FoundView {
   const lookedTo = Math.max(0, ...pages.map(([, page]) => page?.next ?? 0))
   const found = pages
     .flatMap(([node, page]) => (page?.hits ?? []).map((hit) => ({ ...hit, node })))
-    .filter(({ id }) => id >= lookedTo)
+    .filter(({ id, row }) => id >= lookedTo && isOfNumbers(row, numbers))
     .sort((a, b) => b.id - a.id || ((a.node ?? '') < (b.node ?? '') ? -1 : 1))
   const shown = found.slice(0, limit)
   const last = shown.at(-1)

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import { request } from 'node:http'
 import t from 'tap'
 import type { Test } from 'tap'
+import { endedRow } from '../../src/call/documents/call-view.js'
+import { endedCall } from '../support/record.js'
 import { OPS_SLOWED_MAX, OPS_SLOWED_MS } from '../../src/edge/ops-app.js'
 import { OPS_WRONG_TOKENS_BURST } from '../../src/edge/ops-guard.js'
 import { get, newSid, post, ring, ringing, startGateway } from '../edge/gateway.js'
@@ -108,7 +110,16 @@ t.test('a token of some numbers sees and commands their calls alone', async (t) 
     opsToken: OPS_TOKEN,
     opsNumberTokens: new Map([[digest, new Set([own])]]),
     finder: {
-      find: () => Promise.resolve({ hits: [], next: null, current: true }),
+      // An index that takes another's call for theirs.
+      find: () =>
+        Promise.resolve({
+          hits: [own, others].map((number, id) => ({
+            id,
+            row: endedRow(endedCall({ callSid: `HD_found_${id}`, number })),
+          })),
+          next: null,
+          current: true,
+        }),
       chart: (_, numbers) => {
         charted.push(numbers)
         return Promise.resolve({ groups: [], current: true })
@@ -135,6 +146,14 @@ t.test('a token of some numbers sees and commands their calls alone', async (t) 
   )
   for (const list of ['fleet/calls', 'charts'])
     t.match(await ask(`/api/${list}?number=${encodeURIComponent(others)}`), refused, list)
+  const sidsFound = async (as: string) => {
+    const { calls } = JSON.parse((await get(`${gateway.opsUrl}/api/find`, bearer(as))).text) as {
+      calls: { callSid: string }[]
+    }
+    return calls.map(({ callSid }) => callSid)
+  }
+  t.same(await sidsFound(token), ['HD_found_0'], 'each row that is found is compared with the asker')
+  t.same((await sidsFound(OPS_TOKEN)).length, 2)
   t.equal((await ask('/api/charts')).status, 200)
   t.same(charted, [[own]])
   for (const path of ['/api/calls', '/api/agents', '/api/settings', '/api/refusals', '/metrics', '/api/live'])

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { maskNumber, partyKey, subscriberNumber } from '../../sautikit/phone.js'
 import { CALL_OUTCOMES } from './record.js'
+import { indexedWords, wantedWords, wordsOf } from './found-words.js'
 import type { CallRecord } from './record.js'
 
 /** A record as it was written: one of an earlier build has fewer keys. */
@@ -100,38 +101,50 @@ export function costOf({
   return of === null || of === undefined ? null : { amount: of.known, currency: of.currency }
 }
 
-/** All terms by which a full-text index finds a call, separated by spaces. */
-export function indexedTerms(record: WrittenRecord): string {
+/** Words and terms by which a full-text index finds a call, each separated by spaces. A word that was said is never a term. */
+export interface IndexedCall {
+  readonly said: string
+  readonly terms: string
+}
+
+export function indexedCall(record: WrittenRecord): IndexedCall {
   const { transcript = [], analysis, number } = record
   const amount = costOf(record)?.amount
-  return [
-    ...transcript.map(({ text }) => text),
-    analysis?.summary ?? '',
+  const texts = [...transcript.map(({ text }) => text), analysis?.summary ?? '']
+  const terms = [
     ...FILTERS.flatMap(([name, { of }]) => of(record).map((value) => term(name, value))),
     ...(number === undefined ? [] : [term('own', number)]),
     ...(amount === undefined ? [] : costTerms(amount)),
-  ].join(' ')
+  ]
+  return { said: texts.flatMap(indexedWords).join(' '), terms: terms.join(' ') }
 }
 
 /**
- * The same search as an FTS5 expression.
+ * The same search as an FTS5 expression over the columns of `IndexedCall`.
  * @param numbers  of ours, to whose calls it is limited; null: any
  * @returns null where any call fits
  */
 export function searchExpression(search: CallSearch, numbers: readonly string[] | null): string | null {
   const { text, minCost, maxCost } = search
   const isAnyCost = minCost === undefined && maxCost === undefined
-  const alternatives = [
+  const said = wantedWords(text ?? '').map((word) => [word])
+  const terms = [
     ...FILTERS.flatMap(([name, { asked = (value: string) => [value] }]: readonly [CallFilterName, CallFilter]) => {
       const value = search[name]
       return value === undefined ? [] : [asked(value).map((each) => term(name, each))]
     }),
-    ...wordsOf(text ?? '').map((word) => [word]),
     ...(isAnyCost ? [] : [costRange(minCost ?? 0, maxCost ?? COST_MAX)]),
     ...(numbers === null ? [] : [numbers.length === 0 ? [term('own', '')] : numbers.map((each) => term('own', each))]),
   ]
-  if (alternatives.length === 0) return null
-  return alternatives.map((terms) => `(${terms.map((each) => `"${each}"`).join(' OR ')})`).join(' AND ')
+  const within = (column: keyof IndexedCall, alternatives: readonly (readonly string[])[]): string[] =>
+    alternatives.map((each) => `${column} : (${each.map((word) => `"${word}"`).join(' OR ')})`)
+  const all = [...within('said', said), ...within('terms', terms)]
+  return all.length === 0 ? null : all.join(' AND ')
+}
+
+/** True for a call that an asker may see who is limited to these numbers of ours; null: to none. */
+export function isOfNumbers({ number }: Pick<Parties, 'number'>, numbers: readonly string[] | null): boolean {
+  return numbers === null || (number !== undefined && numbers.includes(number))
 }
 
 /** True if the call may be of another number than the one that is looked for, since its record shows both in the same way. */
@@ -141,15 +154,10 @@ export function isAlike({ caller, number }: CallSearch, parties: Parties): boole
   return isOther(caller, callerOf(parties)) || isOther(number, numberOf(parties))
 }
 
-/** Words, as the index splits texts. */
-function wordsOf(text: string): string[] {
-  return text.match(/[\p{L}\p{N}\p{Co}\p{M}]+/gu) ?? []
-}
-
 /** Longest term; longer values are alike as far as this. */
 const TERM_BYTES_MAX = 120
 
-/** A word that nobody says, and that the index does not split. */
+/** One word, that the index does not split. */
 function term(name: string, value: string): string {
   const bytes = new TextEncoder().encode(`${name}=${value.trim().toLowerCase()}`).subarray(0, TERM_BYTES_MAX)
   return `zq${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`

@@ -4,8 +4,8 @@ import { basename, dirname, join, relative } from 'node:path'
 import type * as Sqlite from 'node-sqlite3-wasm'
 import type { Database, SQLiteValue } from 'node-sqlite3-wasm'
 import type { ChartGroup, ChartRange } from '../../call/documents/call-charts.js'
-import { costOf, indexedTerms, searchExpression } from '../../call/documents/call-search.js'
-import type { CallSearch, WrittenRecord } from '../../call/documents/call-search.js'
+import { costOf, indexedCall, isOfNumbers, searchExpression } from '../../call/documents/call-search.js'
+import type { CallSearch, IndexedCall, WrittenRecord } from '../../call/documents/call-search.js'
 import { endedRow } from '../../call/documents/call-view.js'
 import type { ListedCall } from '../../call/documents/call-view.js'
 import { whereThere } from '../../core/errors.js'
@@ -20,7 +20,7 @@ import type { SqlRow } from './sql.js'
 const sqlite = createRequire(import.meta.url)('node-sqlite3-wasm') as typeof Sqlite
 
 /** Raised with what the index has of a call: one of another version is made anew. */
-const INDEX_VERSION = 3
+const INDEX_VERSION = 4
 /** Memory of the engine for pages of the file. */
 const CACHE_KB = 4096
 /** Records are read and indexed in pieces of this size, each in one transaction; a longer record is read whole. */
@@ -38,7 +38,7 @@ const SCHEMA = `
   CREATE TABLE files(id INTEGER PRIMARY KEY, path TEXT UNIQUE, bytes INTEGER NOT NULL);
   CREATE TABLE calls(id INTEGER PRIMARY KEY, sid TEXT UNIQUE, file INTEGER NOT NULL, at INTEGER NOT NULL, bytes INTEGER NOT NULL, cost REAL,
     counted TEXT NOT NULL);
-  CREATE VIRTUAL TABLE words USING fts5(terms, content='', contentless_delete=1, detail='none', tokenize='unicode61 remove_diacritics 2');
+  CREATE VIRTUAL TABLE words USING fts5(said, terms, content='', contentless_delete=1, detail='column', tokenize='ascii');
   ${FIGURES_SCHEMA}
   PRAGMA user_version = ${INDEX_VERSION};`
 
@@ -108,7 +108,9 @@ export class CallIndex {
           const ids = this.#ids(search, expression, from, next, limit - hits.length)
           for (const id of ids) {
             const record = this.#recordAt('id', id)
-            if (record !== undefined) hits.push({ id, row: { ...endedRow(record), cost: costOf(record) } })
+            // Every row is looked at as the lists do it, whatever the index says of it.
+            if (record !== undefined && isOfNumbers(record, numbers))
+              hits.push({ id, row: { ...endedRow(record), cost: costOf(record) } })
             next = id
           }
           if (ids.length === 0) return { hits, next: null }
@@ -224,7 +226,7 @@ export class CallIndex {
   #indexLine(line: Buffer, place: { readonly file: number; readonly path: string; readonly at: number }): void {
     const known = termsOf(line)
     if (known === null) return
-    const { callSid, startedAtMs, terms, cost, counted } = known
+    const { callSid, startedAtMs, said, terms, cost, counted } = known
     const before = this.#sql.one(
       'SELECT calls.id, counted, files.path, at FROM calls JOIN files ON files.id = file WHERE sid = ?',
       callSid,
@@ -241,7 +243,7 @@ export class CallIndex {
       ...[id, callSid, place.file, place.at, line.length, cost, counted],
     )
     this.#figures.count(counted, 1)
-    this.#sql.run('INSERT INTO words(rowid, terms) VALUES(?, ?)', id, terms)
+    this.#sql.run('INSERT INTO words(rowid, said, terms) VALUES(?, ?, ?)', id, said, terms)
   }
 
   #forgetCall({ id = null, counted = null }: SqlRow): void {
@@ -335,8 +337,6 @@ export class CallIndex {
       return work()
     } catch (thrown) {
       if (!(thrown instanceof sqlite.SQLite3Error)) throw thrown
-      // A word of a script that the engine splits where we do not.
-      if (thrown.message.includes('phrase queries')) return otherwise
       if (!TORN.test(thrown.message)) throw thrown
       this.drop()
       return otherwise
@@ -360,10 +360,9 @@ function purgeIs(due: boolean): string {
   return `PRAGMA application_id = ${due ? PURGE : 0}`
 }
 
-interface IndexedRecord {
+interface IndexedRecord extends IndexedCall {
   readonly callSid: string
   readonly startedAtMs: number
-  readonly terms: string
   readonly cost: number | null
   /** See `CallFigures`. */
   readonly counted: string
@@ -378,8 +377,8 @@ function termsOf(line: Buffer): IndexedRecord | null {
     // A search shows it.
     endedRow(record)
     const { callSid } = record
-    const [terms, counted] = [indexedTerms(record), countedOf(record, startedAtMs)]
-    return { callSid, startedAtMs, terms, cost: costOf(record)?.amount ?? null, counted }
+    const counted = countedOf(record, startedAtMs)
+    return { callSid, startedAtMs, ...indexedCall(record), cost: costOf(record)?.amount ?? null, counted }
   } catch {
     return null // another program's line
   }

@@ -12,7 +12,7 @@ export class Sql {
   }
 
   run(sql: string, ...values: SQLiteValue[]): ReturnType<Statement['run']> {
-    return this.#statement(sql).run(values)
+    return this.#used(sql, (statement) => statement.run(values))
   }
 
   one(sql: string, ...values: SQLiteValue[]): SqlRow | null {
@@ -21,7 +21,7 @@ export class Sql {
   }
 
   all<T = SqlRow>(sql: string, ...values: SQLiteValue[]): T[] {
-    return this.#statement(sql).all(values) as T[]
+    return this.#used(sql, (statement) => statement.all(values) as T[])
   }
 
   transaction(work: () => void): void {
@@ -36,14 +36,27 @@ export class Sql {
   }
 
   close(): void {
-    for (const statement of this.#statements.values())
-      try {
-        statement.finalize()
-      } catch {
-        // It says again why it failed.
-      }
-    this.#statements.clear()
+    for (const sql of [...this.#statements.keys()]) this.#drop(sql)
     this.db.close()
+  }
+
+  /** A statement that threw stands where it stopped, and would throw again at its next use: it is made anew then. */
+  #used<T>(sql: string, use: (statement: Statement) => T): T {
+    try {
+      return use(this.#statement(sql))
+    } catch (thrown) {
+      this.#drop(sql)
+      throw thrown
+    }
+  }
+
+  #drop(sql: string): void {
+    try {
+      this.#statements.get(sql)?.finalize()
+    } catch {
+      // It says again why it failed.
+    }
+    this.#statements.delete(sql)
   }
 
   #statement(sql: string): Statement {
