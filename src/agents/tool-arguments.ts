@@ -82,6 +82,20 @@ export function argumentChecker(
   }
 }
 
+/**
+ * The object that a model filled in, as its schema wants it, with the tolerance of tools' arguments and no verdict on it: what
+ * is still wrong stays as it is, so that its reader drops that part alone. A number that a double cannot hold is its text.
+ */
+export function fitted(schema: ToolParameters, given: Arguments): Arguments {
+  try {
+    const read = withinSteps(() => coerced(schema, unwrapped(given, schema), schema, 0))
+    return JSON.parse(JSON.stringify(read, (_, value: unknown) => plain(value))) as Arguments
+  } catch (thrown) {
+    if (!(thrown instanceof TooManySteps)) throw thrown
+    return given
+  }
+}
+
 /** The arguments of a tool itself, with what is in the caller's words in its form. */
 function heard(
   parameters: ToolParameters,

@@ -6,12 +6,14 @@ import type { PriceFile } from '../agents/prices.js'
 import type { CascadeSettings } from '../backends/cascade/service-facts.js'
 import { serviceContext } from '../backends/cascade/service-context.js'
 import type { LanguageModel, ServiceFactory } from '../backends/cascade/service.js'
-import { formIn, isQuoted, transcriptText, wholeAnswer } from '../backends/cascade/transcript-form.js'
+import { fitted } from '../agents/tool-arguments.js'
+import { formIn, isQuoted, transcriptText, wholeAnswer, wordOfTruth } from '../backends/cascade/transcript-form.js'
 import { CostMeter } from '../backends/cost-meter.js'
 import { priceList } from '../backends/prices.js'
 import type { CallAnalysis, CallCost, CallRecord } from '../call/documents/record.js'
 import type { Clock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
+import { objectsIn } from '../core/json.js'
 import { RateLimit } from '../core/rate-limit.js'
 import type { Held } from '../messages/shared-outbox.js'
 import type { Log } from '../telemetry/log.js'
@@ -283,11 +285,15 @@ export class CallAnalyses {
         this.#tokens({ agent, direction: 'output' }).inc(usage.outputTokens, record.callSid)
       },
     })
-    const answer = await wholeAnswer(factory, context, requestOf(analysis, record, language), signal)
+    const tool = formToFill(analysis, language)
+    const answer = await wholeAnswer(factory, context, requestOf(record, tool), signal)
+    const form = formIn(answer, tool, 'fields')
+    // Some models leave out the object that the fields are in.
+    const fields = byName(form['fields'] ?? form)
     return {
       model: factory.model,
       language,
-      ...this.#checked(analysis, record, formIn(answer, TOOL)),
+      ...this.#checked(analysis, record, fitted(tool.parameters, { ...form, fields })),
     }
   }
 
@@ -299,7 +305,8 @@ export class CallAnalyses {
       if ('known' in field) continue
       filled[name] = { value: null, quote: null }
       const given = (Object(fields) as Readonly<Record<string, unknown>>)[name]
-      const { value, quote } = Object(given) as { readonly value?: unknown; readonly quote?: unknown }
+      const { value: written, quote } = Object(given) as { readonly value?: unknown; readonly quote?: unknown }
+      const value = field.type === 'boolean' ? (wordOfTruth(written) ?? written) : written
       if (value === undefined || value === null) continue
       if (!fits(field, value)) this.#values({ agent: record.agent, reason: 'invalid' }).inc(1, record.callSid)
       else if (!isQuoted(quote, record.transcript))
@@ -413,10 +420,46 @@ function fits(field: AnalysisField, value: unknown): value is string | number | 
   return validate(value) && (typeof value !== 'string' || value.length <= VALUE_CHARS_MAX)
 }
 
-function requestOf({ fields, summary }: Analysis, record: CallRecord, language: string | null) {
+/** The fields of a form: models write a list of them too. One that is there twice has no value. */
+function byName(given: unknown): unknown {
+  if (!Array.isArray(given)) return typeof given === 'string' ? given : Object(given)
+  const named = objectsIn(given).map((one) => [String(one['field'] ?? one['name']), one] as const)
+  const times = (name: string): number => named.filter(([other]) => other === name).length
+  return Object.fromEntries(named.filter(([name]) => times(name) === 1))
+}
+
+function formToFill({ fields, summary }: Analysis, language: string | null) {
   const asked = Object.entries(fields).filter(([, field]) => !('known' in field))
   const name = language === null ? '' : (new Intl.DisplayNames(['en'], { type: 'language' }).of(language) ?? language)
   const summed = `What the caller wanted and how it ended, in at most two sentences in ${name}.`
+  return {
+    name: TOOL,
+    description: 'Fills in the form about the call.',
+    parameters: {
+      type: 'object' as const,
+      properties: {
+        ...(summary === 'none' ? {} : { summary: { type: 'string', description: summed } }),
+        fields: {
+          type: 'object',
+          properties: Object.fromEntries(
+            asked.map(([field, value]) => [
+              field,
+              {
+                type: 'object',
+                properties: { value, quote: { type: 'string', description: 'Words of the transcript.' } },
+                required: ['value', 'quote'],
+              },
+            ]),
+          ),
+          required: [],
+        },
+      },
+      required: summary === 'none' ? ['fields'] : ['summary', 'fields'],
+    },
+  }
+}
+
+function requestOf(record: CallRecord, tool: ReturnType<typeof formToFill>) {
   return {
     messages: [
       {
@@ -433,32 +476,6 @@ function requestOf({ fields, summary }: Analysis, record: CallRecord, language: 
         content: `The call ended as: ${record.outcome}.\n\n${transcriptText(record.transcript)}`,
       },
     ],
-    tools: [
-      {
-        name: TOOL,
-        description: 'Fills in the form about the call.',
-        parameters: {
-          type: 'object' as const,
-          properties: {
-            ...(summary === 'none' ? {} : { summary: { type: 'string', description: summed } }),
-            fields: {
-              type: 'object',
-              properties: Object.fromEntries(
-                asked.map(([field, value]) => [
-                  field,
-                  {
-                    type: 'object',
-                    properties: { value, quote: { type: 'string', description: 'Words of the transcript.' } },
-                    required: ['value', 'quote'],
-                  },
-                ]),
-              ),
-              required: [],
-            },
-          },
-          required: summary === 'none' ? ['fields'] : ['summary', 'fields'],
-        },
-      },
-    ],
+    tools: [tool],
   }
 }

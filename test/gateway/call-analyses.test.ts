@@ -163,6 +163,40 @@ t.test('a value without words of the transcript is null, also where the model wr
   await all.close()
 })
 
+t.test('each form in which a model fills in an analysis is read', async (t) => {
+  const { summary, fields } = GOOD
+  const { day: _, invented: __, ...two } = fields
+  const json = JSON.stringify({ summary, fields: two })
+  const forms: readonly (readonly [name: string, answer: unknown])[] = [
+    ['fenced, with words around', `Here it is:\n\`\`\`json\n${json}\n\`\`\`\nDone.`],
+    ['as Python has it', json.replaceAll('"', "'").replace('true', 'True')],
+    ['as a text', { summary, fields: JSON.stringify(two) }],
+    ['without the object of the fields', { summary, ...two }],
+    ['as a list', { summary, fields: Object.entries(two).map(([field, one]) => ({ field, ...one })) }],
+    [
+      'in other capitals',
+      {
+        Summary: summary,
+        fields: { Intent: { Value: 'Refund', quote: two.intent.quote }, resolved: { ...two.resolved, value: 'TRUE' } },
+      },
+    ],
+    ['a word for a boolean', { summary, fields: { ...two, resolved: { ...two.resolved, value: 'Yes' } } }],
+    ['in arguments once more', { arguments: { summary, fields: two } }],
+  ]
+  for (const [name, answer] of forms) {
+    const { factory } = await model(t, () => answer)
+    const { all, done } = analyses({ modelOf: () => factory })
+    all.take(record())
+    await until(() => done.size === 1, 10_000, 'the analysis')
+    t.match(
+      [...done.values()][0],
+      { summary, fields: { intent: { value: 'refund' }, resolved: { value: true } } },
+      name,
+    )
+    await all.close()
+  }
+})
+
 t.test('a line break in what a caller said is no line of the agent to the model', async (t) => {
   const { asked, factory } = await model(t, () => GOOD)
   const { all, done } = analyses({ modelOf: () => factory })

@@ -1,6 +1,8 @@
 import { z } from 'zod'
-import { formIn, isQuoted, transcriptText } from '../../backends/cascade/transcript-form.js'
+import { fitted } from '../../agents/tool-arguments.js'
+import { formIn, isQuoted, transcriptText, wordOfTruth } from '../../backends/cascade/transcript-form.js'
 import { messageOf } from '../../core/errors.js'
+import { objectsIn } from '../../core/json.js'
 import type { BoundedModels } from './bounded-models.js'
 import type { JudgedByModels, ObservedCall, Verdict } from './judge.js'
 import type { Judge } from './scenario.js'
@@ -9,15 +11,13 @@ import type { Judge } from './scenario.js'
 export const VERDICTS_TOOL = 'give_verdicts'
 const QUOTE_CHARS_MAX = 500
 
-const form = z.strictObject({
-  verdicts: z.array(
-    z.strictObject({
-      criterion: z.string(),
-      verdict: z.enum(['pass', 'fail', 'unclear']),
-      quote: z.string().max(QUOTE_CHARS_MAX).nullish(),
-    }),
-  ),
+/** One verdict of a judge. One that is none of these is left out, and its criterion is undecided. */
+const verdictSchema = z.object({
+  criterion: z.string(),
+  verdict: z.enum(['pass', 'fail', 'unclear']),
+  quote: z.string().nullish(),
 })
+type Given = readonly z.output<typeof verdictSchema>[]
 
 /** Asks a model about the conversation of a call. Never rejects. @param seed  of the run */
 export async function judgedBy(
@@ -29,11 +29,11 @@ export async function judgedBy(
   const names = Object.keys(judge.criteria)
   const model = models.nameOf(judge.llm)
   try {
-    const answer = await models.ask(judge.llm, { ...requestOf(judge, call), seed })
+    const tool = verdictsOf(judge)
+    const answer = await models.ask(judge.llm, { ...requestOf(judge, call, tool), seed })
     if (answer.cut === 'filter') throw new Error('refused to judge')
-    const parsed = form.safeParse(formIn(answer, VERDICTS_TOOL))
-    if (!parsed.success) throw new Error('its form is not of the kind that was asked for')
-    const given = parsed.data.verdicts
+    const given = verdictsIn(formIn(answer, tool, 'verdicts'), judge, tool)
+    if (given.length === 0) throw new Error('its form is not of the kind that was asked for')
     return { judge: model, judgeFault: null, criteria: names.map((name) => checked(name, given, call)) }
   } catch (thrown) {
     const unclear = names.map((name): Verdict => ({ name, verdict: 'unclear', quote: null, why: 'no verdict' }))
@@ -41,7 +41,28 @@ export async function judgedBy(
   }
 }
 
-type Given = z.output<typeof form>['verdicts']
+/** The verdicts of a form as models write it: by criterion, one alone, with the criterion's words for its name. */
+function verdictsIn(form: Readonly<Record<string, unknown>>, { criteria }: Judge, tool: VerdictsTool): Given {
+  const written = 'criterion' in form ? [form] : (form['verdicts'] ?? form)
+  const one = typeof written === 'object' && written !== null && 'criterion' in written ? [written] : written
+  const named =
+    typeof one === 'object' && one !== null && !Array.isArray(one)
+      ? Object.entries(one).map(([criterion, verdict]) => ({ criterion, ...(Object(verdict) as object) }))
+      : one
+  const list = Array.isArray(named)
+    ? objectsIn(named).map((given) => {
+        const name = Object.keys(criteria).find((each) => criteria[each] === given['criterion'])
+        const truth = wordOfTruth(given['verdict'])
+        const verdict = truth === undefined ? given['verdict'] : truth ? 'pass' : 'fail'
+        return { ...given, verdict, ...(name === undefined ? {} : { criterion: name }) }
+      })
+    : named
+  const { verdicts } = fitted(tool.parameters, { verdicts: list })
+  return objectsIn(verdicts).flatMap((given) => {
+    const { data } = verdictSchema.safeParse(given)
+    return data === undefined ? [] : [data]
+  })
+}
 
 /** A verdict counts only once, and with words of the agent that it is about, or of the gateway's own texts. */
 function checked(name: string, given: Given, { lines }: ObservedCall): Verdict {
@@ -53,10 +74,10 @@ function checked(name: string, given: Given, { lines }: ObservedCall): Verdict {
   const { verdict, quote } = own
   if (verdict === 'unclear') return unclear(null)
   if (!isQuoted(quote, ours)) return unclear(`it says ${verdict}, with a quote that the agent never said`)
-  return { name, verdict, quote, why: null }
+  return { name, verdict, quote: quote.slice(0, QUOTE_CHARS_MAX), why: null }
 }
 
-function requestOf({ criteria }: Judge, { lines, record }: ObservedCall) {
+function requestOf({ criteria }: Judge, { lines, record }: ObservedCall, tool: VerdictsTool) {
   const asked = Object.entries(criteria).map(([name, text]) => `- ${name}: ${text}`)
   const calls = (record?.toolCalls ?? []).map(
     ({ name, args, ok }) => `- ${name} ${JSON.stringify(args)}${ok ? '' : ' (failed)'}`,
@@ -81,30 +102,34 @@ function requestOf({ criteria }: Judge, { lines, record }: ObservedCall) {
         ].join('\n\n'),
       },
     ],
-    tools: [
-      {
-        name: VERDICTS_TOOL,
-        description: 'Gives the verdicts about the call.',
-        parameters: {
-          type: 'object' as const,
-          properties: {
-            verdicts: {
-              type: 'array',
-              items: {
-                type: 'object',
-                properties: {
-                  criterion: { type: 'string', enum: Object.keys(criteria) },
-                  verdict: { type: 'string', enum: ['pass', 'fail', 'unclear'] },
-                  quote: { type: 'string', description: 'Words of the agent.' },
-                },
-                required: ['criterion', 'verdict', 'quote'],
-                additionalProperties: false,
-              },
+    tools: [tool],
+  }
+}
+
+type VerdictsTool = ReturnType<typeof verdictsOf>
+
+function verdictsOf({ criteria }: Judge) {
+  return {
+    name: VERDICTS_TOOL,
+    description: 'Gives the verdicts about the call.',
+    parameters: {
+      type: 'object' as const,
+      properties: {
+        verdicts: {
+          type: 'array',
+          items: {
+            type: 'object',
+            properties: {
+              criterion: { type: 'string', enum: Object.keys(criteria) },
+              verdict: { type: 'string', enum: ['pass', 'fail', 'unclear'] },
+              quote: { type: 'string', description: 'Words of the agent.' },
             },
+            required: ['criterion', 'verdict', 'quote'],
+            additionalProperties: false,
           },
-          required: ['verdicts'],
         },
       },
-    ],
+      required: ['verdicts'],
+    },
   }
 }
