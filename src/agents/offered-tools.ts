@@ -12,7 +12,7 @@ import type { GatewayTool } from '../call/gateway-tools.js'
 import { KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
-import { mcpToolNames } from './mcp-definition.js'
+import { mcpToolNames, mcpToolOf } from './mcp-definition.js'
 import type { McpTool } from './mcp-server.js'
 import { collectToolSpec } from './digits.js'
 import type { CallableTool } from './offline-check.js'
@@ -106,6 +106,15 @@ export function hasEffect({
   idempotent = http.method === 'GET',
 }: AgentDefinition['tools'][number]): boolean {
   return waits !== undefined || (http.method !== 'GET' && !idempotent)
+}
+
+/** Names of the agent's tools that have an effect, those that get sensitive digits among them. */
+export function toolsWithEffect(agent: AgentDefinition, assets: AgentAssets): string[] {
+  return [
+    ...agent.tools.filter(hasEffect).map(({ name }) => name),
+    ...assets.codeTools.flatMap(({ name, idempotent }) => (idempotent ? [] : [name])),
+    ...mcpToolNames(agent.mcp).filter((name) => mcpToolOf(agent.mcp, name)?.idempotent !== true),
+  ]
 }
 
 /**

@@ -31,6 +31,7 @@ export const DEADLINES = [
   'private',
   'private-keys',
   'waits',
+  'effects',
   'waiting-sound',
   'claims',
   'stage',

@@ -22,6 +22,7 @@ import { Caller } from './features/caller.js'
 import { Claims } from './features/claims.js'
 import { Consent } from './features/consent.js'
 import { Digits } from './features/digits.js'
+import { Effects } from './features/effects.js'
 import { Ending } from './features/ending.js'
 import { EscalationSide } from './features/escalation-side.js'
 import { Greeting } from './features/greeting.js'
@@ -148,6 +149,7 @@ export class CallKernel {
   readonly backend: BackendLink
   readonly words: Words
   readonly tools: ToolCalls
+  readonly effects: Effects
   readonly digits: Digits
   readonly sentDigits: SentDigits
   readonly stages: StageChanges
@@ -199,6 +201,7 @@ export class CallKernel {
       () => ({ nowMs: this.nowMs, zeroMs: this.streamZeroMs }),
       resume,
       this.zeroMs,
+      new Set(options.effects?.tools),
     )
     this.consent = new Consent(this)
     this.callBack = new CallBackOffer(this)
@@ -208,6 +211,7 @@ export class CallKernel {
     this.backend = new BackendLink(this)
     this.words = new Words(this)
     this.tools = new ToolCalls(this)
+    this.effects = new Effects(this)
     this.waits = new Waits(this)
     this.waitingSound = new WaitingSound(this)
     this.stages = new StageChanges(this)
@@ -235,6 +239,7 @@ export class CallKernel {
       this.backend,
       this.words,
       this.tools,
+      this.effects,
       this.waits,
       this.waitingSound,
       this.stages,

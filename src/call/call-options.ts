@@ -7,6 +7,7 @@ import { closingSchema } from './closing-cues.js'
 import { collectionSchema } from './digit-collection.js'
 import { inSession } from './documents/document.js'
 import type { DocumentOf } from './documents/document.js'
+import { afterEffectSchema } from './effect-words.js'
 import { speechOptionsSchema, turnSchema } from './end-of-turn.js'
 import { rulesSchema } from './escalation-rules.js'
 import { fillerOptionsSchema, fillersSchema } from './fillers.js'
@@ -98,6 +99,14 @@ export const sessionOptionsSchema = z
         }),
       )
       .default({}),
+    /**
+     * Names of the agent's tools that have an effect, and what the gateway says of them. Null: a call that was recorded by a
+     * build without it, whose effects are cut off by the end of the call.
+     */
+    effects: z
+      .object({ tools: z.array(z.string()), said: inSession(afterEffectSchema.shape) })
+      .nullable()
+      .default(null),
     /** Spoken by the gateway when the backend does not greet in time. Null: the agent's file leaves the words to the model. */
     greeting: phraseSchema.nullable(),
     /** Sent to the backend once with a request for a response, when the stream is open and the backend is ready: it greets. */
@@ -188,6 +197,7 @@ export const callSections = z.strictObject({
   limits: limitsSchema.prefault({}),
   bargeIn: bargeInSchema.prefault({}),
   fillers: fillersSchema.prefault({}),
+  afterEffect: afterEffectSchema.prefault({}),
   goodbye: spoken
     .default({ en: 'Thank you for calling. Goodbye.', sw: 'Asante kwa kupiga simu. Kwaheri.' })
     .describe('Spoken before the gateway ends a call.'),
@@ -243,6 +253,7 @@ export const DEFAULT_CALL_OPTIONS = {
   onBackendFailure: 'escalate',
   ...sectionOptions(callSections.parse({ silence: { firstPrompt: FIRST_PROMPT } })),
   toolLimitMs: 30_000,
+  effects: null,
   amd: null,
   sendsDigits: false,
   rules: null,

@@ -9,6 +9,7 @@ import type { OpenClaim } from './documents/checkpoint.js'
 import type { ClaimRecord, ClaimVerdict, TranscriptEntry } from './documents/record.js'
 import { factsIn } from './spoken-facts.js'
 import { KnownFacts } from './known-facts.js'
+import { UNCERTAIN } from './tool-ledger.js'
 
 type ClaimRule = ClaimOptions['rules'][number]
 
@@ -181,9 +182,8 @@ export class ClaimAudit {
   }
 }
 
-/** Errors of a tool that did not run, and that of one of which nobody knows whether it did. */
+/** Errors of a tool that did not run. */
 const NOT_RUN: readonly string[] = ['TOOL_UNVERIFIED', 'TOOL_UNBOUND', 'TOOL_ARGUMENTS', 'TOOL_NOT_OWNER']
-const UNCERTAIN = 'TOOL_UNCERTAIN'
 
 function verdictOf({ end, record }: LoggedToolCall): ClaimVerdict {
   if (record.ok) return 'other-result'

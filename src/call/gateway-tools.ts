@@ -76,6 +76,11 @@ interface SessionTool {
    */
   readonly afterSpeech?: boolean
   /**
+   * The agent leaves the conversation by it: not while a tool with an effect runs.
+   * @defaultValue `false`
+   */
+  readonly leaves?: boolean
+  /**
    * True if this call offers it.
    * @defaultValue it does
    */
@@ -171,6 +176,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
       },
     }),
     afterSpeech: true,
+    leaves: true,
     run: (call, callId, args) => {
       const silent = !call.agentSpokeLast && !call.sounding
       call.ending.endAfterSpeech(textOf(args['reason']), callId, silent ? call.goodbye : '')
@@ -268,6 +274,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
         },
       },
     afterSpeech: true,
+    leaves: true,
     offered: ({ options }) => Object.keys(options.handoverTo).length > 0,
     fault: ({ options }, args) => {
       const agents = Object.keys(options.handoverTo)

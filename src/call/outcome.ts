@@ -5,7 +5,7 @@ export interface OutcomeFacts {
   readonly escalated: boolean
   /** At least one question of the caller got an answer. */
   readonly answered: boolean
-  /** The caller was waiting for an answer, or for a human, when the call ended. */
+  /** The caller was waiting for an answer, a human or a tool with an effect when the call ended. */
   readonly waiting: boolean
 }
 

@@ -32,6 +32,13 @@ const LOST =
   'The connection was lost while this ran. If it only looks something up, call it again. Otherwise it is unknown whether ' +
   'it took effect: say neither that it did nor that it did not, do not repeat it, and offer a human if it matters.'
 
+/** The same where it was cut off, and no worker died. */
+export const CUT_OFF =
+  'This was cut off while it ran, and it is unknown whether it took effect: say neither that it did nor that it did not, do ' +
+  'not repeat it, and offer a human if it matters.'
+/** Code of a call of which nobody knows whether it took effect. */
+export const UNCERTAIN = 'TOOL_UNCERTAIN'
+
 const COLLECT_AGAIN = `The line had a gap while the caller entered this, and what they entered is lost. Call ${COLLECT_TOOL} again.`
 
 /**
@@ -66,6 +73,7 @@ export class ToolLedger {
   readonly #log: (call: LoggedToolCall) => void
   readonly #clock: () => LedgerClock
   readonly #calls = new Map<string, LedgerCall>()
+  readonly #effects: ReadonlySet<string>
   readonly #lost: { readonly callId: string; readonly value: unknown }[] = []
 
   /**
@@ -73,6 +81,7 @@ export class ToolLedger {
    * @param log  called with each call when it is answered
    * @param resume  from the previous worker: its answered calls are known, its running calls are lost
    * @param zeroMs  of the times in `resume`, on the clock of this session
+   * @param effects  names of the tools that have an effect
    */
   constructor(
     past: Pick<CallLogRecords, 'toolCalls' | 'dropped'>,
@@ -80,10 +89,12 @@ export class ToolLedger {
     clock: () => LedgerClock,
     resume?: SessionResume,
     zeroMs = 0,
+    effects: ReadonlySet<string> = new Set(),
   ) {
     this.#past = past
     this.#log = log
     this.#clock = clock
+    this.#effects = effects
     if (resume === undefined) return
     for (const { callId, name, args, startMs, state } of resume.checkpoint.waits ?? []) {
       if (state !== 'waiting') continue
@@ -215,15 +226,16 @@ export class ToolLedger {
     this.#log({ callId, end: 'refused', record, args, result: { error } })
   }
 
-  /** @returns those of `callIds` that were running; their results are late from now on */
+  /** @returns those of `callIds` that were running; their results are late from now on. An effect is uncertain. */
   cancel(callIds: readonly string[]): string[] {
     const cancelled: string[] = []
     for (const callId of callIds) {
       const call = this.#calls.get(callId)
       if (call === undefined || call.state !== 'running') continue
       // The call is kept: it may have taken effect, and the same call must not run again.
-      call.result = { error: 'This call was cancelled.' }
-      this.#answered(call, 'cancelled', 'cancelled')
+      const effect = this.hasEffect(call.name)
+      call.result = { error: effect ? CUT_OFF : 'This call was cancelled.' }
+      this.#answered(call, 'cancelled', effect ? UNCERTAIN : 'cancelled')
       cancelled.push(callId)
     }
     return cancelled
@@ -240,6 +252,22 @@ export class ToolLedger {
     const ids: string[] = []
     for (const call of this.#calls.values()) if (call.state === 'running' && !call.gateway) ids.push(call.callId)
     return ids
+  }
+
+  hasEffect(name: string): boolean {
+    return this.#effects.has(name)
+  }
+
+  /** A call that runs, of a tool with an effect. */
+  isEffect(callId: string): boolean {
+    const call = this.#calls.get(callId)
+    return call?.state === 'running' && this.hasEffect(call.name)
+  }
+
+  /** Names of the tools with an effect that run, once a call. */
+  get effectsRunning(): readonly string[] {
+    if (this.#effects.size === 0 || this.running === 0) return []
+    return this.runningNames().filter((name) => this.hasEffect(name))
   }
 
   /** Names of the tools that run, and of those that the session is performing. */
@@ -347,7 +375,7 @@ interface ToolAnswer {
 
 /** Nobody knows whether the call took effect, and the same call must not be tried again. */
 export function isOpenEnd({ end, record }: LoggedToolCall): boolean {
-  return end === 'lost' || end === 'expired' || end === 'abandoned' || record.error === 'TOOL_UNCERTAIN'
+  return end === 'lost' || end === 'expired' || end === 'abandoned' || record.error === UNCERTAIN
 }
 
 /**

@@ -172,6 +172,7 @@ t.test('whatever phrase an agent may have, one that lacks a language is named', 
     say: { greeting: said, fallback: said, busy: said, hold: said },
     silence: { firstPrompt: said, prompts: [said] },
     limits: { maxDurationText: said },
+    afterEffect: { done: said, failed: said, uncertain: said },
     fillers: { phrases: [said] },
     recovery: { callback: true, text: said, callbackGreeting: said },
     tools: [

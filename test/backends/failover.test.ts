@@ -135,6 +135,20 @@ t.test('a tool that was run for the first backend is not run for the second', as
   t.equal(line.backend.stats.toolsSpared, 1)
 })
 
+t.test('a tool that failed or was cut off is no answer', async (t) => {
+  const { a, b, line } = await greeted(t)
+  await line.speech(800)
+  a.now.call(2, 'call_1', 'book_slot', { day: 'Monday' })
+  const [call] = line.recorder.all('tool-call')
+  line.backend.toolResult(call?.callId ?? '', { ok: false, value: { error: 'cut off' } })
+  a.now.speak(3, 'I am', 200)
+  a.now.die('internal')
+  await settled()
+  b.now.call(1, 'call_1', 'book_slot', { day: 'Monday' })
+  t.equal(line.recorder.all('tool-call').length, 2, 'the call itself decides')
+  t.equal(line.backend.stats.toolsSpared, 0)
+})
+
 t.test('a dialogue that takes over while a tool waits takes no pending answer for an outcome', async (t) => {
   for (const early of [true, false]) {
     const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]

@@ -317,12 +317,13 @@ export class CallHistory {
   }
 
   /**
-   * A session that took over calls a tool. A tool that was called before with the same arguments is not run again.
+   * A session that took over calls a tool. A tool that was called before with the same arguments is not run again. What failed,
+   * or was cut off, is no answer: the call itself decides.
    * @returns the earlier result; `running` when it has not come yet, and this call will get it too; null without one
    */
   toolCalledAgain({ callId, name, args }: EventOf<'tool-call'>): ToolReply | 'running' | null {
     const known = this.#tools.findLast((call) => call.name === name && sameJson(call.args, args))
-    if (known === undefined) return null
+    if (known === undefined || known.reply?.ok === false) return null
     if (known.reply === null || known.reply.pending === true) known.joined.push(callId)
     else known.owed = false
     return known.reply ?? 'running'

@@ -8,6 +8,7 @@ import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { KEYS_PRIVATE_MS, SecretNumbers } from '../private-keys.js'
 import { COLLECT_TOOL } from '../gateway-tools.js'
+import { CUT_OFF, UNCERTAIN } from '../tool-ledger.js'
 
 /** A caller who is just speaking when the digits are due is heard first. */
 const DIGITS_POLL_MS = 500
@@ -327,6 +328,9 @@ export class Digits extends Feature implements CallFeature {
   abandon(): void {
     const collection = this.collection
     if (collection === null || collection.answered) return
+    // An effect that was sent goes on, and its own entry has its end.
+    if (collection.running && this.call.ledger.isEffect(collection.toolCallId))
+      return this.over(false, { error: CUT_OFF }, UNCERTAIN)
     if (collection.running) this.call.tools.takeBack([collection.toolCallId])
     this.over(false, { error: 'The caller did not finish: the call went on in another way.' }, 'abandoned')
   }

@@ -13,6 +13,17 @@ import type { OutcomeFacts } from '../outcome.js'
 /** An audio socket that we closed counts as closed after this, whatever the other side does. */
 const STREAM_CLOSE_WAIT_MS = 2000
 
+/** Ends by which the gateway leaves a caller who is still there. */
+const OWN_ENDS: ReadonlySet<EndReason> = new Set<EndReason>([
+  'agent-goodbye',
+  'silence-limit',
+  'duration-limit',
+  'operator-hangup',
+  'drain-limit',
+  'backend-failed',
+  'escalated',
+])
+
 /** Why the call is being ended. */
 interface EndPlan {
   readonly reason: EndReason
@@ -85,9 +96,9 @@ export class Ending extends Feature implements CallFeature {
   }
 
   checkpoint(): Pick<CallCheckpoint, 'ending'> {
-    const plan = this.#plan
+    const end = this.#plan ?? this.call.effects.end
     return {
-      ending: plan === null ? (this.call.resume?.ending ?? null) : { reason: plan.reason, detail: plan.detail },
+      ending: end === null ? (this.call.resume?.ending ?? null) : { reason: end.reason, detail: end.detail },
     }
   }
 
@@ -113,15 +124,15 @@ export class Ending extends Feature implements CallFeature {
         // The socket may stay open for seconds after the leg has ended: stop speaking now.
         this.call.stopAgent()
         return this.call.state === 'bridged'
-          ? this.endNow('escalated', 'the call with the human ended', false)
-          : this.endNow('caller-hung-up', `carrier says ${state}`, false)
+          ? this.#endAtOnce('escalated', 'the call with the human ended', false)
+          : this.#endAtOnce('caller-hung-up', `carrier says ${state}`, false)
       case 'busy':
       case 'refused':
       case 'no-answer':
         // When there is a stream, these states are about another leg.
         return noStream ? this.#finish('caller-hung-up', state) : undefined
       case 'stream-error':
-        return noStream ? this.endNow('stream-error', 'the carrier could not open the stream') : undefined
+        return noStream ? this.#endAtOnce('stream-error', 'the carrier could not open the stream', true) : undefined
       case 'ringing':
       case 'answered':
       case 'stream-started':
@@ -179,15 +190,16 @@ export class Ending extends Feature implements CallFeature {
 
   /** The budget of the call is used up. Who waits for a human, or keys in a number, is not hung up on: it ends after that. */
   budgetSpent(event: ToolCallEvent): void {
-    const { state, agentSpeech, presence, tools } = this.call
-    if (state === 'live' && !agentSpeech.closed && !presence.callerWaits) return tools.take(event)
+    const { state, agentSpeech, presence, tools, effects } = this.call
+    if (state === 'live' && !agentSpeech.closed && !presence.callerWaits && !effects.holds()) return tools.take(event)
     this.#spent = event
     this.call.in('budget', QUIET_POLL_MS)
   }
 
   #budgetDue(): void {
     if (this.#spent === null) return
-    const waits = this.call.state !== 'live' || this.call.handover.to !== null || this.call.presence.engaged
+    const { handover, presence, effects } = this.call
+    const waits = this.call.state !== 'live' || handover.to !== null || presence.engaged || effects.holds()
     if (waits) return this.call.in('budget', QUIET_POLL_MS)
     // Nobody heard a goodbye of the model meanwhile.
     this.call.agentSpokeLast = false
@@ -198,6 +210,7 @@ export class Ending extends Feature implements CallFeature {
   /** Says `text`, then ends the stream. `interrupt` cuts what the agent is saying. */
   speakThenEnd(reason: EndReason, detail: string, text: string, interrupt: boolean): void {
     if (!this.call.streaming || text === '') return this.endNow(reason, detail)
+    if (this.#waits(reason, detail, () => this.speakThenEnd(reason, detail, text, interrupt))) return
     if (interrupt) this.call.stopAgent()
     this.#beginClosing()
     const itemId = this.call.announce(text, reason === 'backend-failed' ? 'apology' : 'goodbye')
@@ -211,6 +224,7 @@ export class Ending extends Feature implements CallFeature {
    * A caller who speaks up takes it back.
    */
   endAfterSpeech(detail: string, toolCallId: string | null, goodbye: string): void {
+    if (this.#waits('agent-goodbye', detail, () => this.endAfterSpeech(detail, toolCallId, goodbye))) return
     this.#beginClosing()
     const itemId = goodbye === '' ? null : this.call.announce(goodbye, 'goodbye')
     this.#plan = { reason: 'agent-goodbye', detail, cancellable: true, toolCallId, itemId, quietSinceMs: null }
@@ -259,8 +273,18 @@ export class Ending extends Feature implements CallFeature {
     if (this.#plan !== null) this.endNow(this.#plan.reason, this.#plan.detail)
   }
 
-  /** Ends the stream at once. With `hangup` false the leg stays up for a human. */
+  /** Ends the stream, where no tool with an effect runs: without another word. With `hangup` false the leg stays up for a human. */
   endNow(reason: EndReason, detail: string, hangup = true): void {
+    if (!this.#waits(reason, detail, () => this.endNow(reason, detail, hangup))) this.#endAtOnce(reason, detail, hangup)
+  }
+
+  /** @returns true where the gateway's own end waits for effects. A broken line waits for nothing, and nobody hears anything there. */
+  #waits(reason: EndReason, detail: string, end: () => void): boolean {
+    if (!OWN_ENDS.has(reason) || !this.call.streaming) return false
+    return this.call.effects.delays(reason, detail, end)
+  }
+
+  #endAtOnce(reason: EndReason, detail: string, hangup: boolean): void {
     if (this.call.state === 'closed' || this.call.state === 'ended') return
     const hadStream = this.call.streaming
     this.call.out({ type: 'end-stream', code: closeCodeOf(reason), reason, detail, hangup })
@@ -317,14 +341,15 @@ export class Ending extends Feature implements CallFeature {
       answered: this.call.log.turnsAnswered > 0,
       waiting:
         this.call.turns.waitingForReal ||
-        (this.call.escalation.asked !== null && !bridged && this.call.state !== 'live'),
+        (this.call.escalation.asked !== null && !bridged && this.call.state !== 'live') ||
+        this.call.ledger.effectsRunning.length > 0,
     })
     const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
     this.call.digits.drop()
     this.call.ledger.close(asAsked)
     this.call.settleBargeIn()
     this.call.bargeIn.abandon()
-    this.call.tools.cancelAll()
+    this.call.tools.cutAll()
     this.call.backend.close(reason)
     this.call.transcript.close(this.call.streamMs)
     this.call.claims.judge(true)

@@ -14,7 +14,8 @@ const SUMMARY_CHARS_MAX = 300
  *
  *     live --hand_over, a stage with handoverTo--> the words so far are heard --> `handover`, the last output
  *
- * It waits while the call is not live: for the end of a recording, a human who is tried, a goodbye that may be taken back.
+ * It waits while the call is not live: for the end of a recording, a human who is tried, a goodbye that may be taken back. It also
+ * waits for tools with an effect (`Effects`).
  * Another worker's half of the call goes on from the checkpoint, as after a worker's death, with the other agent. Until then the
  * promise is in the checkpoint, and a worker that goes on with the call keeps it. The record has a handover that took place.
  */
@@ -63,7 +64,7 @@ export class Handover extends Feature implements CallFeature {
     this.#promised = { to, summary: summary.trim().slice(0, SUMMARY_CHARS_MAX) }
     this.call.changed()
     this.call.digits.abandon()
-    this.#heldUp = this.call.state !== 'live'
+    this.#heldUp = this.call.state !== 'live' || this.call.effects.holds()
     if (!this.#heldUp) this.#endConversation()
     this.#limitMs = this.call.nowMs + WORDS_HEARD_MS_MAX
     this.call.in('handover', QUIET_POLL_MS)
@@ -72,16 +73,16 @@ export class Handover extends Feature implements CallFeature {
 
   /** This agent answers nobody any more, and its tools do nothing. */
   #endConversation(): void {
-    this.call.tools.cancelAll()
+    this.call.tools.cutAll()
     this.call.agentSpeech.closeForGood()
     this.call.clear(...OF_THE_CONVERSATION)
   }
 
   #due(): void {
     if (this.#promised === undefined) return
-    if (this.call.state !== 'live') {
+    if (this.call.state !== 'live' || this.call.effects.holds()) {
       // A recording is heard out, a human is tried, or the agent says goodbye: no other agent may have that. Whoever is there
-      // when the conversation goes on gets the agent who was promised.
+      // when the conversation goes on gets the agent who was promised. A tool with an effect settles before.
       this.#limitMs = this.call.nowMs + WORDS_HEARD_MS_MAX
       this.#heldUp = true
       return this.call.in('handover', QUIET_POLL_MS)

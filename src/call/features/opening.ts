@@ -129,8 +129,14 @@ export class Opening extends Feature implements CallFeature {
         this.call.escalation.bridged('supervision')
         return true
       case 'waiting':
-      case 'live':
-        return false
+      case 'live': {
+        if (resume.ending === null) return false
+        // It waited for a tool with an effect, of which nobody knows now.
+        const { effects, goodbyeText } = this.call.options
+        const words = [effects?.said.uncertain, goodbyeText].map((phrase) => this.call.text(phrase)).join(' ')
+        this.call.ending.speakThenEnd(resume.ending.reason, resume.ending.detail, words.trim(), false)
+        return true
+      }
       default:
         return assertNever(resume.state)
     }

@@ -8,6 +8,7 @@ import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { FILLER_POLL_MS, Fillers } from '../fillers.js'
 import { ESCALATE_TOOL, isOfAStage, sessionTool } from '../gateway-tools.js'
+import { CUT_OFF, UNCERTAIN } from '../tool-ledger.js'
 
 export type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
 
@@ -68,10 +69,24 @@ export class ToolCalls extends Feature implements CallFeature {
     if (itemId === this.#fillerId) this.fillers.unheard()
   }
 
+  /** Nobody waits for tools any more. Those with an effect that were sent go on. */
   cancelAll(): void {
-    const callIds = this.call.ledger.cancel(this.call.ledger.runningIds())
-    if (callIds.length > 0) this.call.out({ type: 'cancel-tools', callIds })
+    const { ledger } = this.call
+    this.#cancel(ledger.runningIds().filter((callId) => !ledger.isEffect(callId)))
+    const oldestMs = ledger.oldestStartMs()
+    if (oldestMs === null) return this.call.clear('tool-limit', 'filler')
+    this.call.deadlines.set('tool-limit', oldestMs + this.call.options.toolLimitMs)
+  }
+
+  /** Also cuts off the tools with an effect. */
+  cutAll(): void {
+    this.#cancel(this.call.ledger.runningIds())
     this.call.clear('tool-limit', 'filler')
+  }
+
+  #cancel(running: readonly string[]): void {
+    const callIds = this.call.ledger.cancel(running)
+    if (callIds.length > 0) this.call.out({ type: 'cancel-tools', callIds })
   }
 
   sayFiller(): void {
@@ -147,7 +162,7 @@ export class ToolCalls extends Feature implements CallFeature {
     if (fault !== null) return fault
     if (this.call.state !== 'live' && this.call.state !== 'connecting')
       return 'The call is already being ended or handed over.'
-    return null
+    return handler.leaves === true ? this.call.effects.refusal(name) : null
   }
 
   #refuse({ callId, name, args, background }: ToolCallEvent, error: string): void {
@@ -178,6 +193,11 @@ export class ToolCalls extends Feature implements CallFeature {
     const { collection } = this.call.digits
     const collected = callId === collection?.toolCallId
     if (collected) collection.answered = true
+    const { state, backend, agentSpeech, handover } = this.call
+    const open = collected || !agentSpeech.closed
+    const spoken = state === 'live' && backend.usable && open && handover.to === null && !answer.quiet
+    if (this.call.ledger.hasEffect(answer.name))
+      this.call.effects.settled(ok ? 'done' : error === UNCERTAIN ? 'uncertain' : 'failed', spoken)
     this.call.claims.judge(false)
     // Before the result: the model's answer to it is the first of the new stage.
     this.call.stages.result(answer.name, { ok, value: answer.value, ...(error === undefined ? {} : { error }) })
@@ -197,9 +217,11 @@ export class ToolCalls extends Feature implements CallFeature {
   }
 
   takeBack(callIds: readonly string[]): void {
+    const effect = callIds.some((callId) => this.call.ledger.isEffect(callId))
     const cancelled = this.call.ledger.cancel(callIds)
     if (cancelled.length === 0) return
     this.call.out({ type: 'cancel-tools', callIds: cancelled })
+    if (effect) this.call.effects.settled('uncertain', false)
     if (this.call.ledger.running === 0) this.call.clear('filler')
   }
 
@@ -208,8 +230,12 @@ export class ToolCalls extends Feature implements CallFeature {
     const { toolLimitMs } = this.call.options
     const overdue = this.call.ledger.overdue(this.call.nowMs - toolLimitMs)
     if (overdue.length > 0) this.call.out({ type: 'cancel-tools', callIds: overdue })
-    for (const callId of overdue)
-      this.result(callId, false, { error: 'The tool did not answer in time.' }, 'no answer in time', 'overdue')
+    for (const callId of overdue) {
+      const [error, code] = this.call.ledger.isEffect(callId)
+        ? [CUT_OFF, UNCERTAIN]
+        : ['The tool did not answer in time.', 'no answer in time']
+      this.result(callId, false, { error }, code, 'overdue')
+    }
     const oldestMs = this.call.ledger.oldestStartMs()
     if (oldestMs !== null) this.call.deadlines.set('tool-limit', oldestMs + toolLimitMs)
   }

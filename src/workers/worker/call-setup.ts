@@ -7,7 +7,7 @@ import { collectionOf } from '../../call/digit-collection.js'
 import { callContext, contextZone } from '../../agents/call-context.js'
 import { localTime } from '../../core/local-time.js'
 import { mcpToolNames } from '../../agents/mcp-definition.js'
-import { getsDigits, offeredTools } from '../../agents/offered-tools.js'
+import { getsDigits, offeredTools, toolsWithEffect } from '../../agents/offered-tools.js'
 import { LIVE, phrasesOf } from '../../agents/phrases.js'
 import { isOpen } from '../../escalation/hunt-group.js'
 import { withBusiness } from '../../agents/template.js'
@@ -57,6 +57,7 @@ export function sessionOptions(
       ...offeredTools(agent, start.assets).map((tool) => tool.name),
       ...mcpToolNames(agent.mcp).filter((name) => !getsDigits(agent, name)),
     ],
+    effects: { tools: toolsWithEffect(agent, start.assets), said: agent.afterEffect },
     collections: agent.digits.map(collectionOf),
     waits: Object.fromEntries(
       agent.tools.flatMap(({ name, waits }) => {
