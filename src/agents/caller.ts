@@ -59,7 +59,7 @@ export const callerSchema = z
       .boolean()
       .default(false)
       .describe(
-        "Keeps the facts and the outcome of a caller's last call for their next: last_NAME, said to verified callers only.",
+        "Keeps the facts and the outcome of a verified caller's last call for their next: last_NAME, of which nobody and no model has anything before the caller is verified again. Needs verification.",
       ),
   })
   .refine(({ tool, file }) => tool === undefined || file === undefined, {

@@ -957,6 +957,8 @@ export const agentSchema = z
     if (agent.callbacks !== null && agent.escalation?.strategies.includes('callback') !== true)
       fault(['callbacks'], 'are never promised: escalation.strategies has no callback')
     const { verification, rules } = agent
+    if (agent.caller?.memory === true && verification === null)
+      fault(['caller', 'memory'], 'is for verified callers only, but the agent has no verification section')
     const known = Object.keys(verification?.identity ?? {})
     const allowed = `verification.identity has: ${known.join(', ') || '(nothing)'}`
     /** Parts that need a verified caller, in an agent that can verify none. */

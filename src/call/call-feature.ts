@@ -36,6 +36,7 @@ export const DEADLINES = [
   'claims',
   'stage',
   'handover',
+  'ring-back',
   'silence',
   'closing-cue',
   'put-on-hold',

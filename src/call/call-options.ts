@@ -151,6 +151,10 @@ export const sessionOptionsSchema = z
     handoverTo: z.record(z.string(), z.string()).default({}),
     /** Set for a call that we placed: nothing is said until the input `amd-result` says who took it. */
     amd: amdOptionsSchema.nullable(),
+    /** The gateway has placed the call. Absent in journals of earlier builds, whose calls might do what only placed ones may. */
+    placed: z.boolean().exactOptional(),
+    /** The call only takes a message. Absent in journals of earlier builds. */
+    messagesOnly: z.boolean().exactOptional(),
     /** The agent may press keys (`send_digits`). */
     sendsDigits: z.boolean().default(false),
     /** Says that the call is recorded, before anything else and without interruption. Null: nothing is said. */

@@ -65,8 +65,13 @@ export class CallSession {
   }
 
   /** Data of the caller. */
-  get caller(): Pick<Caller, 'open' | 'values' | 'earlier' | 'confirmed'> {
+  get caller(): Pick<Caller, 'open' | 'values' | 'earlier'> {
     return this.#call.caller
+  }
+
+  /** Who is rung back has not said yet that they want to go on. */
+  get asksToGoOn(): boolean {
+    return this.#call.ringBack.unconfirmed !== null
   }
 
   /** The stages of the call; null: it has none. */

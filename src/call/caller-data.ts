@@ -38,16 +38,15 @@ export function earlierValues({ endedWallMs, outcome, facts }: EarlierCall, wall
   return Object.fromEntries(values.map(([name, value]) => [`${EARLIER}${name}`, value]))
 }
 
-/** Values that may be said of the caller now, and those that a model may know and not say. */
+/** Values that the model may have of the caller now. */
 export interface CallerNow {
+  /** Values that may be said. */
   readonly values: CallerValues
-  /** Values of earlier calls from this number. */
+  /** Those of them that an earlier call has left: none before the caller has proved who they are. */
   readonly earlier: CallerValues
-  /** The caller has proved who they are. */
-  readonly confirmed: boolean
 }
 
-export const UNKNOWN_CALLER: CallerNow = { values: {}, earlier: {}, confirmed: false }
+export const UNKNOWN_CALLER: CallerNow = { values: {}, earlier: {} }
 
 /** The answer of a look-up. */
 export const callerAnswerSchema = z.object({
@@ -56,7 +55,7 @@ export const callerAnswerSchema = z.object({
   /** `cache`: an earlier call of this hour had found it. */
   from: z.enum(['tool', 'file', 'cache', 'memory']),
   values: valuesSchema,
-  /** Values of an earlier call: a model has them, and says them to nobody who is not verified. Absent: none. */
+  /** Values of an earlier call: nobody has them before the caller is verified, neither words nor a model. Absent: none. */
   earlier: valuesSchema.exactOptional(),
 })
 export type CallerAnswer = DocumentOf<typeof callerAnswerSchema>

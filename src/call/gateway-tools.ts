@@ -68,8 +68,12 @@ type Arguments = Readonly<Record<string, unknown>>
 /** A tool that the session performs itself. */
 interface SessionTool {
   readonly name: string
-  /** Shown to the model of such a call; false: it is not offered. */
-  readonly spec: (offer: ToolOffer) => Omit<GatewayTool, 'name'> | false
+  /** True for the calls that have it: only there it is offered, and only there it runs. */
+  readonly when: (offer: ToolOffer) => boolean
+  /** Error for a model that calls it all the same. @defaultValue `There is no tool named …` */
+  readonly absent?: (offer: ToolOffer) => string
+  /** Shown to the model of such a call; null: it is offered with the agent's own tools. */
+  readonly spec: (offer: ToolOffer) => Omit<GatewayTool, 'name'> | null
   /**
    * It ends the conversation or makes a sound: a model's call of it waits until the speech before it was delivered.
    * @defaultValue `false`
@@ -80,11 +84,6 @@ interface SessionTool {
    * @defaultValue `false`
    */
   readonly leaves?: boolean
-  /**
-   * True if this call offers it.
-   * @defaultValue it does
-   */
-  readonly offered?: (call: CallKernel) => boolean
   /** @returns why it cannot be performed with these arguments; null when it can */
   readonly fault?: (call: CallKernel, args: Arguments) => string | null
   /** Performs it, and answers the tool call now or later. */
@@ -98,27 +97,26 @@ const SESSION_TOOLS: readonly SessionTool[] = [
   /** Answered only when nobody can be reached. */
   {
     name: ESCALATE_TOOL,
-    spec: ({ escalation, messagesOnly }) =>
-      escalation !== null &&
-      !messagesOnly && {
-        description:
-          'Hands the caller to a human colleague. Use it when the caller asks for a human, or when you cannot ' +
-          'help. The caller is told by the system; do not announce it yourself.',
-        parameters: {
-          type: 'object',
-          additionalProperties: false,
-          required: ['reason'],
-          properties: {
-            reason: { type: 'string', description: 'Why a human is needed, in a few words.' },
-            summary: {
-              type: 'string',
-              description: 'What the colleague must know: what the caller wants and what was tried.',
-            },
+    when: ({ escalation, messagesOnly }) => escalation !== null && !messagesOnly,
+    absent: () => NO_HUMAN,
+    spec: () => ({
+      description:
+        'Hands the caller to a human colleague. Use it when the caller asks for a human, or when you cannot ' +
+        'help. The caller is told by the system; do not announce it yourself.',
+      parameters: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['reason'],
+        properties: {
+          reason: { type: 'string', description: 'Why a human is needed, in a few words.' },
+          summary: {
+            type: 'string',
+            description: 'What the colleague must know: what the caller wants and what was tried.',
           },
         },
       },
+    }),
     afterSpeech: true,
-    fault: noHuman,
     run: (call, callId, args) =>
       void call.escalation.escalate({
         reason: String(args['reason']),
@@ -130,29 +128,29 @@ const SESSION_TOOLS: readonly SessionTool[] = [
   },
   {
     name: CALLBACK_TOOL,
-    spec: ({ escalation }) =>
-      escalation?.strategies.includes('callback') === true && {
-        description:
-          'Notes that the caller is to be called back. Use it when the caller agrees to it or asks for it, then ' +
-          'tell them that it is noted.',
-        parameters: {
-          type: 'object',
-          additionalProperties: false,
-          properties: {
-            number: {
-              type: 'string',
-              description: 'Only when they want to be called on another number than the one they call from.',
-            },
-            note: { type: 'string', description: 'What it is about, and when it suits them.' },
-            at: {
-              type: 'string',
-              description:
-                'Only when they named a time: their date and time, as 2026-11-27T15:00. Read it back to them before.',
-            },
+    when: ({ escalation }) => escalation?.strategies.includes('callback') === true,
+    absent: ({ escalation }) => (escalation === null ? NO_HUMAN : 'This line does not call back.'),
+    spec: () => ({
+      description:
+        'Notes that the caller is to be called back. Use it when the caller agrees to it or asks for it, then ' +
+        'tell them that it is noted.',
+      parameters: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          number: {
+            type: 'string',
+            description: 'Only when they want to be called on another number than the one they call from.',
+          },
+          note: { type: 'string', description: 'What it is about, and when it suits them.' },
+          at: {
+            type: 'string',
+            description:
+              'Only when they named a time: their date and time, as 2026-11-27T15:00. Read it back to them before.',
           },
         },
       },
-    fault: noHuman,
+    }),
     run: (call, callId, args) => {
       const { number, at } = args
       const wantedAt = textOf(at).trim()
@@ -167,6 +165,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
   /** Answered only when the caller speaks up. */
   {
     name: END_CALL_TOOL,
+    when: () => true,
     spec: () => ({
       description: 'Ends the call after your current words were heard. Say goodbye first.',
       parameters: {
@@ -185,13 +184,13 @@ const SESSION_TOOLS: readonly SessionTool[] = [
   /** Answered once it is written, or could not be. */
   {
     name: 'do_not_call',
-    spec: ({ placed }) =>
-      placed && {
-        description:
-          'Puts the number on the list of those who are never called again. Call it as soon as the person says that they want ' +
-          'no (more) calls ("do not call me again", "sitaki", "msinipigie tena"), then say that it is done, and goodbye.',
-        parameters: NO_ARGUMENTS,
-      },
+    when: ({ placed }) => placed,
+    spec: () => ({
+      description:
+        'Puts the number on the list of those who are never called again. Call it as soon as the person says that they want ' +
+        'no (more) calls ("do not call me again", "sitaki", "msinipigie tena"), then say that it is done, and goodbye.',
+      parameters: NO_ARGUMENTS,
+    }),
     run: (call, callId) => {
       call.mark('do-not-call')
       call.out({ type: 'do-not-call', callId })
@@ -200,46 +199,44 @@ const SESSION_TOOLS: readonly SessionTool[] = [
   /** Answered when the tones were sent. */
   {
     name: SEND_DIGITS_TOOL,
-    spec: ({ placed, sendsDigits }) =>
-      placed &&
-      sendsDigits && {
-        description:
-          'Presses keys on the phone: an extension, or what a recorded menu asks for. Listen to the whole menu first. It is answered ' +
-          'when the tones were sent; then listen to what follows.',
-        parameters: {
-          type: 'object',
-          additionalProperties: false,
-          required: ['digits'],
-          properties: {
-            digits: { type: 'string', description: 'Of 0-9, *, # and A-D; w is a pause of half a second: 2w104#.' },
-            sensitive: {
-              type: 'boolean',
-              description: 'True for a PIN or an account number, which no record is to have.',
-            },
+    when: ({ placed, sendsDigits }) => placed && sendsDigits,
+    spec: () => ({
+      description:
+        'Presses keys on the phone: an extension, or what a recorded menu asks for. Listen to the whole menu first. It is answered ' +
+        'when the tones were sent; then listen to what follows.',
+      parameters: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['digits'],
+        properties: {
+          digits: { type: 'string', description: 'Of 0-9, *, # and A-D; w is a pause of half a second: 2w104#.' },
+          sensitive: {
+            type: 'boolean',
+            description: 'True for a PIN or an account number, which no record is to have.',
           },
         },
-        once: true,
       },
+      once: true,
+    }),
     afterSpeech: true,
-    offered: ({ options }) => options.sendsDigits,
     fault: (call, args) => call.sentDigits.fault(args),
     run: (call, callId, { digits }) => call.sentDigits.send(callId, textOf(digits)),
   },
   {
     name: 'set_language',
-    spec: ({ languages }) =>
-      languages.length > 1 && {
-        description:
-          'Tells the system which language the caller speaks now, so that its own phrases and the voice follow. Call it when ' +
-          'the caller goes over to another language for a whole sentence, not for a borrowed word, and not when it is the ' +
-          'language already.',
-        parameters: {
-          type: 'object',
-          additionalProperties: false,
-          required: ['language'],
-          properties: { language: { type: 'string', enum: [...languages] } },
-        },
+    when: ({ languages }) => languages.length > 1,
+    spec: ({ languages }) => ({
+      description:
+        'Tells the system which language the caller speaks now, so that its own phrases and the voice follow. Call it when ' +
+        'the caller goes over to another language for a whole sentence, not for a borrowed word, and not when it is the ' +
+        'language already.',
+      parameters: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['language'],
+        properties: { language: { type: 'string', enum: [...languages] } },
       },
+    }),
     fault: ({ options }, { language }) =>
       options.languages.includes(String(language)) ? null : `language must be one of ${options.languages.join(', ')}.`,
     run: (call, callId, { language }) => {
@@ -249,33 +246,32 @@ const SESSION_TOOLS: readonly SessionTool[] = [
   },
   {
     name: STAGE_TOOL,
-    spec: ({ stage }) => stage ?? false,
-    offered: (call) => call.stages.machine !== null,
+    when: ({ stage }) => stage !== null,
+    spec: ({ stage }) => stage,
     run: (call, callId, args) => call.stages.asked(callId, args),
   },
   {
     name: HANDOVER_TOOL,
-    spec: ({ handoverTo }) =>
-      Object.keys(handoverTo).length > 0 && {
-        description:
-          'Hands the call over to another agent of this company, for good: ' +
-          Object.entries(handoverTo)
-            .map(([agent, when]) => `${agent}: ${when}`)
-            .join('; ') +
-          '. Tell the caller in a few words that you connect them; the other agent knows what was said, and greets them.',
-        parameters: {
-          type: 'object',
-          additionalProperties: false,
-          required: ['agent'],
-          properties: {
-            agent: { type: 'string', enum: Object.keys(handoverTo) },
-            summary: { type: 'string', description: 'What the caller wants and what was done, in one sentence.' },
-          },
+    when: ({ handoverTo }) => Object.keys(handoverTo).length > 0,
+    spec: ({ handoverTo }) => ({
+      description:
+        'Hands the call over to another agent of this company, for good: ' +
+        Object.entries(handoverTo)
+          .map(([agent, when]) => `${agent}: ${when}`)
+          .join('; ') +
+        '. Tell the caller in a few words that you connect them; the other agent knows what was said, and greets them.',
+      parameters: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['agent'],
+        properties: {
+          agent: { type: 'string', enum: Object.keys(handoverTo) },
+          summary: { type: 'string', description: 'What the caller wants and what was done, in one sentence.' },
         },
       },
+    }),
     afterSpeech: true,
     leaves: true,
-    offered: ({ options }) => Object.keys(options.handoverTo).length > 0,
     fault: ({ options }, args) => {
       const agents = Object.keys(options.handoverTo)
       return agents.includes(String(args['agent'])) ? null : `agent must be one of ${agents.join(', ')}.`
@@ -290,20 +286,20 @@ const SESSION_TOOLS: readonly SessionTool[] = [
   },
   {
     name: RESUME_TOOL,
-    spec: ({ asksToGoOn }) =>
-      asksToGoOn && {
-        description:
-          'Gives you the earlier conversation. Call it as soon as the person confirms that it was them and that they ' +
-          'want to go on, and not before. Their identity has to be verified again.',
-        parameters: NO_ARGUMENTS,
-      },
-    offered: (call) => call.ringBack.unconfirmed !== null,
-    run: (call, callId) => answer(call, callId, call.ringBack.confirmed('words'), null),
+    when: ({ asksToGoOn }) => asksToGoOn,
+    spec: () => ({
+      description:
+        'Gives you the earlier conversation. Call it as soon as the person confirms that it was them and that they ' +
+        'want to go on, and not before. Their identity has to be verified again.',
+      parameters: NO_ARGUMENTS,
+    }),
+    run: (call, callId) => call.ringBack.asked(callId),
   },
   /** Answered when the caller has entered the digits, or does not. Models are offered it with the agent's own tools. */
   {
     name: COLLECT_TOOL,
-    spec: () => false,
+    when: () => true,
+    spec: () => null,
     fault: (call, args) => call.digits.fault(args),
     run: (call, callId, args) => call.digits.collect(callId, args),
   },
@@ -337,19 +333,37 @@ export const TOOLS_AFTER_SPEECH: readonly string[] = SESSION_TOOLS.flatMap(({ na
 
 /** The session's own tools that a model is offered, but for `collect_digits`, which is one of the agent's. */
 export function sessionTools(offer: ToolOffer): readonly GatewayTool[] {
-  return SESSION_TOOLS.flatMap(({ name, spec }) => {
-    const shown = spec(offer)
-    return shown === false ? [] : [{ name, ...shown }]
+  return SESSION_TOOLS.flatMap(({ name, when, spec }) => {
+    const shown = when(offer) ? spec(offer) : null
+    return shown === null ? [] : [{ name, ...shown }]
   })
+}
+
+/** Why this call does not have the tool, whoever calls it; null where it has: then its model was offered it. */
+export function absence(tool: SessionTool, { options, stages, ringBack }: CallKernel): string | null {
+  const { escalation, languages, handoverTo, sendsDigits, placed = true, messagesOnly = false } = options
+  const offer: ToolOffer = {
+    ...{ languages, handoverTo, sendsDigits, placed, messagesOnly },
+    escalation: escalation === null ? null : { strategies: escalation.callback === null ? [] : ['callback'] },
+    asksToGoOn: ringBack.unconfirmed !== null,
+    // `Stages` itself refuses what the stage does not offer.
+    stage: stages.machine === null ? null : { name: STAGE_TOOL, description: '', parameters: NO_ARGUMENTS },
+  }
+  return tool.when(offer) ? null : (tool.absent?.(offer) ?? noTool(tool.name))
+}
+
+/** Characters kept of a tool name, which a model may have invented. */
+export const TOOL_NAME_CHARS_MAX = 64
+
+export function noTool(name: string): string {
+  return `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
 }
 
 function answer(call: CallKernel, callId: string, value: unknown, refusal: string | null): void {
   call.tools.result(callId, refusal === null, refusal === null ? value : { error: refusal }, refusal ?? undefined)
 }
 
-function noHuman({ options }: CallKernel): string | null {
-  return options.escalation === null ? 'No human can be reached from this line.' : null
-}
+const NO_HUMAN = 'No human can be reached from this line.'
 
 /** An argument that is a text; empty where the model gave something else. */
 export function textOf(value: unknown): string {

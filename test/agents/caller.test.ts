@@ -165,13 +165,26 @@ t.test('check refuses words that read what nobody can know of a caller', async (
   t.match(declared.faults, [/greeting reads \{\{caller\.nickname\}\}, which is no field of the caller/])
 })
 
+const VERIFIES = `verification:
+  account: { http: { url: 'https://shop.example', query: { phone: '{{call.from}}' } } }
+  questions: [{ id: name, ask: Which name?, field: name }]
+  required: 1
+  identity: { account: id }
+`
+
+t.test('an agent that verifies nobody cannot remember callers', async (t) => {
+  t.match((await load(t, `${AGENT}caller: { memory: true }\n`)).faults, [
+    /caller\.memory is for verified callers only, but the agent has no verification section/,
+  ])
+})
+
 t.test('an agent that remembers its callers can read the last value of each of its facts, and no other', async (t) => {
   const stages = 'facts: { device: { ask: what is broken } }\nstages: { only: { instructions: Help., final: true } }\n'
   const faultsOf = async (greeting: string) =>
     (
       await load(
         t,
-        `version: 1\nname: a\ninstructions: Help.\n${stages}caller: { memory: true }\ngreeting: "${greeting}"\n`,
+        `version: 1\nname: a\ninstructions: Help.\n${stages}${VERIFIES}caller: { memory: true }\ngreeting: "${greeting}"\n`,
       )
     ).faults
   t.same(await faultsOf('Hello. {{caller.last_device}} {{caller.last_outcome}} {{caller.last_days}}'), [])

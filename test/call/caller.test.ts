@@ -99,25 +99,19 @@ t.test('personal fields are said to nobody before they have proved who they are'
   t.equal(rig.all('caller').length, 2, 'the model gets it now')
 })
 
-t.test(
-  'what an earlier call left is for the model alone, as unconfirmed, until the caller has proved who they are',
-  async (t) => {
-    const rig = new Rig({
-      ...KNOWN,
-      goodbyeText: 'Bye, owner of {{caller.last_device}}.',
-    })
-    rig.open()
-    rig.ready()
-    const earlier = { last_outcome: 'escalated', last_device: 'router' }
-    rig.in({ ...AMINA, values: { name: 'Amina' }, earlier })
-    t.same(rig.session.caller.values, { name: 'Amina' })
-    t.same(rig.session.caller.earlier, earlier)
-    t.equal(rig.session.caller.confirmed, false)
-    rig.identity({ account: 'A-1' })
-    t.match(rig.session.caller, { confirmed: true, values: { last_device: 'router' } })
-    t.equal(rig.all('caller').length, 2, 'the model learns that it is confirmed')
-  },
-)
+t.test('what an earlier call left is for a verified caller alone', async (t) => {
+  const rig = new Rig({ ...KNOWN, goodbyeText: 'Bye, owner of {{caller.last_device}}.' })
+  rig.open()
+  rig.ready()
+  const earlier = { last_outcome: 'escalated', last_device: 'router' }
+  rig.in({ ...AMINA, values: { name: 'Amina' }, earlier })
+  t.same(rig.session.caller.values, { name: 'Amina' })
+  t.same(rig.session.caller.earlier, {}, 'the model has none of it')
+  t.same(rig.session.checkpoint().caller?.earlier, earlier, 'it is kept for who proves to be its owner')
+  rig.identity({ account: 'A-1' })
+  t.match(rig.session.caller, { earlier, values: { last_device: 'router' } })
+  t.equal(rig.all('caller').length, 2, 'the model gets it now')
+})
 
 t.test('a call begins in the language of its caller, where the agent speaks it', async (t) => {
   const languages = { languages: ['en', 'sw'], greeting: { en: 'Hello.', sw: 'Hujambo {{caller.name}}.' } }

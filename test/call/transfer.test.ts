@@ -482,6 +482,11 @@ t.test('a caller who is rung back is asked first, and a tool then gives the conv
     'the log goes on',
   )
   rig.backend({ type: 'turn-start', generation: 1 })
+  rig.backend({ type: 'tool-call', callId: 'r0', name: RESUME_TOOL, args: {}, generation: 1 })
+  t.match(rig.all('backend-tool-result').at(-1), { callId: 'r0', ok: false, value: { error: /has said nothing yet/ } })
+  t.notMatch(JSON.stringify(rig.all('backend-tool-result')), /order five/, 'nobody has spoken')
+  t.equal(rig.session.checkpoint().callBack, 'asks')
+  rig.heardWords('Yes, go on.')
   rig.backend({ type: 'tool-call', callId: 'r1', name: RESUME_TOOL, args: {}, generation: 1 })
   t.match(rig.all('backend-tool-result').at(-1), { callId: 'r1', ok: true })
   t.match(JSON.stringify(rig.all('backend-tool-result').at(-1)), /Where is order five\?.*It was sent\./)
@@ -489,6 +494,29 @@ t.test('a caller who is rung back is asked first, and a tool then gives the conv
   t.equal(rig.session.checkpoint().callBack, 'confirmed')
   rig.backend({ type: 'tool-call', callId: 'r2', name: RESUME_TOOL, args: {}, generation: 1 })
   t.match(rig.all('backend-tool-result').at(-1), { callId: 'r2', ok: false }, 'once')
+  t.end()
+})
+
+t.test('words of a person that come after the model’s call confirm it', (t) => {
+  const { rig } = rungBack()
+  rig.speak(600)
+  rig.run(700)
+  rig.backend({ type: 'turn-start', generation: 1 })
+  rig.backend({ type: 'tool-call', callId: 'r1', name: RESUME_TOOL, args: {}, generation: 1 })
+  t.same(rig.all('backend-tool-result'), [], 'they are awaited')
+  rig.run(500)
+  rig.heardWords('Ndiyo.')
+  rig.run(200)
+  t.match(rig.all('backend-tool-result'), [{ callId: 'r1', ok: true }])
+
+  const noise = rungBack().rig
+  noise.speak(600)
+  noise.run(700)
+  noise.backend({ type: 'turn-start', generation: 1 })
+  noise.backend({ type: 'tool-call', callId: 'r1', name: RESUME_TOOL, args: {}, generation: 1 })
+  noise.run(3200)
+  t.match(noise.all('backend-tool-result'), [{ callId: 'r1', ok: false }])
+  t.equal(noise.session.checkpoint().callBack, 'asks')
   t.end()
 })
 

@@ -6,7 +6,6 @@ import type { EarlierCall } from '../../src/call/caller-data.js'
 import { CallerMemory } from '../../src/fleet/caller-memory.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { createLog } from '../../src/telemetry/log.js'
-import type { CallStart } from '../../src/workers/shared/call-messages.js'
 import { callerNews } from '../../src/workers/worker/call-setup.js'
 import { httpTool } from './http-tool.js'
 import { keptCall, keptState } from '../support/kept-call.js'
@@ -164,16 +163,33 @@ t.test(
       return test.recordOf(callSid)
     }
     const [keeps, refuses] = ['+254700000001', '+254700000002']
-    t.match((await call('HD_earlier0001', keeps)).caller, { source: 'memory', state: 'unknown', fields: [] })
+    const verified = async (callSid: string, from: string, refused = false) => {
+      const { session, recording } = keptCall()
+      const kept = keptCall({
+        ...{ callSid: sid(callSid), from, recording: { ...recording, refused } },
+        session: session === null ? null : { ...session, callSid: sid(callSid), identity: { account: 'A-1' } },
+      })
+      const live = test.host.prepare(inbound(callSid, { from }), keptState(kept))
+      const line = new TestLine(live)
+      line.start()
+      await until(() => line.frames.length > 3, 20_000, 'the conversation')
+      line.stop()
+      live.detach(1000)
+      return test.recordOf(callSid)
+    }
+    const remembered = () => callerMemory.recall(keeps, '+254709000000 order-status')
+    t.match((await call('HD_earlier0000', keeps)).caller, { source: 'memory', state: 'unknown', fields: [] })
+    t.equal(await remembered(), null, 'a caller who proves nothing leaves nothing')
+    await verified('HD_earlier0001', keeps)
     t.match((await call('HD_earlier0002', keeps)).caller, {
       from: 'memory',
       state: 'found',
       fields: ['last_outcome', 'last_days'],
     })
+    t.match(await remembered(), { callSid: 'HD_earlier0001' }, 'and does not overwrite what the owner left')
     t.equal((await call('HD_earlier0003', refuses, true)).consent, 'refused')
+    await verified('HD_earlier0007', refuses, true)
     t.match((await call('HD_earlier0004', refuses)).caller, { state: 'unknown' })
-    const remembered = () => callerMemory.recall(keeps, '+254709000000 order-status')
-    t.match(await remembered(), { callSid: 'HD_earlier0002' })
     const placed = { agent: 'order-status', from: '+254709000000', to: keeps }
     const ringing = test.host.prepare({
       ...{ ...placed, callSid: sid('HD_earlier0006'), direction: 'outbound' },
@@ -184,7 +200,7 @@ t.test(
     })
     new TestLine(ringing).start()
     t.match((await test.recordOf('HD_earlier0006')).outbound, { result: 'silence' })
-    t.match(await remembered(), { callSid: 'HD_earlier0002' }, 'nobody was there: the last conversation stays')
+    t.match(await remembered(), { callSid: 'HD_earlier0001' }, 'nobody was there: the last conversation stays')
     await callerMemory.forget(keeps)
     t.match((await call('HD_earlier0005', keeps)).caller, { state: 'unknown' }, 'its owner was erased')
   },
@@ -211,7 +227,13 @@ for (const { transcript, left } of [
       { atMs: 1, name: 'paid', value: true, from: 'track_order' },
     ]
     const call = inbound('HD_factskept01')
-    const live = test.host.prepare(call, keptState(keptCall({ callSid: call.callSid, from: call.from }), { facts }))
+    const { session } = keptCall({ callSid: call.callSid })
+    const identity = { account: 'A-1' }
+    const owners = keptCall({
+      ...{ callSid: call.callSid, from: call.from },
+      session: session === null ? null : { ...session, identity },
+    })
+    const live = test.host.prepare(call, keptState(owners, { facts }))
     const line = new TestLine(live)
     line.start()
     await until(() => line.frames.length > 3, 20_000, 'the words')
@@ -222,16 +244,11 @@ for (const { transcript, left } of [
     t.same(kept[0]?.facts, left)
   })
 
-t.test('the model of an agent that rings back learns nothing of earlier calls before the person is known', (t) => {
+t.test('instructions have an earlier call only for a verified caller', (t) => {
   const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'Be brief.' })
-  const learns = (callBack: 'asks' | null, confirmed = false): string => {
-    const resume = callBack === null ? null : ({ checkpoint: { callBack } } as CallStart['resume'])
-    return (
-      callerNews({ agent, resume }, { values: {}, earlier: { last_outcome: 'escalated' }, confirmed }, '').news ?? ''
-    )
-  }
-  t.match(learns(null), /From the last call of this number: last_outcome = escalated/)
-  t.equal(learns('asks'), '')
-  t.match(learns('asks', true), /escalated/)
+  const learns = (earlier: Readonly<Record<string, string>>): string =>
+    callerNews({ agent }, { values: {}, earlier }, '').news ?? ''
+  t.match(learns({ last_outcome: 'escalated' }), /From the last call of this number: last_outcome = escalated/)
+  t.equal(learns({}), '')
   t.end()
 })

@@ -56,13 +56,9 @@ export class Caller extends Feature implements CallFeature {
     return Object.fromEntries(Object.entries(this.known.values).filter(([name]) => !personal.includes(name)))
   }
 
-  /** Values of earlier calls: a model may have them before they may be said. */
+  /** Values that an earlier call of this number has left: nothing before the caller has proved to be its owner. */
   get earlier(): CallerValues {
-    return this.known?.earlier ?? NOTHING
-  }
-
-  get confirmed(): boolean {
-    return this.call.identity !== null
+    return this.call.identity === null ? NOTHING : (this.known?.earlier ?? NOTHING)
   }
 
   /** True if the greeting waits; then it begins by itself. */
@@ -93,7 +89,7 @@ export class Caller extends Feature implements CallFeature {
   }
 
   #given(): boolean {
-    const values = Object.values({ ...this.earlier, ...this.values })
+    const values = Object.values(this.values)
     this.call.claims.audit?.given(values.join('; '), false)
     return values.length > 0
   }

@@ -1,5 +1,5 @@
-import { Feature } from '../call-feature.js'
-import type { CallFeature } from '../call-feature.js'
+import { Feature, QUIET_POLL_MS } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import { YES_DIGIT } from '../escalation-rules.js'
@@ -8,19 +8,34 @@ import type { CallInput } from '../events.js'
 /** Limits of a backend's context from a cut-off conversation: the newest entries and tool results. */
 const RESUMED_WORDS_MAX = 100
 const RESUMED_TOOLS_MAX = 20
+/** A service's words of speech come this long after the model's reaction to it, or not at all. */
+const WORDS_LATE_MS = 3000
+const NOTHING_SAID =
+  'The person has said nothing yet that could be a yes. Ask whether they want to go on, and call it once they have said so.'
 
 /**
  * A caller who is rung back after their call was cut off.
  *
- *     asks --resume_conversation, digit 1--> confirmed   only then is anything of the other call given to the backend
+ *     asks --digit 1, or words of the person and then resume_conversation--> confirmed
+ *
+ * Only then anything of the other call is given to the backend.
  */
 export class RingBack extends Feature implements CallFeature {
   /** A caller was rung back and has not confirmed yet: how many words of the log are of the call that was cut off. */
   unconfirmed: number | null
+  /** Turns of the call that was cut off. */
+  readonly #turnsBefore: number
+  /** The model's call that waits for words of the person. */
+  #askedBy: { readonly callId: string; readonly untilMs: number } | null = null
 
   constructor(call: CallKernel) {
     super(call)
+    this.#turnsBefore = call.log.turns.length
     this.unconfirmed = call.resume?.callBack === 'asks' ? call.log.transcript.length : null
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'ring-back') this.#askedDue()
   }
 
   input(input: CallInput): boolean {
@@ -43,6 +58,35 @@ export class RingBack extends Feature implements CallFeature {
     this.call.out({ type: 'backend-text', text: digit, role: 'caller', respond: true })
     this.call.awaitAnswer()
     return true
+  }
+
+  /**
+   * The model says that the person has confirmed. Nobody is believed who has said nothing: words of the person that are still being
+   * recognised are awaited.
+   */
+  asked(callId: string): void {
+    this.#askedBy = { callId, untilMs: this.call.nowMs + (this.#voice ? WORDS_LATE_MS : 0) }
+    this.#askedDue()
+  }
+
+  #askedDue(): void {
+    if (this.#askedBy === null) return
+    const { callId, untilMs } = this.#askedBy
+    const waits = this.unconfirmed !== null && !this.#words
+    if (waits && this.call.nowMs < untilMs) return this.call.in('ring-back', QUIET_POLL_MS)
+    this.#askedBy = null
+    if (waits) this.call.tools.result(callId, false, { error: NOTHING_SAID }, 'nothing said')
+    else this.call.tools.result(callId, true, this.unconfirmed === null ? {} : this.confirmed('words'), undefined)
+  }
+
+  /** The person has said or keyed something in this call. */
+  get #words(): boolean {
+    return this.call.log.transcript.slice(this.unconfirmed ?? 0).some(({ role }) => role === 'caller')
+  }
+
+  /** The person has spoken, and words of it may come. */
+  get #voice(): boolean {
+    return this.call.turns.waitingForReal || this.call.log.turns.length > this.#turnsBefore
   }
 
   /** @returns the conversation that was cut off */

@@ -7,13 +7,10 @@ import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { FILLER_POLL_MS, Fillers } from '../fillers.js'
-import { ESCALATE_TOOL, isOfAStage, sessionTool } from '../gateway-tools.js'
+import { ESCALATE_TOOL, TOOL_NAME_CHARS_MAX, absence, isOfAStage, noTool, sessionTool } from '../gateway-tools.js'
 import { CUT_OFF, UNCERTAIN } from '../tool-ledger.js'
 
 export type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
-
-/** Characters kept of a tool name, which a model may have invented. */
-const TOOL_NAME_CHARS_MAX = 64
 
 /**
  * The tool calls of the model, the gateway's own tools among them, and the fillers while one runs.
@@ -149,9 +146,9 @@ export class ToolCalls extends Feature implements CallFeature {
   #faultOf({ name, args, invalid }: ToolCallEvent): string | null {
     if (invalid !== undefined) return invalid
     const handler = sessionTool(name)
-    const offered =
-      handler === undefined ? this.call.options.toolNames.includes(name) : (handler.offered?.(this.call) ?? true)
-    if (!offered) return `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
+    const offered = this.call.options.toolNames.includes(name)
+    const missing = handler !== undefined ? absence(handler, this.call) : offered ? null : noTool(name)
+    if (missing !== null) return missing
     const elsewhere = isOfAStage(name) ? (this.call.stages.machine?.refusal(name) ?? null) : null
     if (elsewhere !== null || handler === undefined) return elsewhere
     for (const key of ['reason', 'summary', 'number', 'note']) {

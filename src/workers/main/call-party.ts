@@ -53,8 +53,8 @@ export class CallParty {
   }
 
   /**
-   * Their next call knows the outcome of this one, and of its facts what a record keeps, where its agent asks for that. A mailbox is
-   * nobody's call.
+   * The next verified call of the number knows the outcome of this one, in which its owner was verified, and of its facts what a record
+   * keeps, where its agent asks for that. A mailbox is nobody's call.
    */
   remember(record: CallRecord): void {
     const { callSid, outcome, outbound } = record

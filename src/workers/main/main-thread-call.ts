@@ -760,9 +760,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     }
     if (this.#escalation.history?.callback != null) this.#context.onPromise?.(this.#continuity.promised())
     const record = this.#record.close(this.#ending())
-    // Who answers a call back and does not confirm may be anybody.
-    const confirmed = this.#saved?.checkpoint.callBack !== 'asks'
-    if (confirmed && !this.#hearers.refused && this.#stream.openedMs !== null) this.#party.remember(record)
+    // Somebody else may have the phone: what its owner's last call left stays.
+    const verified = this.#saved?.checkpoint.identity != null
+    if (verified && !this.#hearers.refused && this.#stream.openedMs !== null) this.#party.remember(record)
     this.#waits.release()
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)

@@ -78,6 +78,8 @@ export function sessionOptions(
     onBackendFailure: agent.escalation === null ? 'hangup' : 'escalate',
     ...(agent.waitingSound === null ? {} : { waitingSoundAfterMs: agent.waitingSound.afterMs }),
     amd: pick(amdOf(start)),
+    placed: start.direction === 'outbound',
+    messagesOnly: start.messagesOnly ?? false,
     sendsDigits: start.direction === 'outbound' && agent.outbound.sendDigits,
     consentText: consentOf(agent),
     refusal: agent.recording.refusal,
@@ -213,12 +215,14 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
  * The tools that a model is offered: the agent's own, then those that the session runs itself.
  * @param fromServers  those of the MCP servers that are up
  * @param changesTools  false: the service keeps the tools that it begins with, so that it gets those of all stages
+ * @param asksToGoOn  who is rung back has not confirmed yet
  */
 export function toolSpecs(
   { agent, assets, resume, direction, messagesOnly = false }: CallStart,
   fromServers: readonly ToolSpec[] = [],
   stages: Stages | null = null,
   changesTools = true,
+  asksToGoOn = resume?.checkpoint.callBack === 'asks',
 ): readonly ToolSpec[] {
   const own = [...offeredTools(agent, assets), ...fromServers].filter(
     ({ name }) => stages === null || !changesTools || stages.offers(name),
@@ -228,7 +232,7 @@ export function toolSpecs(
     sendsDigits: agent.outbound.sendDigits,
     placed: direction === 'outbound',
     messagesOnly,
-    asksToGoOn: resume?.checkpoint.callBack === 'asks',
+    asksToGoOn,
     stage: stages?.tool(!changesTools) ?? null,
   })
   return [...own, ...sessions]
@@ -261,7 +265,7 @@ export function greetingText(start: CallStart, language: string, caller: CallerV
 
 /** Message to a model when more is known of the caller; none where its instructions do not read it. */
 export function callerNews(
-  { agent, resume }: Pick<CallStart, 'agent' | 'resume'>,
+  { agent }: Pick<CallStart, 'agent'>,
   caller: CallerNow,
   instructions: string,
 ): Pick<SessionUpdate, 'instructions' | 'news'> {
@@ -269,19 +273,14 @@ export function callerNews(
   const reads = callerFieldsIn(JSON.stringify({ own, outbound, context, stages }))
   const known = Object.fromEntries(Object.entries(caller.values).filter(([name]) => reads.includes(name)))
   const lookedUp = Object.keys(known).length === 0 ? [] : [`Known of the caller: ${listed(known)}.`]
-  // Who is called back has not said yet who they are.
-  const asks = resume?.checkpoint.callBack === 'asks' && !caller.confirmed
-  const news = [...lookedUp, ...(asks ? [] : earlierText(caller))]
+  const news = [...lookedUp, ...earlierText(caller)]
   return news.length === 0 ? {} : { instructions, news: news.join('\n') }
 }
 
 /** Text about earlier calls for a model. */
-function earlierText({ earlier, confirmed }: CallerNow): string[] {
+function earlierText({ earlier }: CallerNow): string[] {
   if (Object.keys(earlier).length === 0) return []
-  const caution = confirmed
-    ? 'The caller has proved to be its owner.'
-    : 'Somebody else may have the phone now: say nothing of it before the caller has proved who they are, or has said it themselves.'
-  return [`From the last call of this number: ${listed(earlier)}. ${caution}`]
+  return [`From the last call of this number: ${listed(earlier)}. The caller has proved to be its owner.`]
 }
 
 function listed(values: CallerValues): string {

@@ -289,7 +289,8 @@ export class WorkerCall implements BackendSink {
   get #told(): Pick<BackendSession, 'instructions' | 'tools' | 'voices'> {
     const { changesTools = true } = this.#backend.capabilities
     const fromServers = this.#parts.tools.serverTools()
-    const tools = this.#toolsOffered ? toolSpecs(this.#start, fromServers, this.#session.stages, changesTools) : []
+    const { stages, asksToGoOn } = this.#session
+    const tools = this.#toolsOffered ? toolSpecs(this.#start, fromServers, stages, changesTools, asksToGoOn) : []
     return { instructions: this.instructions, tools, ...stageVoices(this.#start.agent, this.#session.stages) }
   }
 
