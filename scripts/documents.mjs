@@ -1,5 +1,5 @@
 // Writes what is made from the sources: .env.example, docs/CONFIGURATION.md, the tables of docs/ERRORS.md and
-// docs/AGENT-FILE.md, the tests of docs/closures, the balancers' lists of paths, and the schemas. With --check it writes nothing, names what is not as it
+// docs/AGENT-FILE.md, the tests of docs/closures, the balancers' lists of paths, the user of deploy/redis.conf, and the schemas. With --check it writes nothing, names what is not as it
 // would be written, and ends with 1. test/documents/blocks.test.ts checks the same.
 //
 //   node scripts/documents.mjs [--check]

@@ -46,6 +46,7 @@ import { agentEnvironment } from '../gateway/agent-environment.js'
 import type { PortUse } from '../http/port-use.js'
 import { portsOf, processCount, processPlans, sparePlan } from '../gateway/process-plan.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
+import { createLog } from '../telemetry/log.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { resumesAlone, usesDataFolder } from '../gateway/call-archive.js'
@@ -102,6 +103,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   if (config.storageBucket !== null) findings.push(await storageFinding(config, agents.definitions))
   for (const use of portsOf(places)) findings.push(await portFinding(use))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
+  findings.push(...(await redisFindings(config)))
   findings.push(...(await carrierFindings(config, agents.definitions)))
   findings.push(...noticeFindings(config, agents.definitions))
   findings.push(...exposureFindings(config), ...currencyFindings(config), ...fleetFindings(config, count))
@@ -320,6 +322,14 @@ function currencyFindings(config: Config): Finding[] {
   return unratedCurrencies(config, prices).map((from) =>
     lookAt(`${unrated} ${from}: the whole cost of calls is unknown`),
   )
+}
+
+/** The Redis of the fleet, where one is set: whether it can be used, and what would lose calls there. */
+export async function redisFindings({ redisUrl: url, redisPrefix: prefix }: Config): Promise<readonly Finding[]> {
+  if (url === null) return []
+  const { lookAtRedis } = await import('../fleet/redis-store.js')
+  const found = await lookAtRedis({ url, prefix, secrets: [randomUUID()], log: createLog({ level: 'silent' }) })
+  return found.map(({ is, what }) => ({ ok: { good: true, look: null, bad: false }[is], what }))
 }
 
 /** Faults that a fleet of several machines would notice only at its first request between nodes. */

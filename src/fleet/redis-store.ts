@@ -33,6 +33,8 @@ import { nodeNameOf } from './node-name.js'
 import { NodeProof } from './node-proof.js'
 import { ENTRY_FORMAT, FOREIGN, SCRIPTS } from './redis-scripts.js'
 import { REDIS_CONNECTION, REDIS_RETRY_MS_MAX, endRedisClient, redisClient } from './redis-client.js'
+import { lookAtServers } from './redis-look.js'
+import type { RedisFinding } from './redis-look.js'
 import { REDIS_URL_FORM, parseRedisUrl, shownRedisUrl } from './redis-url.js'
 import type { RedisAddress } from './redis-url.js'
 
@@ -415,7 +417,7 @@ class RedisStore implements CallStore {
           wrong = infos.map((info) => serverFault(info, cluster)).find((fault) => fault !== null) ?? null
           if (wrong !== null) return this.#fails(wrong, '')
           this.#works()
-          return this.#warnOfEviction()
+          return this.#warn()
         },
         (error: unknown) => {
           this.#fails((wrong = settingFault(messageOf(error), 'it')), meaningOf(messageOf(error)))
@@ -482,16 +484,23 @@ class RedisStore implements CallStore {
     if (this.#redis.status === 'ready') this.#redis.disconnect(true)
   }
 
-  /** A call that Redis drops to make room for others is one that no node knows any more. */
-  async #warnOfEviction(): Promise<void> {
-    const infos = await Promise.all(this.#servers().map((server) => server.info('memory').catch(() => '')))
-    const policies = infos.map((info) => /^maxmemory_policy:(\S+)/m.exec(info)?.[1] ?? 'noeviction')
-    const policy = policies.find((each) => each !== 'noeviction')
-    if (policy === undefined) return
-    this.#log.warn(
-      { redis: this.#shown, policy, allowed: 'noeviction' },
-      'the call store may drop calls when its memory is full: set maxmemory-policy',
-    )
+  /** Findings about it, as `mkondo check` says them. @throws Error of Redis */
+  look(): Promise<readonly RedisFinding[]> {
+    const options = { address: this.#address, prefix: this.#prefix, wallClock: Date.now }
+    return lookAtServers(this.#servers(), options)
+  }
+
+  /** Null when the connection is usable. */
+  get downReason(): string | null {
+    return this.#downReason
+  }
+
+  async #warn(): Promise<void> {
+    // Without an answer there is nothing to say; operations fail with the reason.
+    const found = await this.look().catch(() => [])
+    for (const { is, what } of found)
+      if (is !== 'good' && !this.#closed)
+        this.#log.warn({ redis: this.#shown, finding: what }, 'a finding of the call store')
   }
 
   #works(): void {
@@ -592,7 +601,10 @@ const MEANINGS: readonly (readonly [RegExp, string])[] = [
   [/\bOOM\b/, 'its memory is full (maxmemory), and it takes no writes'],
   [/MISCONF/, 'it cannot save to its disk, and takes no writes'],
   [/NOREPLICAS/, 'it has fewer replicas than it needs for a write (min-replicas-to-write)'],
-  [/NOPERM/, 'its user may not do what the store does (commands INFO and EVALSHA, the keys of REDIS_PREFIX)'],
+  [
+    /NOPERM|ACL failure|executing the script can't/,
+    'its user may not do what the store does (the commands and keys of deploy/redis.conf)',
+  ],
   [/Script killed/, 'an operator stopped the script of this operation'],
   [/\bBUSY\b/, 'it runs a long script and answers nobody'],
   [/LOADING/, 'it still loads its data'],
@@ -619,7 +631,8 @@ function meaningOf(message: string): string {
 function settingFault(message: string, who: string): string | null {
   if (/WRONGPASS|invalid password/.test(message)) return `user or password are wrong for ${who}`
   if (message.includes('NOAUTH')) return `${who} asks for a password, and the URL has none`
-  if (message.includes('NOPERM')) return `${who} does not let its user run INFO and EVALSHA`
+  if (message.includes('NOPERM'))
+    return `${who} does not let its user run INFO; deploy/redis.conf has the line of one that may`
   if (message.includes('cluster support disabled')) return `${who} is no Redis Cluster; its URL is redis://host:port`
   if (/DB index|SELECT is not allowed/.test(message)) return `${who} does not have the database of the URL`
   return null
@@ -655,4 +668,26 @@ export async function connectRedis(options: RedisStoreOptions): Promise<RedisSto
     throw thrown
   }
   return store
+}
+
+/**
+ * The Redis of a fleet as `mkondo check`, `doctor` and a start see it. Never rejects.
+ */
+export async function lookAtRedis(options: RedisStoreOptions): Promise<readonly RedisFinding[]> {
+  let store: RedisStore | null = null
+  try {
+    store = await connectRedis(options)
+    const { downReason } = store
+    return downReason === null ? await store.look() : [{ is: 'bad', what: `REDIS_URL cannot be used: ${downReason}` }]
+  } catch (thrown) {
+    // The texts of ioredis may quote what was sent.
+    return [
+      {
+        is: 'bad',
+        what: thrown instanceof GatewayError ? thrown.message : `REDIS_URL: ${meaningOf(messageOf(thrown))}`,
+      },
+    ]
+  } finally {
+    await store?.close()
+  }
 }

@@ -163,6 +163,7 @@ t.test('a node of a fleet: its internal port is looked at, and who reaches it', 
   )
   t.equal(code, 2, output)
   t.match(output, `NOT OK  INTERNAL_PORT 127.0.0.1:${port}: EADDRINUSE`)
+  t.match(output, /NOT OK +REDIS_URL cannot be used: the connection was refused/)
   t.match(output, /LOOK AT INTERNAL_HOST is '127\.0\.0\.1': only nodes on this machine reach this one/)
   t.notMatch(output, /hunter2/)
 })

@@ -100,6 +100,18 @@ t.test('which number is called is never guessed, and none is claimed unasked', a
   t.match(said.out, /^NOT OK +number: .*403 \(api_key\.scope_denied/m)
 })
 
+t.test('a Redis that cannot be used is found, and nobody is called', async (t) => {
+  const { server } = await simulatedApi(t)
+  const env = {
+    ...{ ...(await settings()), SAUTIKIT_API_URL: server.origin, TOKEN_SECRET: 'a-secret-of-the-fleet' },
+    ...{ REDIS_URL: `redis://:siri@127.0.0.1:${await freePort()}`, NODE_URL: 'https://voice.example.com/n/gw-1' },
+  }
+  const { code, out } = await command(['doctor', '--no-reach'], { env })
+  t.equal(code, 1)
+  t.match(out, /^NOT OK +REDIS_URL cannot be used: the connection was refused$/m)
+  t.notMatch(out, /siri/)
+})
+
 t.test('a doctor that is stopped, or whose call does not come, leads the number back', async (t) => {
   const before = 'https://elsewhere.example/voice'
   const { server, workspace } = await simulatedApi(t, {

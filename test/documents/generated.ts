@@ -10,7 +10,7 @@ import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
 import { scenarioReportJsonSchema } from '../../src/simulator/scenarios/report.js'
 import { scenarioJsonSchema } from '../../src/simulator/scenarios/scenario.js'
 import { agentFilePage } from './agent-keys.js'
-import { balancerFiles } from './balancer-files.js'
+import { balancerFiles, redisFile } from './deploy-lines.js'
 import { closurePages } from './closure-pages.js'
 import { configurationPage } from './configuration-page.js'
 import { errorsPage } from './errors-page.js'
@@ -55,6 +55,7 @@ export function generated(): Readonly<Record<string, string>> {
     'docs/ERRORS.md': errorsPage(),
     ...closurePages(),
     ...balancerFiles(),
+    ...redisFile(),
     ...Object.fromEntries(
       Object.entries(schemas).map(([name, schema]) => [
         `schema/${name}.schema.json`,

@@ -136,7 +136,8 @@ export async function clusterHome(): Promise<Home> {
 export async function openRedis(servers: readonly RedisServer[], prefix: string): Promise<OpenStore> {
   const log = createLog({ level: 'silent' })
   const hosts = servers.map(({ port }) => `127.0.0.1:${port}`).join(',')
-  const url = servers.length > 1 ? `redis+cluster://${hosts}` : (servers[0]?.url ?? '')
+  const { url: first = '' } = servers[0] ?? {}
+  const url = servers.length > 1 ? first.replace('redis:', 'redis+cluster:').replace(/127.*/, hosts) : first
   const store = await connectRedis({ url, prefix, secrets: SECRETS, log, deadlineMs: PATIENCE_MS })
   const other = await connectRedis({ url, prefix, secrets: SECRETS, log, deadlineMs: PATIENCE_MS })
   return {

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
+import { redisUser } from '../../src/fleet/redis-commands.js'
 import { hasProgram } from '../deploy/deploy-files.js'
 import { freePort } from './free-ports.js'
 import { comesUp, until } from './until.js'
@@ -73,6 +74,16 @@ export function hasRedis(t: Test): boolean {
   return hasProgram(t, 'redis-server', 'redis-server')
 }
 
+/** In a process with this variable, nodes reach each server that has no password as the user of deploy/redis.conf. */
+export const AS_USER = 'TEST_REDIS_AS_USER'
+const USER_PASSWORD = 'of-the-gateways'
+
+/** `mkondo` and what it may do. Tests have many prefixes, and look at all keys. */
+const userLine = (): string =>
+  redisUser('', USER_PASSWORD)
+    .replace(/^user /, '')
+    .replace(' ~* ~{campaigns}*', ' ~* +keys')
+
 /** Starts a redis-server. Resolves when it answers, and when it follows its master, if it has one. */
 export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
   const port = options.port ?? (await freePort())
@@ -80,14 +91,17 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   const password = options.password ?? null
   const master = options.replicaOf
   const authority = tlsPort === null ? `127.0.0.1:${port}` : `localhost:${tlsPort}`
+  const asUser = password === null && process.env[AS_USER] !== undefined
+  const credentials = asUser ? `mkondo:${USER_PASSWORD}@` : password === null ? '' : `:${encodeURIComponent(password)}@`
   const server = await startServer({
     port,
     password,
-    url: `redis${tlsPort === null ? '' : 's'}://${password === null ? '' : `:${encodeURIComponent(password)}@`}${authority}`,
+    url: `redis${tlsPort === null ? '' : 's'}://${credentials}${authority}`,
     mode: [],
     config: {
       port: String(port),
       save: '""',
+      ...(asUser && { user: userLine() }),
       'repl-diskless-sync-delay': '0',
       ...(password !== null && { requirepass: quoted(password), masterauth: quoted(password) }),
       ...(options.durable === true && { appendonly: 'yes', appendfsync: 'always' }),

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { packageRoot } from '../../src/config/package-root.js'
+import { SETTINGS } from '../../src/config/settings.js'
 import { PUBLIC_ROUTES } from '../../src/edge/public-routes.js'
+import { redisUser } from '../../src/fleet/redis-commands.js'
 
 /** The path of a node's audio socket at each balancer, as a pattern: deploy/README.md, NODE_URL. */
 const AUDIO_AT: Readonly<Record<string, string>> = {
@@ -24,4 +26,15 @@ export function balancerFiles(): Readonly<Record<string, string>> {
       return [file, text.replace(LIST, (_, before: string) => `${before}^/(${paths.join('|')})$ }`)]
     }),
   )
+}
+
+const REDIS_FILE = 'deploy/redis.conf'
+const REDIS_USER = /^user mkondo\b.*$/m
+
+/** Redis' file: its user may run what nodes send. */
+export function redisFile(): Readonly<Record<string, string>> {
+  const text = readFileSync(join(packageRoot(), REDIS_FILE), 'utf8')
+  if (!REDIS_USER.test(text)) throw new Error(`${REDIS_FILE} has no line of the user`)
+  const prefix = SETTINGS.redisPrefix.fallback
+  return { [REDIS_FILE]: text.replace(REDIS_USER, () => redisUser(prefix, 'ANOTHER-PASSWORD')) }
 }
