@@ -33,11 +33,12 @@ export const DOUBT_MS = 10_000
  *
  *     alive   --heartbeat stands still for SUSPECT_MS while the store is readable throughout--> suspect
  *     suspect --heartbeat moves; a read of the store fails; our own loop stood still--> alive
- *     suspect --SETTLE_MS, and evidence, and not many are suspect--> gone        take-over, TAKEOVERS_MAX times
+ *     suspect --evidence--> gone        take-over, TAKEOVERS_MAX times
  *     gone    --heartbeat moves--> alive
  *
  * Evidence is a refused connection, a new run under its name, or PROBES_SILENT_MS of unanswered probes. A probe that
- * the suspect run answers contradicts all of it: that run has lost the store, not its calls.
+ * the suspect run answers contradicts all of it: that run has lost the store, not its calls. The first two are proof,
+ * and act as soon as a probe shows them. Silence is no evidence where many are suspect: then it has other causes.
  *
  * Why two nodes do not act for one call. Times are of the moments when a request was sent or processed.
  *   - A taker decides only on a read of the store, and claims only until shortly after. An owner that the others may
@@ -286,7 +287,7 @@ export class Ownership {
     for (const run of this.#runs.values())
       if (run.suspectMs === null && this.#nowMs - run.movedMs >= SUSPECT_MS) run.suspectMs = this.#nowMs
     this.#countSuspects()
-    if (fresh && !this.#manySuspects) this.#takeOver()
+    if (fresh) this.#takeOver()
     this.#beatAtMs = Math.min(this.#beatAtMs, this.#nextDecisionMs())
   }
 
@@ -443,7 +444,12 @@ export class Ownership {
     else run.answeredMs = Math.max(run.answeredMs, probe.askedMs)
     const same = probe.result === 'answered' && probe.answeredBy === probe.incarnation
     if (same) run.evidence = null
-    else if (run.suspectMs !== null) run.evidence = probe.result === 'refused' ? 'refused' : 'new-incarnation'
+    else if (run.suspectMs !== null) {
+      run.evidence = probe.result === 'refused' ? 'refused' : 'new-incarnation'
+      // A read of the store decides: that of the heartbeat under way, or of one now.
+      if (run.takeOvers === 0 && !this.#beatPending)
+        this.#beatAtMs = Math.min(this.#beatAtMs, Math.max(this.#nowMs, this.#storeMs + 1))
+    }
   }
 
   /** It lives, and reaches us. That it hears us as well is not shown, so this is no sign against our own isolation. */
@@ -456,7 +462,7 @@ export class Ownership {
   }
 
   /**
-   * More than a third at once, and two at least: then the network or the store is the likelier cause. One suspect is
+   * More than a third at once, and two at least: then the network or the store is the likelier cause of silence. One suspect is
    * never many, because otherwise no call of a dead node would be taken over in a fleet of two. Nodes whose calls were
    * given away count no more, so that the second death of a day is not held up by the first.
    */
@@ -477,8 +483,7 @@ export class Ownership {
   #takeOver(): void {
     if (this.#name === 'taken') return
     for (const [key, run] of this.#runs) {
-      if (run.suspectMs === null || this.#nowMs - run.suspectMs < SETTLE_MS) continue
-      const evidence = this.#evidenceOf(run)
+      const evidence = run.suspectMs === null ? null : this.#evidenceOf(run)
       if (evidence === null || this.#nowMs - run.takenOverMs < TAKEOVER_PAUSE_MS) continue
       if (run.takeOvers >= TAKEOVERS_MAX) {
         if (!run.present) this.#runs.delete(key)
@@ -519,10 +524,12 @@ export class Ownership {
 
   #evidenceOf(run: Run): TakeOverEvidence | null {
     if (run.evidence !== null) return run.evidence
-    const answered = run.suspectMs !== null && Math.max(run.answeredMs, run.heardMs) >= run.suspectMs
+    if (run.suspectMs === null || this.#nowMs - run.suspectMs < SETTLE_MS) return null
+    const answered = Math.max(run.answeredMs, run.heardMs) >= run.suspectMs
     // While its own address is silent the run before may be cut off, and not dead.
     if (!run.present && !answered && run.silentMs === null) return 'new-incarnation'
-    return run.silentMs !== null && this.#nowMs - run.silentMs >= PROBES_SILENT_MS ? 'silent' : null
+    if (this.#manySuspects || run.silentMs === null) return null
+    return this.#nowMs - run.silentMs >= PROBES_SILENT_MS ? 'silent' : null
   }
 
   #onStreamOver(callSid: string, owner: OwnerToken): void {
@@ -686,8 +693,8 @@ const STALL_MS = 1000
 /** Share of HEARTBEAT_MS by which a heartbeat comes early or late. */
 const JITTER = 0.1
 /**
- * From suspicion to a takeover: every heartbeat that stopped in the same moment is suspect by then, so that the failure
- * of many nodes is seen as such.
+ * From suspicion to a takeover that no probe has proven: every heartbeat that stopped in the same moment is suspect by then, so
+ * that the failure of many nodes is seen as such.
  */
 const SETTLE_MS = 1.25 * HEARTBEAT_MS
 /** A view that took longer to arrive does not say what is true now. */

@@ -41,6 +41,11 @@ import type { RedisAddress } from './redis-url.js'
 /** How long a start waits for Redis before it goes on without. */
 const REDIS_START_MS_MAX = 2000
 
+/** A replica of the same network has a write within milliseconds. While it is waited for, the node's other operations wait too. */
+const REPLICA_MS_MAX = 100
+/** How long it is remembered whether a server has a replica. */
+const REPLICA_LOOK_MS = 5000
+
 /** An entry's time to live begins anew when a quarter of it is over, not with each write. */
 const RENEW_BELOW_MS = CALL_TTL_MS * 0.75
 
@@ -66,6 +71,7 @@ class RedisStore implements CallStore {
   /** Settles when the first connection is usable or cannot be had now; rejects when it never will. */
   readonly started: Promise<void>
   readonly #redis: Redis | Cluster
+  readonly #replicas = new WeakMap<Redis, { readonly has: boolean; readonly atMs: number }>()
   readonly #sentinels: Redis[] = []
   readonly #address: RedisAddress
   readonly #prefix: string
@@ -113,7 +119,29 @@ class RedisStore implements CallStore {
     ])
     const entry = this.#parsed(key, reply)
     assert(entry !== null, 'a claim leaves an entry')
+    // A call that was taken over has an owner before, and a failover that loses this claim would give it back to that one.
+    if (expectedEpoch > 0 && entry.owner.nonce === owner.nonce) await this.#replicated()
     return entry
+  }
+
+  /**
+   * Resolves when a replica has what this node wrote, where there is one, or after REPLICA_MS_MAX: one that is late, or that has
+   * just died, keeps no caller waiting. Does not reject.
+   */
+  async #replicated(): Promise<void> {
+    const all = this.#servers().map(async (server) => {
+      if (await this.#hasReplica(server)) await server.wait(1, REPLICA_MS_MAX)
+    })
+    await Promise.allSettled(all)
+  }
+
+  async #hasReplica(server: Redis): Promise<boolean> {
+    const nowMs = performance.now()
+    const known = this.#replicas.get(server)
+    if (known !== undefined && nowMs - known.atMs < REPLICA_LOOK_MS) return known.has
+    const has = /^connected_slaves:[1-9]/m.test(await server.info('replication'))
+    this.#replicas.set(server, { has, atMs: nowMs })
+    return has
   }
 
   async save(key: string, token: OwnerToken, { state, append = [], replace }: StoredChange): Promise<'ok' | 'lost'> {

@@ -346,19 +346,36 @@ t.test('a heartbeat that is never answered counts as failed', async (t) => {
   t.ok(rig.all('probe').length > 0, 'so the others are probed')
 })
 
-t.test(
-  'with more than a third suspect, and two at least, nothing is taken over by heartbeats, and it alerts',
-  async (t) => {
-    const rig = new Rig('b', 'c').pass(5000).stops('b', 'refused').stops('c', 'refused').pass(60_000)
-    t.strictSame(rig.takeOvers, [])
-    t.strictSame(rig.all('alert'), [{ type: 'alert', what: 'many-suspects', over: false }])
-    rig.in({ type: 'stream-over', callSid: 'CA1', owner: tokenOf('b') })
-    t.equal(rig.all('take-over-call').length, 1, "the carrier's word about one call is evidence of its own")
-    rig.goesOn('c').pass(5000)
-    t.equal(rig.all('alert').at(-1)?.over, true)
-    t.strictSame(rig.takeOvers, ['b b-1 refused'], 'one of three is dead')
-  },
-)
+t.test('two of three that are silent are not taken over, and it alerts', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).stops('b', 'silent').stops('c', 'silent').pass(60_000)
+  t.strictSame(rig.takeOvers, [])
+  t.strictSame(rig.all('alert'), [{ type: 'alert', what: 'many-suspects', over: false }])
+  rig.in({ type: 'stream-over', callSid: 'CA1', owner: tokenOf('b') })
+  t.equal(rig.all('take-over-call').length, 1, "the carrier's word about one call is evidence of its own")
+  rig.goesOn('c').pass(5000)
+  t.equal(rig.all('alert').at(-1)?.over, true)
+  t.strictSame(rig.takeOvers, ['b b-1 silent'], 'one of three is dead')
+})
+
+t.test('two of three that refuse are taken over at once', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).stops('b', 'refused').stops('c', 'refused').pass(9000)
+  t.strictSame(rig.takeOvers, ['b b-1 refused', 'c c-1 refused'])
+})
+
+t.test('of two suspects the one that refuses is taken over', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).stops('b', 'silent').stops('c', 'refused').pass(9000)
+  t.strictSame(rig.takeOvers, ['c c-1 refused'])
+  rig.pass(30_000)
+  t.ok(rig.takeOvers.includes('b b-1 silent'), 'then one suspect is not many')
+})
+
+t.test('a new run of one of two suspects is proof at once', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).stops('b', 'silent').stops('c', 'silent').pass(9000)
+  t.strictSame(rig.takeOvers, [])
+  rig.node('c', 'c-2').answersAs.set('c', 'c-2')
+  rig.pass(9000)
+  t.strictSame(rig.takeOvers, ['c c-1 new-incarnation'])
+})
 
 t.test('two of six at once are no more than a third', async (t) => {
   const rig = new Rig('b', 'c', 'd', 'e', 'f').pass(5000).stops('b', 'refused').stops('c', 'refused').pass(12_000)
@@ -571,7 +588,7 @@ t.test('a store whose clock is wrong stops no node: all serve on, and warn of it
 t.test('a heartbeat of a dead run that comes late, or again, does not bring it to life', async (t) => {
   const rig = new Rig('b').pass(10_000)
   rig.stops('b', 'refused').pass(8000)
-  t.equal(rig.machine.stateOf('b'), 'suspect')
+  t.equal(rig.machine.stateOf('b'), 'gone')
   for (let i = 0; i < 5; i++) rig.replays('b', -1 - i).pass(2000)
   t.not(rig.machine.stateOf('b'), 'alive')
   t.not(rig.takeOvers.length, 0)

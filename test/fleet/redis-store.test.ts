@@ -165,6 +165,29 @@ t.test('a URL with credentials, a database, Sentinels and their own password wor
   }
 })
 
+t.test('who takes a call over waits until a replica knows it, and not for one that stands still', async (t) => {
+  if (!hasRedis(t)) return
+  const { server, store } = await redisStore(t)
+  const waits = async (): Promise<number> =>
+    Number(/cmdstat_wait:calls=(\d+)/.exec(String(await server.command('INFO', 'commandstats')))?.[1] ?? 0)
+  await store.claim('CA1', owner('gw-1', 'a'), 0)
+  await store.claim('CA1', owner('gw-2', 'b'), 1)
+  t.equal(await waits(), 0, 'there is no replica')
+  const replica = await startRedis({ replicaOf: server })
+  t.teardown(() => replica.close())
+  const { store: later } = await storeAt(t, server.url)
+  await later.claim('CA2', owner('gw-1', 'a'), 0)
+  t.equal(await waits(), 0, 'nobody else can have a new call')
+  await later.claim('CA2', owner('gw-2', 'b'), 1)
+  t.equal(await waits(), 1)
+  const kept = String(await replica.command('KEYS', '*CA2'))
+  t.equal(await replica.command('HGET', kept, 'node'), 'gw-2')
+  replica.freeze()
+  await later.claim('CA3', owner('gw-1', 'a'), 0)
+  t.equal((await later.claim('CA3', owner('gw-2', 'b'), 1)).owner.node, 'gw-2')
+  replica.thaw()
+})
+
 /** Server that answers as an old Redis or a Cluster would; neither is to be had here. */
 async function fakeServer(t: Test, info: string): Promise<number> {
   const server = createServer((socket) => {
