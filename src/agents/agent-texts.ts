@@ -62,7 +62,8 @@ export class AgentTexts {
     await this.#check(file)
     const bytes = version === null ? await this.#bytes(file) : await this.#kept(file, version)
     try {
-      return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes), hash: hashOf(bytes) }
+      // A byte order mark is part of the text: it is published again with it.
+      return { text: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes), hash: hashOf(bytes) }
     } catch {
       throw refused('is not UTF-8 text')
     }

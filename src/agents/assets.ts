@@ -16,6 +16,7 @@ import type { Passage } from './knowledge-file.js'
 import { sharedText } from './shared-text.js'
 import { readSound, readWaitingLoop, recordingsOf } from './sounds.js'
 import type { RecordedPhrase, WaitingLoop } from './sounds.js'
+import { parseYaml } from './yaml-source.js'
 
 /** All bytes of an agent's knowledge files. */
 const KNOWLEDGE_BYTES_MAX = 1024 * 1024
@@ -78,7 +79,12 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
       bytesLeft -= bytes.length
       if (bytesLeft < 0) throw new SyntaxError(`makes more than ${KNOWLEDGE_BYTES_MAX} bytes of knowledge`)
       const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-      passages.push(...parseKnowledge(text, /\.ya?ml$/.test(name) ? 'yaml' : 'markdown', agent.languages))
+      const isYaml = /\.ya?ml$/.test(name)
+      passages.push(...parseKnowledge(text, isYaml ? 'yaml' : 'markdown', agent.languages))
+      const source = isYaml ? parseYaml(text) : { cuts: [] }
+      if ('cuts' in source)
+        for (const { line, what } of source.cuts)
+          faults.push({ path: at, what: `${name}: line ${line}: ${what}`, spared: true })
       digest.update(bytes)
     } catch (error) {
       faults.push({ path: at, what: `${name}: ${reasonOf(error)}` })

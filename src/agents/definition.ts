@@ -13,7 +13,7 @@ import { isTimeZone } from '../core/local-time.js'
 import { SPAN, WEEKDAYS, openHumans } from '../escalation/hunt-group.js'
 import type { Human, Weekday } from '../escalation/hunt-group.js'
 import { factsSchema, stagesSchema } from '../call/stage-definition.js'
-import { isAgentName } from '../core/ids.js'
+import { AGENT_NAME, isAgentName } from '../core/ids.js'
 import { numberToCall } from '../sautikit/phone.js'
 import { commonIn } from '../speech/spoken/common-words.js'
 import { keyOf } from '../speech/spoken/pronunciations.js'
@@ -406,6 +406,7 @@ const contextSchema = z.strictObject({
   timeZone: z
     .string()
     .refine(isTimeZone, { error: 'must be the name of a time zone, such as Africa/Nairobi' })
+    .meta({ pattern: '^[A-Za-z][A-Za-z0-9_+/-]*$' })
     .optional()
     .describe("IANA name of the callers' time zone. Default: that of `escalation.hours`, else that of the machine."),
   facts: z
@@ -424,6 +425,7 @@ export const hoursSchema = z.strictObject({
   timeZone: z
     .string()
     .refine(isTimeZone, { error: 'must be the name of a time zone, such as Africa/Nairobi' })
+    .meta({ pattern: '^[A-Za-z][A-Za-z0-9_+/-]*$' })
     .describe('IANA name of the time zone of the hours.'),
   week: z
     .strictObject(
@@ -776,6 +778,7 @@ export const agentSchema = z
     name: z
       .string()
       .refine(isAgentName, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
+      .meta({ pattern: AGENT_NAME.source })
       .describe('Name in URLs (/voice/NAME), metrics and records.'),
     description: z.string().max(1000).default('').describe('For people; not given to the model.'),
     languages: z

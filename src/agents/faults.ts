@@ -167,6 +167,35 @@ export function pathText(path: readonly PropertyKey[]): string {
 
 /** The keys that a JSON Schema allows for the object at `path`. */
 function keysAt(root: SchemaNode, path: readonly PropertyKey[]): readonly string[] {
+  return [...new Set(nodesAt(root, path).flatMap((node) => Object.keys(node['properties'] ?? {})))]
+}
+
+/** Words of a schema that leave no free text. */
+const BOUND = ['enum', 'const', 'pattern', 'format']
+
+/**
+ * The texts of a file that YAML has cut and that may hold a #.
+ * @param schemaOf  makes the JSON Schema of the whole file
+ */
+export function cutFaults<Cut extends Pick<Fault, 'path'>>(
+  { cuts }: { readonly cuts: readonly Cut[] },
+  schemaOf: () => SchemaNode,
+): Cut[] {
+  if (cuts.length === 0) return []
+  const schema = schemaOf()
+  return cuts.filter(({ path }) => takesAnyText(schema, path))
+}
+
+/** True if a JSON Schema allows any text at `path`: not only a name, a number or one of some words. */
+function takesAnyText(root: SchemaNode, path: readonly PropertyKey[]): boolean {
+  return nodesAt(root, path).some(
+    (node) =>
+      (node['type'] === 'string' || Object.keys(node).length === 0) && BOUND.every((word) => node[word] === undefined),
+  )
+}
+
+/** Every form that a JSON Schema allows for what is at `path`. */
+function nodesAt(root: SchemaNode, path: readonly PropertyKey[]): SchemaNode[] {
   let nodes = expand([root], root)
   for (const step of path) {
     const next: SchemaNode[] = []
@@ -179,7 +208,7 @@ function keysAt(root: SchemaNode, path: readonly PropertyKey[]): readonly string
     }
     nodes = expand(next, root)
   }
-  return [...new Set(nodes.flatMap((node) => Object.keys(node['properties'] ?? {})))]
+  return nodes
 }
 
 /** Follows `$ref` and unions to a limited depth, because a schema may refer to itself. */

@@ -15,7 +15,7 @@ import type { AgentDefinition } from './definition.js'
 import { agentJsonSchema, agentSchema, handoversOf } from './definition.js'
 import type { Environment } from './template.js'
 import type { SourcePosition, YamlSource } from './yaml-source.js'
-import { allowedNames, faultsOf, isSpared, pathText } from './faults.js'
+import { allowedNames, cutFaults, faultsOf, isSpared, pathText } from './faults.js'
 import type { Fault } from './faults.js'
 import { digitFaults } from './digits.js'
 import { mcpTemplates } from './mcp-definition.js'
@@ -465,7 +465,14 @@ async function readText(
   const source = parseYaml(text)
   if (!('value' in source)) return { ok: false, file, faults: source.map((fault) => ({ file, ...fault })) }
   const found = await examine(source.value, dir, null, env, speech)
-  const faults = placed(found.faults, source, file)
+  const cuts = cutFaults(source, () => (schema ??= agentJsonSchema())).map(({ line, col, what }) => ({
+    file,
+    line,
+    col,
+    what,
+    spared: true,
+  }))
+  const faults = [...placed(found.faults, source, file), ...cuts].sort((a, b) => a.line - b.line || a.col - b.col)
   if (!found.ok) return { ok: false, file, faults }
   return { ok: true, file, agent: found.agent, assets: found.assets, ...source.locate(['name']), faults }
 }

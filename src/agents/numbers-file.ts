@@ -9,7 +9,7 @@ import { businessSchema, factsReadBy, missingFacts } from './business.js'
 import type { Business } from './business.js'
 import { e164 } from './definition.js'
 import type { AgentDefinition } from './definition.js'
-import { allowedNames, faultsOf } from './faults.js'
+import { allowedNames, cutFaults, faultsOf } from './faults.js'
 import type { AgentFault } from './loader.js'
 import type { Environment } from './template.js'
 import { parseYaml } from './yaml-source.js'
@@ -165,6 +165,10 @@ export class NumbersFile {
     const parsed = numbersSchema.safeParse(value)
     const faults: AgentFault[] = []
     const faulty = new Set<string>()
+    for (const { path, line, col, what } of cutFaults(source, numbersJsonSchema)) {
+      const number = String(path[1])
+      faults.push({ file, line, col, what: what.replaceAll(number, maskNumber(number)), spared: true })
+    }
     const found = parsed.success ? [] : faultsOf(parsed.error.issues, numbersJsonSchema(), value, 'a numbers file')
     for (const { path, key, what } of found) {
       const [, number] = path

@@ -1,5 +1,7 @@
-import { Composer, isAlias, isCollection, isMap, isNode, isScalar, LineCounter, Parser, visit } from 'yaml'
+import { Composer, isAlias, isCollection, isMap, isNode, isPair, isScalar, isSeq } from 'yaml'
+import { LineCounter, Parser, Scalar, visit } from 'yaml'
 import type { Document } from 'yaml'
+import { pathText } from './faults.js'
 
 /** Deepest nesting of an agent file, and how many aliases (`*name`) it may resolve: no file grows in memory. */
 const AGENT_DEPTH_MAX = 24
@@ -24,6 +26,14 @@ export interface YamlSource {
    * `key` true, the place of the key instead of the value.
    */
   locate(path: readonly PropertyKey[], key?: boolean): SourcePosition
+  /** Texts without quotes that one space and `#` end; a comment has two spaces before it. */
+  readonly cuts: readonly CutText[]
+}
+
+/** A text that YAML ends at ` #`: `Press # to begin` is `Press`, and the rest is a comment. */
+interface CutText extends SourcePosition {
+  readonly path: readonly PropertyKey[]
+  readonly what: string
 }
 
 const START: SourcePosition = { line: 1, col: 1 }
@@ -36,9 +46,10 @@ const TOO_DEEP = `is nested too deeply; at most ${AGENT_DEPTH_MAX} levels are al
  * @returns the document, or every syntax fault in it
  */
 export function parseYaml(
-  text: string,
+  whole: string,
   kind = { noun: 'an agent', manual: 'docs/AGENTS.md' },
 ): YamlSource | readonly SourceFault[] {
+  const text = whole.replace(/^\uFEFF/, '') // no column of an editor
   const lines = new LineCounter()
   const at = (offset: number): SourcePosition => {
     const { line, col } = lines.linePos(offset)
@@ -76,7 +87,35 @@ export function parseYaml(
   } catch (error) {
     return [{ ...START, what: `cannot be read: ${error instanceof Error ? error.message : String(error)}` }]
   }
-  return { value, locate: (path, key = false) => at(offsetOf(document, path, key)) }
+  return { value, locate: (path, key = false) => at(offsetOf(document, path, key)), cuts: cutTexts(document, text, at) }
+}
+
+function cutTexts(document: Document.Parsed, text: string, at: (offset: number) => SourcePosition): CutText[] {
+  const found: CutText[] = []
+  visit(document, {
+    Scalar: (key, node, ancestors) => {
+      const end = node.range?.[1] ?? 0
+      if (key === 'key' || node.type !== Scalar.PLAIN || typeof node.value !== 'string') return
+      if (!/^[ \t]#/.test(text.slice(end, end + 2))) return
+      const path = pathOf(key, ancestors)
+      found.push({
+        ...at(end + 1),
+        path,
+        what: `${pathText(path)} ends before the #: YAML takes the rest of the line for a comment; put the text in quotes, or two spaces before a comment`,
+      })
+    },
+  })
+  return found
+}
+
+/** @param key  of a node below the last of its `ancestors`, as `visit` tells it */
+function pathOf(key: number | 'key' | 'value' | null, ancestors: readonly unknown[]): PropertyKey[] {
+  return ancestors.flatMap((one, index): PropertyKey[] => {
+    if (isPair(one)) return [isScalar(one.key) ? String(one.key.value) : '']
+    if (!isSeq(one)) return []
+    const below = ancestors[index + 1]
+    return [below === undefined ? Number(key) : one.items.indexOf(below)]
+  })
 }
 
 /** Finds what makes a document larger in memory than on disk: deep nesting, and aliases to more than a scalar. */

@@ -3,6 +3,7 @@ import type { JSX } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { ApiFault, messageOf, post, useJson } from './api.js'
 import { whenOf } from './format.js'
+import { inTextarea, withLineEnds } from './line-ends.js'
 import { Chip, Notice, Pending, SureButton, Table } from './parts.js'
 import { T } from './strings.js'
 
@@ -16,8 +17,8 @@ export interface TriedDraft {
   readonly version: string
 }
 
-/** Texts that were changed and not published, by their files: until the tab is closed. */
-const unsaved = new Map<string, { readonly text: string; readonly opened: OpenedText }>()
+/** Texts that were changed and not published, by their files: until the tab is closed. `shown`: as the textarea has it. */
+const unsaved = new Map<string, { readonly shown: string; readonly opened: OpenedText }>()
 
 interface EditorProps {
   readonly file: string
@@ -28,7 +29,7 @@ interface EditorProps {
 /** The text of an agent, as any editor shows it: checked, tried and published as a whole. */
 export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
   const [opened, setOpened] = useState<OpenedText | null>(unsaved.get(file)?.opened ?? null)
-  const [text, setText] = useState(unsaved.get(file)?.text ?? '')
+  const [shown, setShown] = useState(unsaved.get(file)?.shown ?? '')
   const [fault, setFault] = useState<string | null>(null)
   const [busy, setBusy] = useState<string | null>(null)
   const [faults, setFaults] = useState<readonly TextFault[]>([])
@@ -37,6 +38,7 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
   const [outcome, setOutcome] = useState<Publication | null>(null)
   const list = useJson<EditedList>('/api/editor')
   const area = useRef<HTMLTextAreaElement>(null)
+  const text = withLineEnds(opened?.text ?? '', shown)
   const isChanged = opened !== null && opened.text !== null && text !== opened.text
 
   const forget = (): void => {
@@ -51,20 +53,20 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
     unsaved.delete(file)
     forget()
     setOpened(got)
-    setText(got.text ?? '')
+    setShown(inTextarea(got.text ?? ''))
   }
   useEffect(() => {
     if (opened === null) open(null)
   }, [file])
   useEffect(() => {
-    if (opened !== null && isChanged) unsaved.set(file, { text, opened })
+    if (opened !== null && isChanged) unsaved.set(file, { shown, opened })
     else unsaved.delete(file)
     const ask = (event: BeforeUnloadEvent): void => {
       if (isChanged) event.preventDefault()
     }
     addEventListener('beforeunload', ask)
     return () => removeEventListener('beforeunload', ask)
-  }, [text, opened])
+  }, [shown, opened])
 
   /** The text stays as it is until the task is done. */
   const work = (what: string, task: () => Promise<void>): void => {
@@ -117,7 +119,9 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
           <div class="bar">
             <Versions opened={opened} disabled={isChanged || busy !== null} onOpen={open} />
             {isChanged && <Chip kind="waiting">{T.editor.changed}</Chip>}
-            {isChanged && <SureButton label={T.editor.discard} onSure={() => setText(opened.text ?? '')} />}
+            {isChanged && (
+              <SureButton label={T.editor.discard} onSure={() => setShown(inTextarea(opened.text ?? ''))} />
+            )}
           </div>
           {isEarlier && <Notice>{T.editor.older(opened.hash)}</Notice>}
           {opened.refusal !== null && <Notice kind="fault">{T.editor.refused(opened.refusal)}</Notice>}
@@ -127,11 +131,11 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
         <>
           <TextArea
             area={area}
-            text={text}
+            text={shown}
             faults={faults}
             readOnly={busy !== null}
             onText={(next) => {
-              setText(next)
+              setShown(next)
               setGood(null)
             }}
           />
@@ -168,7 +172,7 @@ export function EditorPage({ file, tried, onTry }: EditorProps): JSX.Element {
           </div>
           {fault !== null && <Notice kind="fault">{fault}</Notice>}
           {changes !== null && <Changed what={changes} onOpen={() => open(null)} />}
-          {faults.length > 0 && <Faults faults={faults} onGo={(one) => goTo(area.current, text, one)} />}
+          {faults.length > 0 && <Faults faults={faults} onGo={(one) => goTo(area.current, shown, one)} />}
         </>
       )}
       {list.value !== null && opened !== null && <Nodes list={list.value} file={file} opened={opened} />}
@@ -361,7 +365,7 @@ function hashAt({ files }: EditedList['nodes'][number], file: string): string | 
 
 /** First and last line of `now` that `before` does not have at that place, counted from 1. */
 function changedLines(before: string, now: string): readonly [number, number] {
-  const [a, b] = [before.split('\n'), now.split('\n')]
+  const [a, b] = [inTextarea(before).split('\n'), inTextarea(now).split('\n')]
   let from = 0
   while (from < b.length && a[from] === b[from]) from++
   let end = 0

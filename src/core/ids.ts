@@ -19,7 +19,7 @@ export function parseCallSid(value: unknown): CallSid {
 }
 
 /** Agent names appear in URLs, metric labels and file names. */
-const AGENT_NAME = /^[a-z][a-z0-9-]{0,39}$/
+export const AGENT_NAME = /^[a-z][a-z0-9-]{0,39}$/
 
 export function isAgentName(value: unknown): value is string {
   return typeof value === 'string' && AGENT_NAME.test(value)

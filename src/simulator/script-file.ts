@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { faultsOf } from '../agents/faults.js'
+import { cutFaults, faultsOf } from '../agents/faults.js'
 import { parseYaml } from '../agents/yaml-source.js'
 import { GatewayError } from '../core/errors.js'
 import { type CallerAct, type CallerRule, type CallerScript, type CallerStep } from './caller-script.js'
@@ -112,11 +112,13 @@ export function parseChecked<S extends z.ZodType>(schema: S, text: string, file:
   const source = parseYaml(text, { noun, manual: 'docs/SIMULATOR.md' })
   if (!('value' in source)) throw invalid(file, source)
   const parsed = schema.safeParse(source.value)
+  const jsonSchema = (): Record<string, unknown> => z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })
+  const cuts = cutFaults(source, jsonSchema)
+  if (cuts.length > 0) throw invalid(file, cuts)
   if (parsed.success) return parsed.data
-  const jsonSchema = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })
   throw invalid(
     file,
-    faultsOf(parsed.error.issues, jsonSchema, source.value, noun).map(({ path, key, what }) => ({
+    faultsOf(parsed.error.issues, jsonSchema(), source.value, noun).map(({ path, key, what }) => ({
       ...source.locate(path, key),
       what,
     })),

@@ -271,6 +271,39 @@ t.test('all faults of a file are reported at once, in the order of its lines', a
   ])
 })
 
+t.test('a text that YAML cuts at a # is named with the fix', async (t) => {
+  /** Of an agent that is used all the same. */
+  const warningsOf = async (text: string): Promise<string[]> => {
+    const { agents, faults } = await loadUsableAgents(await folder(t, { 'a.yaml': minimal(text) }), ENV)
+    t.ok(agents.has('a'), text)
+    return faults.map(({ line, col, what }) => `a.yaml:${line}:${col}: ${what}`)
+  }
+  const cut = / ends before the #: .*; put the text in quotes, or two spaces before a comment$/
+  const cases: [string, string][] = [
+    ['greeting: Press # to begin.\n', 'a.yaml:4:17: greeting'],
+    ['greeting: { en: Hello, sw: Bonyeza }\ndescription: Line #5\n', 'a.yaml:5:19: description'],
+    ['silence:\n  prompts:\n    - Press # now\n', 'a.yaml:6:13: silence.prompts[0]'],
+    ['say:\n  fallback:\n    sw: Bonyeza # sasa\n', 'a.yaml:6:17: say.fallback.sw'],
+    ['context:\n  facts: [Closed]\n  # a comment\ngreeting: Press\t# x\n', 'a.yaml:7:17: greeting'],
+  ]
+  for (const [text, place] of cases) {
+    const faults = await warningsOf(text)
+    t.same(faults.length, 1, text)
+    t.match(faults[0], cut)
+    t.ok(faults[0]?.startsWith(place), faults[0])
+  }
+  for (const comment of [
+    'greeting: Hello  # two spaces\n',
+    'greeting: "Press # to begin." # quoted\n',
+    'greeting: Press C# to begin\n',
+    'maxCalls: 5 # a number\n',
+    'backend: embedded # one of some names\nlanguage: sw # a tag\n',
+    'context: { timeZone: Africa/Nairobi } # a zone\n',
+    'greeting: # nothing yet\n  Hello\n',
+  ])
+    t.same(await warningsOf(comment), [], comment)
+})
+
 t.test('YAML that is no YAML is reported where it breaks', async (t) => {
   t.match((await faultsOf('version: 1\nname: [a\n'))[0], /^a\.yaml:\d+:\d+: is not YAML: /)
   t.match((await faultsOf('version: 1\nname: a\nname: b\n'))[0], /^a\.yaml:3:1: is not YAML: .*unique/)

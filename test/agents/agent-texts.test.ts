@@ -63,6 +63,20 @@ t.test('a text takes the place of a file whole, with its mode; both can be publi
   t.same(readdirSync(dir).sort(), ['.versions', 'a.yaml'], 'nothing is left beside it')
 })
 
+t.test('a text keeps its line ends and byte order mark, byte for byte', async (t) => {
+  const windows = `\uFEFF${ONE.replaceAll('\n', '\r\n')}`
+  const { dir, texts, now } = folder(t, { 'a.yaml': windows })
+  const { text } = await texts.read('a.yaml', null)
+  t.equal(text, windows)
+  t.match(shownText(text), { agent: 'a', refusal: null })
+  const edited = text.replace('One.', 'Two.')
+  const { read } = await examineDraft({ file: 'a.yaml', text: edited }, dir, {})
+  t.match(read, { ok: true, faults: [] })
+  await texts.publish('a.yaml', edited, [hash(windows)])
+  t.equal(now(), edited)
+  t.equal((await texts.read('a.yaml', hash(windows))).text, windows, 'a kept text too')
+})
+
 t.test(
   'of two who opened the same text the second publishes nothing, and neither does who edited on disk',
   async (t) => {

@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
+import { loadAssets } from '../../src/agents/assets.js'
+import { agentSchema } from '../../src/agents/definition.js'
 import { KNOWLEDGE_RESULTS_MAX, KnowledgeIndex } from '../../src/agents/knowledge.js'
 import { KNOWLEDGE_PASSAGE_CHARS_MAX, parseKnowledge, type Passage } from '../../src/agents/knowledge-file.js'
 import { packageRoot } from '../../src/config/package-root.js'
@@ -166,4 +168,14 @@ for (const asked of ['ngombe', "ng'ombe", 'ng’ombe', 'ng‘ombe', 'ngʼombe', 
 t.test('quotation marks around a word are no part of it', async (t) => {
   const index = await KnowledgeIndex.of([{ title: "The 'bonus' and the customers' day", also: [], text: 'On Friday.' }])
   for (const asked of ['bonus', '‘bonus’', "customers'", 'customer’s']) t.equal(index.search(asked).length, 1, asked)
+})
+
+t.test('a passage that YAML cuts at a # is named with its line', async (t) => {
+  const dir = t.testdir({ 'k.yaml': '- title: Menu\n  text: Press # to begin\n' })
+  const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'Help.', knowledge: ['k.yaml'] })
+  const loaded = await loadAssets(agent, dir, null)
+  t.match(loaded, {
+    ok: true,
+    faults: [{ path: ['knowledge', 0], spared: true, what: /^k\.yaml: line 2: \[0\]\.text ends before the #/ }],
+  })
 })

@@ -25,6 +25,29 @@ t.test('the console has at most 150 KB, gzipped', (t) => {
   t.end()
 })
 
+/** A module of the page, which is built apart. */
+async function consoleModule(name: string): Promise<unknown> {
+  const entryPoints = [join(packageRoot(), 'src', 'console', name)]
+  const [file] = (await build({ entryPoints, format: 'esm', write: false })).outputFiles
+  return import(`data:text/javascript,${encodeURIComponent(file?.text ?? '')}`)
+}
+
+t.test('an edit keeps line ends and byte order mark', async (t) => {
+  const { inTextarea, withLineEnds } = (await consoleModule('line-ends.ts')) as {
+    readonly inTextarea: (text: string) => string
+    readonly withLineEnds: (opened: string, edited: string) => string
+  }
+  const edit = (opened: string, from: string, to: string): string =>
+    withLineEnds(opened, inTextarea(opened).replace(from, to))
+  for (const text of ['', 'a', 'a\nb\n', '\uFEFFa\r\nb\r\n', 'a\r\nb\nc\rd', '\r\n\r\n', 'x\uFEFFy\r\n'])
+    t.equal(edit(text, '', ''), text, JSON.stringify(text))
+  t.equal(edit('\uFEFFa\r\nb\r\nc\r\n', 'b', 'B'), '\uFEFFa\r\nB\r\nc\r\n')
+  t.equal(edit('a\r\nb\r\n', 'b', 'b\nnew'), 'a\r\nb\r\nnew\r\n', 'new lines get the end of the first')
+  t.equal(edit('a\r\nb\nc\nd\r\n', 'b\n', ''), 'a\r\nc\nd\r\n', 'lines beside a removed one keep theirs')
+  t.equal(edit('a\r\nb\nc\nd\r\n', 'b', 'B'), 'a\r\nB\nc\nd\r\n')
+  t.equal(edit('a', 'a', 'a\nb'), 'a\nb')
+})
+
 t.test('charts name the days before a change of the clock too as the browser has them', async (t) => {
   const zone = process.env['TZ']
   process.env['TZ'] = 'Europe/Berlin'
@@ -33,9 +56,7 @@ t.test('charts name the days before a change of the clock too as the browser has
     if (zone === undefined) delete process.env['TZ']
     else process.env['TZ'] = zone
   })
-  const entryPoints = [join(packageRoot(), 'src', 'console', 'format.ts')]
-  const [file] = (await build({ entryPoints, format: 'esm', write: false })).outputFiles
-  const { bucketOf, chartEnd } = (await import(`data:text/javascript,${encodeURIComponent(file?.text ?? '')}`)) as {
+  const { bucketOf, chartEnd } = (await consoleModule('format.ts')) as {
     readonly bucketOf: (from: string, bucketHours: number, at: number, isShort?: boolean) => string
     readonly chartEnd: (days: number, back: number, nowMs: number) => string
   }

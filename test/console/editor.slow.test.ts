@@ -171,8 +171,9 @@ t.test(
     await page.getByText('The call has ended').waitFor()
     t.equal(await readFile(join(dir, FILE), 'utf8'), shipped)
 
-    // Somebody else edits the file meanwhile.
-    await writeFile(join(dir, FILE), greeted('By hand.'))
+    // Somebody else edits the file meanwhile, on Windows.
+    const windows = (lines: string): string => `\uFEFF${lines.replaceAll('\n', '\r\n')}`
+    await writeFile(join(dir, FILE), windows(greeted('By hand.')))
     const sure = async (name: string): Promise<void> => {
       await page.getByRole('button', { name, exact: true }).click()
       await page.getByRole('button', { name: `${name}: Sure?` }).click()
@@ -203,7 +204,11 @@ t.test(
     await page.getByText(/^Published as/).waitFor()
     t.ok(await text.isEditable())
     await page.unrouteAll()
-    t.equal(await readFile(join(dir, FILE), 'utf8'), greeted('Hello again.'))
+    t.equal(
+      await readFile(join(dir, FILE), 'utf8'),
+      windows(greeted('Hello again.')),
+      'line ends and byte order mark stay',
+    )
     await page.getByRole('combobox', { name: 'Text', exact: true }).selectOption({ index: 1 })
     await page.getByText(/This is an earlier text/).waitFor()
     t.equal(await text.inputValue(), greeted('By hand.'))

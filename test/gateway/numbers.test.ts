@@ -144,14 +144,16 @@ t.test('whatever is wrong with a number is named with its line, and no number is
   const lacking = entryOf(2).replace(/ {6}location.*\n/, '')
   const odd = entryOf(4).replace('deliveryFee: 104', 'openNow: true').replace('name: Duka 4', "name: ''")
   const token = entryOf(5, "    opsToken: '{{env.NO_SUCH_TOKEN}}'\n")
+  const cut = entryOf(1).replace('name: Duka 1', 'name: Duka #1')
   const env = await folder(t, {
-    'a.yaml': fileOf(entryOf(1), lacking, other, odd, token),
+    'a.yaml': fileOf(cut, lacking, other, odd, token),
     'b.yaml': fileOf(entryOf(1)),
   })
   const { numbers } = await open(env)
   const why = numbers.fault
   t.same([...numbers.businesses.keys()], [numberOf(1)], 'the others are served')
   t.equal(numbers.faults, why.split('\n').length)
+  t.match(why, /a\.yaml:6:18: numbers\.\+2547…01\.facts\.name ends before the #/)
   t.match(why, /a\.yaml:17:3: facts lacks location, which the agent desk reads/)
   t.match(why, /a\.yaml:30:3: agent is dest, which is none; .*desk/)
   t.match(why, /a\.yaml:\d+:\d+: numbers\.\+2547…04\.facts\.openNow is computed from hours/)

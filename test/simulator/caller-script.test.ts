@@ -133,6 +133,7 @@ void t.test('a script that is wrong is refused with file, line and what is allow
   const refused = (text: string, message: RegExp): void => {
     t.throws(() => parseScript(text, 'calls/x.yaml'), { code: 'SCRIPT_INVALID', message })
   }
+  refused('version: 1\nsteps:\n  - say: Press # now\n', /^calls\/x\.yaml:3:16: steps\[0\]\.say ends before the #/)
   refused('version: 2\nsteps: [{say: hi}]', /^calls\/x\.yaml:1:\d+: version is 2; must be 1$/)
   refused(
     'version: 1\nsteps:\n  - say: hi\n  - say: hi\n    press: "1"\n',
