@@ -290,7 +290,7 @@ t.test('a text that YAML cuts at a # is named with the fix', async (t) => {
     const faults = await warningsOf(text)
     t.same(faults.length, 1, text)
     t.match(faults[0], cut)
-    t.ok(faults[0]?.startsWith(place), faults[0])
+    t.equal(faults[0]?.slice(0, place.length), place)
   }
   for (const comment of [
     'greeting: Hello  # two spaces\n',
