@@ -17,7 +17,7 @@ export interface TriedDraft {
   readonly version: string
 }
 
-/** Texts that were changed and not published, by their files: until the tab is closed. `shown`: as the textarea has it. */
+/** Texts that were changed and not published, by their files: until the tab is closed. `shown`: as the textarea shows it. */
 const unsaved = new Map<string, { readonly shown: string; readonly opened: OpenedText }>()
 
 interface EditorProps {

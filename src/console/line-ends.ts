@@ -1,7 +1,7 @@
 const BYTE_ORDER_MARK = '\uFEFF'
 const LINE_END = /\r\n|\r|\n/
 
-/** A text as a `textarea` has it: lines end with LF, and no byte order mark is before them. */
+/** A text as a `textarea` shows it: lines end with LF, and no byte order mark stands before them. */
 export function inTextarea(text: string): string {
   return text
     .replace(/^\uFEFF/, '')
