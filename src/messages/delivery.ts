@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Webhook } from 'standardwebhooks'
-import { valueAt } from '../core/json.js'
+import { jsonObject, objectsIn, valueAt } from '../core/json.js'
 import { HttpClient, discard, headerOf, networkReason, readAtMost } from '../http/http-client.js'
 import type { HttpResponse } from '../http/http-client.js'
 import type { Message } from './message.js'
@@ -11,14 +12,27 @@ import type { Entry } from './entry.js'
 const TRY_TIMEOUT_MS = 10_000
 /** The longest that a receiver may ask to wait by `Retry-After`. */
 const RETRY_AFTER_MS_MAX = 86_400_000
-/** Refusals that may be temporary; every other 4xx is final. */
-const RETRY_STATUSES: readonly number[] = [408, 425, 429]
+/** Refusals of a receiver that is busy. */
+const BUSY_STATUSES: readonly number[] = [408, 425, 429]
+/** Refusals of a receiver that is being deployed or configured. Every other 4xx is final. */
+const UNREADY_STATUSES: readonly number[] = [401, 403, 404, 409]
 /** A connection that was there broke before its answer came. */
 const BROKEN: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE'])
 
 /** Refusals of the body itself: the answer may have a code that says what is wrong with it. */
 const BODY_STATUSES: readonly number[] = [400, 422]
 const ANSWER_BYTES_MAX = 16_384
+/** How long the body of an answer is waited for; its status alone counts then. */
+const ANSWER_BODY_MS = 3000
+/**
+ * A script of a Google sheet (Apps Script) answers a POST with a redirect once its `doPost` has returned, and what `doPost`
+ * returned is there. That is asked for with a GET, without the message, its headers or its signature.
+ */
+const SCRIPT_HOST = 'script.google.com'
+const SCRIPT_ANSWER_HOST = 'script.googleusercontent.com'
+const SCRIPT_REDIRECTS: readonly number[] = [302, 303]
+/** Redirects between its answer and the content. */
+const SCRIPT_HOPS_MAX = 2
 /** Where services have that code: WhatsApp, HubSpot, Zendesk and others. */
 const CODE_PATHS = [
   [],
@@ -50,10 +64,11 @@ const FILTER_FOR: Readonly<Record<string, string>> = {
 export class Delivery {
   readonly #options: DeliveryOptions
   readonly #receivers: ReadonlyMap<string, Receiver>
-  readonly #client = new HttpClient()
+  readonly #client: Pick<HttpClient, 'send' | 'close'>
 
   constructor(options: DeliveryOptions) {
     this.#options = options
+    this.#client = options.client ?? new HttpClient()
     this.#receivers = new Map(options.receivers.map((receiver) => [receiver.name, receiver]))
   }
 
@@ -93,8 +108,9 @@ export class Delivery {
   }
 
   async #postOnce(url: string, { id, receiver, contentType, body }: Entry, signal: AbortSignal): Promise<Fault | null> {
+    const within = AbortSignal.any([AbortSignal.timeout(TRY_TIMEOUT_MS), signal])
     try {
-      const response = await this.#client.send({
+      const posted = await this.#client.send({
         url: new URL(url),
         method: 'POST',
         body,
@@ -107,18 +123,61 @@ export class Delivery {
           'webhook-id': id,
           ...this.#signatures(receiver, id, body),
         },
-        signal: AbortSignal.any([AbortSignal.timeout(TRY_TIMEOUT_MS), signal]),
+        signal: within,
       })
-      const { statusCode: status } = response
-      const retryAfterMs = this.#retryAfterMs(headerOf(response, 'retry-after'))
-      const code = BODY_STATUSES.includes(status) ? await codeIn(response) : null
-      discard(response) // an unread body would hold the socket
-      if (status >= 200 && status < 300) return null
-      const final = status < 500 && !RETRY_STATUSES.includes(status)
-      return { why: `answered ${status}${code === null ? '' : `: ${code}`}`, status, final, retryAfterMs }
+      const response = await this.#scriptAnswer(new URL(url), posted, within)
+      // A script has run to its end once it redirects: sent again, the message would be taken twice.
+      return response === 'taken' ? null : await this.#faultIn(response)
     } catch (thrown) {
-      return { why: networkReason(thrown), status: null, final: false, retryAfterMs: 0 }
+      return { why: networkReason(thrown), status: null, final: false, busy: true, retryAfterMs: 0 }
     }
+  }
+
+  /** Return value of a script of a sheet; the answer itself of any other receiver. */
+  async #scriptAnswer(url: URL, posted: HttpResponse, signal: AbortSignal): Promise<HttpResponse | 'taken'> {
+    if (!isAt(url, SCRIPT_HOST)) return posted
+    let response = posted
+    for (let hops = 0; SCRIPT_REDIRECTS.includes(response.statusCode); hops++) {
+      const at = headerOf(response, 'location') ?? ''
+      const content = URL.canParse(at) ? new URL(at) : null
+      if (content === null || !isAt(content, SCRIPT_ANSWER_HOST)) return hops === 0 ? response : 'taken'
+      discard(response)
+      if (hops === SCRIPT_HOPS_MAX) return 'taken'
+      try {
+        response = await this.#client.send({
+          url: content,
+          method: 'GET',
+          body: null,
+          policy: 'public',
+          headers: { 'user-agent': 'mkondo' },
+          signal,
+        })
+      } catch {
+        return 'taken'
+      }
+    }
+    if (response === posted || response.statusCode === 200) return response
+    discard(response)
+    return 'taken'
+  }
+
+  /** Null: the receiver has taken it. */
+  async #faultIn(response: HttpResponse): Promise<Fault | null> {
+    const { statusCode: status } = response
+    const retryAfterMs = this.#retryAfterMs(headerOf(response, 'retry-after'))
+    const isTaken = status >= 200 && status < 300
+    const text = isTaken || BODY_STATUSES.includes(status) ? await textOf(response) : null
+    discard(response) // an unread body would hold the socket
+    if (isTaken) {
+      const refusal = refusalIn(text ?? '')
+      if (refusal === null) return null
+      const code = refusal === '' ? '' : `: ${refusal}`
+      return { why: `answered ${status}, and refused${code}`, status, final: false, busy: false, retryAfterMs }
+    }
+    const code = codeIn(text ?? '')
+    const busy = status >= 500 || BUSY_STATUSES.includes(status)
+    const final = !busy && !UNREADY_STATUSES.includes(status)
+    return { why: `answered ${status}${code === null ? '' : `: ${code}`}`, status, final, busy, retryAfterMs }
   }
 
   #signatures(receiver: string, id: string, body: string): Record<string, string> {
@@ -156,11 +215,69 @@ export interface DeliveryOptions {
   readonly handoff: { readonly url: string | null; readonly secret: string | null }
   /** Calendar time, in ms. */
   readonly wallClock: () => number
+  /** For tests. */
+  readonly client?: Pick<HttpClient, 'send' | 'close'>
+}
+
+function isAt(url: URL, host: string): boolean {
+  return url.protocol === 'https:' && url.hostname === host && url.port === '' && url.username === ''
+}
+
+/** The body of an answer; null where it is too long, or does not come. */
+async function textOf(response: HttpResponse): Promise<string | null> {
+  const read = readAtMost(response, ANSWER_BYTES_MAX).catch(() => null)
+  const late = sleep(ANSWER_BODY_MS, null, { ref: false })
+  return (await Promise.race([read, late]))?.toString().trim() ?? null
+}
+
+/** Members of an answer of 2xx that say that it is none. */
+const REFUSALS: Readonly<Record<string, (value: unknown) => boolean>> = {
+  ok: (value) => isNo(value),
+  success: (value) => isNo(value),
+  succeeded: (value) => isNo(value),
+  error: (value) => isFault(value),
+  errors: (value) => isFault(value),
+  errorMessage: (value) => isFault(value),
+  errorType: (value) => isFault(value),
+  status: (value) => isFailed(value),
+  statusCode: (value) => isFailed(value),
+  result: (value) => isFailed(value),
+}
+
+function isNo(value: unknown): boolean {
+  return value === false || (typeof value === 'string' && /^(?:false|no)$/i.test(value))
+}
+
+function isFault(value: unknown): boolean {
+  if (typeof value === 'string') return !/^(?:|none|null|false|no error|success|ok|0)$/i.test(value.trim())
+  if (Array.isArray(value)) return value.length > 0
+  return value === true || (typeof value === 'object' && value !== null && Object.keys(value).length > 0)
+}
+
+function isFailed(value: unknown): boolean {
+  if (typeof value === 'number') return value >= 400 && value < 600
+  return typeof value === 'string' && /^(?:error|fail|failed|failure|refused|rejected|denied)$/i.test(value.trim())
+}
+
+/** Why a receiver has not taken what it answered with 2xx: its own code, empty where it has none; null: it has taken it. */
+function refusalIn(text: string): string | null {
+  // Apps Script's own page about a script that failed, or a page where somebody is to sign in.
+  if (/^\s*(?:<!doctype html|<html)/i.test(text))
+    return /<title>\s*(?:error|sign[ -]?in|log[ -]?in|access denied)\b/i.test(text) ? 'a page that says so' : null
+  const answer = jsonObject(text)
+  if (answer === null) return null
+  const member = Object.entries(answer).find(([name, value]) => REFUSALS[name]?.(value) === true)
+  const recipients = objectsIn(valueAt(answer, ['SMSMessageData', 'Recipients']))
+  // Africa's Talking answers 201, with a status for each number.
+  const unsent = recipients.length > 0 && recipients.every(({ statusCode }) => isFailed(statusCode))
+  if (member === undefined && !unsent) return null
+  // One that says yes is believed.
+  if (answer['ok'] === true || answer['success'] === true) return null
+  return unsent ? String(recipients[0]?.['statusCode']) : (codeIn(text) ?? '')
 }
 
 /** Why a service refuses a body, as its own code; null where it has none. */
-async function codeIn(response: HttpResponse): Promise<string | null> {
-  const text = (await readAtMost(response, ANSWER_BYTES_MAX).catch(() => null))?.toString().trim() ?? ''
+function codeIn(text: string): string | null {
   let answer: unknown = text
   try {
     answer = JSON.parse(text)
@@ -182,5 +299,7 @@ interface Fault {
   /** Null without an answer. */
   readonly status: number | null
   readonly final: boolean
+  /** It is about the receiver, and not about this message: others may fare the same. */
+  readonly busy: boolean
   readonly retryAfterMs: number
 }

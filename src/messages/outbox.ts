@@ -468,8 +468,11 @@ export class Outbox {
     if (fault.final) return this.#giveUp(entry, fault.why)
     // One that the end of the process cut off has not used up its try.
     if (this.#closing.signal.aborted) return 'kept'
-    if (line.failures === failures) line.failures++
-    line.closedUntilMs = wallClock() + CIRCUIT_PAUSE_MS
+    // A receiver that answers is not down: what it refuses waits alone.
+    if (fault.busy) {
+      if (line.failures === failures) line.failures++
+      line.closedUntilMs = wallClock() + CIRCUIT_PAUSE_MS
+    }
     const pauseMs = PAUSES_MS[entry.tries]
     if (pauseMs === undefined) return this.#giveUp(entry, fault.why)
     this.#count(entry, 'retried')

@@ -12,6 +12,7 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { readReceivers } from '../../src/config/messages-file.js'
 import { packageRoot } from '../../src/config/package-root.js'
+import { HttpClient } from '../../src/http/http-client.js'
 import { wants } from '../../src/messages/receivers.js'
 import { bodyOf } from '../../src/messages/bodies.js'
 import { Outbox } from '../../src/messages/outbox.js'
@@ -195,7 +196,7 @@ t.test(
 )
 
 t.test('what is refused is dead at once, what nobody takes after all tries; either can be tried again', async (t) => {
-  const refused = await listener(t, 404, 200)
+  const refused = await listener(t, 400, 200)
   const moved = await listener(t, 302)
   const down = await listener(t, 500)
   const gone = await listener(t, 410, 200)
@@ -222,6 +223,146 @@ t.test('what is refused is dead at once, what nobody takes after all tries; eith
   await drained(outbox)
   t.equal(gone.received.length, 3)
   t.notOk(await outbox.retry('nobody'))
+})
+
+t.test('a receiver that is being deployed gets its message within the day', async (t) => {
+  const { url, received } = await listener(t, 404, 403, 401, 409, 200)
+  const outbox = await open({ receivers: [receiver(url)] })
+  await outbox.add(message(1))
+  await outbox.add(message(2))
+  await drained(outbox)
+  t.equal(received.length, 6)
+  t.equal(new Set(received.slice(0, 5).map(({ headers }) => headers['webhook-id'])).size, 1)
+  t.match(outbox.counts.get('crm'), { delivered: 2, retried: 4, dead: 0 })
+  const never = await listener(t, 404)
+  const patient = await open({ receivers: [receiver(never.url)] })
+  await patient.add(message(1))
+  await drained(patient)
+  t.equal(never.received.length, 8, 'the tries are bounded')
+  t.match(await patient.list(1), [{ reason: 'answered 404', nextTryAt: null }])
+})
+
+const PAGE = '<!DOCTYPE html><html><head><title>Error</title></head><body>TypeError: order five zebra</body></html>'
+
+for (const [status, body, reason] of [
+  [200, '{"ok":false,"error":"channel_not_found"}', 'answered 200, and refused: channel_not_found'],
+  [201, '{"success": "false"}', 'answered 201, and refused'],
+  [200, '{"error":"order five zebra"}', 'answered 200, and refused'],
+  [200, '{"errors":[{"code":"RecordInvalid"}]}', 'answered 200, and refused: RecordInvalid'],
+  [202, '{"status":"error"}', 'answered 202, and refused'],
+  [200, '{"statusCode":500,"body":"x"}', 'answered 200, and refused'],
+  [200, PAGE, 'answered 200, and refused: a page that says so'],
+  [
+    201,
+    '{"SMSMessageData":{"Message":"Sent to 0/1","Recipients":[{"statusCode":403,"status":"InvalidPhoneNumber"}]}}',
+    'answered 201, and refused: 403',
+  ],
+] as const)
+  t.test(`a refusal inside ${status} is no delivery: ${reason}`, async (t) => {
+    let asked = 0
+    const server = createServer((request, response) => {
+      request.resume().on('end', () => response.writeHead(status).end(asked++ < 9 ? body : 'ok'))
+    })
+    const outbox = await open({ receivers: [receiver(`http://127.0.0.1:${await portOf(t, server)}/hook`)] })
+    await outbox.add(message(1))
+    await drained(outbox)
+    t.equal(asked, 8)
+    t.match(outbox.counts.get('crm'), { delivered: 0, dead: 1 })
+    t.match(await outbox.list(1), [{ reason, nextTryAt: null }])
+    t.notMatch(lines.join(), /zebra/)
+  })
+
+t.test('an answer that only mentions errors is a delivery', async (t) => {
+  const bodies = [
+    '',
+    'ok',
+    '<html><title>Thanks</title></html>',
+    '[]',
+    '{"ok":true,"error":null}',
+    '{"success":true,"errors":[]}',
+    '{"ok":true,"error":"none of them"}',
+    '{"error":""}',
+    '{"status":"success","id":4}',
+    '{"SMSMessageData":{"Recipients":[{"statusCode":101},{"statusCode":403}]}}',
+    `{"error":"${'x'.repeat(20_000)}"}`,
+  ]
+  let asked = 0
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => response.writeHead(200).end(bodies[asked++]))
+  })
+  const outbox = await open({ receivers: [receiver(`http://127.0.0.1:${await portOf(t, server)}/hook`)] })
+  for (const n of bodies.keys()) await outbox.add(message(n))
+  await drained(outbox)
+  t.match(outbox.counts.get('crm'), { delivered: bodies.length, retried: 0, dead: 0 })
+})
+
+/** A script of a sheet and what it has returned, at their own hosts: the requests reach a local server. */
+async function script(t: Test, location: string, content: string, contentStatus = 200) {
+  const asked: { readonly host: string; readonly method: string; readonly policy: string; readonly sent: string }[] = []
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => {
+      if (request.url?.startsWith('/macros/s/') === true) response.writeHead(302, { location }).end()
+      else response.writeHead(contentStatus).end(content)
+    })
+  })
+  const origin = `http://127.0.0.1:${await portOf(t, server)}`
+  const http = new HttpClient()
+  t.teardown(() => http.close())
+  const client: NonNullable<OutboxOptions['client']> = {
+    send: (request) => {
+      const { url, method, policy, headers, body } = request
+      asked.push({ host: url.host, method, policy, sent: JSON.stringify([headers, body]) })
+      return http.send({ ...request, policy: 'as-written', url: new URL(url.pathname + url.search, origin) })
+    },
+    close: () => http.close(),
+  }
+  const outbox = await open({
+    receivers: [receiver('https://script.google.com/macros/s/AK/exec', { headers: { 'x-key': 'hidden' } })],
+    client,
+  })
+  await outbox.add(message(1))
+  await drained(outbox)
+  return { asked, counts: outbox.counts.get('crm'), dead: await outbox.list(1) }
+}
+
+const CONTENT = 'https://script.googleusercontent.com/macros/echo?user_content_key=k'
+
+t.test("a sheet's script that redirects has taken the row once", async (t) => {
+  const { asked, counts } = await script(t, CONTENT, '{"ok":true}')
+  t.match(counts, { delivered: 1, retried: 0, dead: 0 })
+  t.match(asked, [
+    { host: 'script.google.com', method: 'POST' },
+    { host: 'script.googleusercontent.com', method: 'GET', policy: 'public' },
+  ])
+  t.equal(asked.length, 2)
+  t.notMatch(asked[1]?.sent, /zebra|hidden|webhook-id|signature/, 'nothing of the message goes with the GET')
+})
+
+t.test("a sheet's script that returns a refusal has not taken the row", async (t) => {
+  const { asked, counts, dead } = await script(t, CONTENT, '{"ok":false,"error":"no_sheet"}')
+  t.match(counts, { delivered: 0, dead: 1 })
+  t.match(dead, [{ reason: 'answered 200, and refused: no_sheet' }])
+  t.equal(asked.length, 16)
+})
+
+t.test('a script whose return value cannot be read is not asked again', async (t) => {
+  t.match((await script(t, CONTENT, 'gone', 404)).counts, { delivered: 1, retried: 0 })
+})
+
+t.test('a redirect to any other host is not followed', async (t) => {
+  for (const location of [
+    'https://accounts.google.com/ServiceLogin',
+    'http://script.googleusercontent.com/macros/echo',
+    'https://script.googleusercontent.com:8443/macros/echo',
+    'https://script.googleusercontent.com.example.com/',
+    'http://169.254.169.254/latest/meta-data',
+    '/macros/echo',
+  ]) {
+    const { asked, counts, dead } = await script(t, location, '{"ok":true}')
+    t.equal(asked.length, 1, location)
+    t.match(counts, { delivered: 0, dead: 1 }, location)
+    t.match(dead, [{ reason: 'answered 302' }], location)
+  }
 })
 
 t.test('a receiver that is down is asked by one message at a time, and takes the others when it is back', async (t) => {
@@ -518,14 +659,14 @@ for (const { service, status, body, reason } of [
   })
 
 t.test('an operator lists what was not taken, looks at one, and has it tried again', async (t) => {
-  const { url, received } = await listener(t, 404, 200)
+  const { url, received } = await listener(t, 400, 200)
   const outbox = await open({ receivers: [receiver(url)] })
   await outbox.add(message(1))
   await drained(outbox)
   const gateway = await startGateway(t, { outbox })
   const messages = (...argv: string[]) => command(['messages', ...argv, '--ops-url', gateway.opsUrl], { env: {} })
   const listed = await messages('list')
-  t.match(listed, { code: 0, out: /call\.ended +crm +0 +none +answered 404[^]*0 wait, 1 are tried no more/ })
+  t.match(listed, { code: 0, out: /call\.ended +crm +0 +none +answered 400[^]*0 wait, 1 are tried no more/ })
   t.notMatch(listed.out, /zebra/)
   const key = (await outbox.list(1))[0]?.key ?? ''
   t.match(JSON.parse((await messages('show', key)).out), { key, receiver: 'crm', callSid: 'HD_message00001' })
