@@ -65,6 +65,8 @@ export interface PlaceCallOptions {
   /** A webhook whose connection is refused is posted once more after this time. Default: not. */
   readonly connectRetryMs?: number
   readonly afterStream?: AfterStream
+  /** Each stream cannot be opened, and the carrier says so after this time. Absent: streams are opened. */
+  readonly streamFailsAfterMs?: number
   /** How long the caller waits in silence after the stream before hanging up. Default: 20 s. */
   readonly giveUpMs?: number
   readonly trackLayout?: TrackLayout

@@ -762,6 +762,11 @@ class CallStream {
   async open(): Promise<AudioFork | null> {
     const { options, environment } = this.#call
     const request = this.#request
+    if (options.streamFailsAfterMs !== undefined) {
+      await this.#call.wait(options.streamFailsAfterMs)
+      if (!this.#call.ended) this.#post('stream-error', 'no connection')
+      return null
+    }
     try {
       return await AudioFork.connect(
         {

@@ -17,8 +17,11 @@ export const JSON_DEPTH_MAX = 8
 export const CARRIER_FRAME_BYTES_MAX = 128 * 1024
 /** Longest burst that a healthy carrier sends after a stall: its own buffer holds 2 s. docs/PROTOCOL.md. */
 export const CARRIER_BURST_MS = 2000
-/** A prepared call that no socket claims ends after this. docs/ARCHITECTURE.md. */
-export const SOCKET_WAIT_MS = 10_000
+/**
+ * A prepared call that no socket claims ends after this, counted from the last document with a stream. Carriers give a stream
+ * up after 5 to 20 s, and ask only then.
+ */
+export const SOCKET_WAIT_MS = 30_000
 /** After killAudio new audio waits this long, or the carrier throws it away too. docs/PROTOCOL.md. */
 export const AFTER_KILL_SILENCE_MS = 60
 
@@ -260,8 +263,9 @@ export const CALLER_HELD_MS = 20_000
 export const INTERNAL_PORT_DEFAULT = 9600
 /** Body of a request between nodes, and of its answer. */
 export const PEER_BODY_BYTES_MAX = 1024 * 1024
-/** How often a call is offered a stream. */
+/** How often a call is offered a stream, and for how long, but at least twice: its caller hears nothing meanwhile. */
 export const STREAM_OFFERS_MAX = 8
+export const STREAM_OFFERING_MS = 15_000
 
 /** After an emptied store was noticed: by then every node has noticed it too and has written its calls again. */
 export const STORE_REWRITTEN_MS = 3 * HEARTBEAT_MS

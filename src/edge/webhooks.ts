@@ -4,7 +4,7 @@ import { GatewayError } from '../core/errors.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { CallRefusal } from '../call/documents/record.js'
-import { ANSWERED_CALLS_MAX, CALLER_HELD_MS, FALLBACK_AFTER_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
+import { ANSWERED_CALLS_MAX, CALLER_HELD_MS, FALLBACK_AFTER_MS } from '../core/limits.js'
 import { agentIsFull } from '../fleet/agent-capacity.js'
 import type { NoRoom, NoRoomReason, ProvenWebhook } from '../fleet/proven-webhook.js'
 import type { AnswerHow } from '../fleet/routing.js'
@@ -156,6 +156,7 @@ export class Webhooks {
       // A call that ends is not a new one, where nobody can say whether it was known.
       known: known || refused || callKnown || (how === 'owner-unknown' && webhook.state === 'completed'),
       phase: call?.state ?? null,
+      unopened: this.#isUnopened(webhook.callSid),
       escalation: this.#escalationOf(webhook, call),
     })
     switch (decision) {
@@ -169,6 +170,8 @@ export class Webhooks {
         return this.#comeBack(call as LiveCall, request.host)
       case 'offer-again':
         return this.#offerAgain(call as LiveCall, request.host)
+      case 'fall-back':
+        return this.fallbackReply(webhook.callSid, request.agent)
       case 'continue':
         return xmlReply(this.#write(webhook.callSid, call?.continuation('voice', webhook.digits) ?? [], []))
       case 'empty':
@@ -326,10 +329,15 @@ export class Webhooks {
 
   /** The carrier asks how a call goes on whose stream it could not open. */
   #offerAgain(call: LiveCall, host: string): WebhookAnswer {
-    const { callSid, agent, streamOffers } = call
-    if (streamOffers < STREAM_OFFERS_MAX) return this.newStream(callSid, host)
+    const { callSid, agent, isOfferedAgain } = call
+    if (isOfferedAgain) return this.newStream(callSid, host)
     call.streamRefused()
     return this.fallbackReply(callSid, agent)
+  }
+
+  /** True if a call has ended because its stream never came: a caller of whom the carrier still asks has heard nothing. */
+  #isUnopened(callSid: CallSid): boolean {
+    return this.#options.calls.record(callSid)?.endReason === 'socket-never-came'
   }
 
   /**
@@ -451,6 +459,7 @@ export class Webhooks {
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // the caller has gone
     if (call?.state === 'cut') return this.#comeBack(call, host)
     if (call?.state === 'waiting') return this.#offerAgain(call, host)
+    if (this.#isUnopened(callSid)) return this.fallbackReply(callSid, named)
     // Its node and its state are gone: it was not ended by its agent, so its caller hears no goodbye.
     const { calls } = this.#options
     const died = calls.record(callSid)?.endReason === 'process-died'

@@ -128,6 +128,8 @@ export interface VoicePost {
   readonly known: boolean
   /** The phase of its call; null when no call of that SID is live here. */
   readonly phase: 'waiting' | 'streaming' | 'cut' | 'after' | 'ended' | null
+  /** True when it has ended because its stream never came. */
+  readonly unopened: boolean
   /** `pending`: a human was asked for and the carrier has not yet fetched the Dial; `dialing`: it has. */
   readonly escalation: 'none' | 'pending' | 'dialing'
 }
@@ -135,10 +137,11 @@ export interface VoicePost {
 /**
  * `open-stream`: admit the call and answer its Stream document. `repeat-document`: the same document again.
  * `resume-stream`: the call goes on with a new Stream, in place of the one that was lost. `offer-again`: it gets a Stream
- * again, in place of one that could not be opened. `continue`: answer with the next document of the call (a Dial, words
+ * again, in place of one that could not be opened. `fall-back`: words, and a human: nobody waits for its stream any more. `continue`: answer with the next document of the call (a Dial, words
  * after a failed Dial). `empty`: take note and answer `<Response></Response>`.
  */
-export type VoiceDecision = 'open-stream' | 'repeat-document' | 'resume-stream' | 'offer-again' | 'continue' | 'empty'
+export type VoiceDecision =
+  'open-stream' | 'repeat-document' | 'resume-stream' | 'offer-again' | 'fall-back' | 'continue' | 'empty'
 
 /**
  * Decides what a POST to the voice URL means. Any POST may be repeated or late, so the answer depends
@@ -157,6 +160,7 @@ export type VoiceDecision = 'open-stream' | 'repeat-document' | 'resume-stream' 
  * | known   | failed, busy, no-answer otherwise       | empty |
  * | cut     | stream-stopped, stream-error            | resume-stream: its stream was lost, and the carrier asks |
  * | waiting | stream-error                            | offer-again: its stream could not be opened, and the carrier asks |
+ * | ended   | stream-error, if its stream never came   | fall-back: the carrier has given it up after everybody else |
  * | waiting | stream-stopped                          | repeat-document: a balancer sends the question again whose answer it lost |
  * | known   | stream-started                          | empty: it comes late, and a Dial in its answer would be lost |
  * | known   | anything else while pending or dialing  | continue |
@@ -178,6 +182,7 @@ export function decideVoicePost(post: VoicePost): VoiceDecision {
   if (post.phase === 'cut' && (state === 'stream-stopped' || state === 'stream-error')) return 'resume-stream'
   if (post.phase === 'waiting' && state === 'stream-error') return 'offer-again'
   if (post.phase === 'waiting' && state === 'stream-stopped') return 'repeat-document'
+  if (post.unopened && state === 'stream-error') return 'fall-back'
   if (state === 'stream-started') return 'empty'
   if (escalation !== 'none' && post.phase !== 'ended') return 'continue'
   const again = state === 'ringing' || state === 'unknown' || (state === 'answered' && !post.served)

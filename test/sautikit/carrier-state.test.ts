@@ -68,6 +68,7 @@ const UNKNOWN: Omit<VoicePost, 'state'> = {
   served: true,
   known: false,
   phase: null,
+  unopened: false,
   escalation: 'none',
 }
 const WAITING: Omit<VoicePost, 'state'> = { ...UNKNOWN, known: true, phase: 'waiting' }
@@ -143,6 +144,7 @@ t.test('what a POST to the voice URL means, by state and call', (t) => {
     ],
     ['a call that has ended', ENDED, {}],
     ['a call that ended long ago', FORGOTTEN, {}],
+    ['a call whose stream never came', { ...ENDED, unopened: true }, { 'stream-error': 'fall-back' }],
   ]
   for (const [name, call, wanted] of table) {
     for (const state of states) {

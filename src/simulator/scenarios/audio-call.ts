@@ -84,6 +84,7 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
         eventsUrl: gateway === null ? null : `${gateway.url}/events`,
         secret: gateway?.secret ?? null,
         afterStream: scenario.afterStream,
+        ...(scenario.streamFailsAfterMs === undefined ? {} : { streamFailsAfterMs: scenario.streamFailsAfterMs }),
         honourKill: !scenario.ignoreKill,
         human: scenario.human,
         stalls: line.stalls,

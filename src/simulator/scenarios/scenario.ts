@@ -308,6 +308,9 @@ const scenarioSchema = z
     carrier: z
       .strictObject({
         afterStream: z.enum(AFTER_STREAM).default('continues').describe('After-stream behaviour of the carrier.'),
+        streamFailsAfterMs: ms
+          .optional()
+          .describe('No stream can be opened, and the carrier says so after this time. Default: each is opened.'),
         ignoreKill: z.boolean().default(false).describe('The carrier does not honour killAudio.'),
       })
       .prefault({}),

@@ -72,6 +72,7 @@ export async function runTextCall(media: TextMedia, options: TextCallOptions): P
     // The echo of coded sound means nothing.
     trackLayout: 'mono',
     afterStream: scenario.afterStream,
+    ...(scenario.streamFailsAfterMs === undefined ? {} : { streamFailsAfterMs: scenario.streamFailsAfterMs }),
     human: scenario.human,
     dialEdge: 'outcome',
     onEvent: (event) => {

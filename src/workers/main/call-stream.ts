@@ -1,5 +1,5 @@
 import type { Clock } from '../../core/clock.js'
-import { SOCKET_WAIT_MS } from '../../core/limits.js'
+import { SOCKET_WAIT_MS, STREAM_OFFERING_MS, STREAM_OFFERS_MAX } from '../../core/limits.js'
 import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
 
 /**
@@ -36,6 +36,13 @@ export class CallStream {
     this.#refusedAtMs = null
     this.#offeredAtMs = this.#clock()
     this.offers++
+  }
+
+  /** True if one that could not be opened is offered again; otherwise its caller gets words, and a human. */
+  get isOfferedAgain(): boolean {
+    const { preparedAtMs, ringMs } = this.#options
+    const inTime = this.#clock() - preparedAtMs < STREAM_OFFERING_MS + ringMs
+    return this.offers < STREAM_OFFERS_MAX && (this.offers < 2 || inTime)
   }
 
   /** The carrier could not open it. Counts from the first time since the last offer. */

@@ -161,6 +161,8 @@ export interface LiveCall {
   document: string | null
   /** How many documents with a stream it was answered with. */
   readonly streamOffers: number
+  /** True if a stream that the carrier could not open is offered again. */
+  readonly isOfferedAgain: boolean
   /**
    * The URL, token included, at which the carrier may ask how the call continues; set by the edge with the document.
    */

@@ -261,6 +261,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#stream.offers
   }
 
+  get isOfferedAgain(): boolean {
+    return this.#stream.isOfferedAgain
+  }
+
   get state(): LiveCallState {
     return this.#state
   }
