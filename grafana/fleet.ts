@@ -92,6 +92,11 @@ export function fleet(): DashboardBuilder {
           total('mkondo_callers_forgotten_total', 'forgotten early'),
           total('mkondo_caller_memory_lost_total', 'memory not reached'),
         ),
+        perSecond(
+          'Values that say nothing',
+          'Answers of tools with N/A, #REF!, a number in place of a name and the like, by field: nobody hears them. docs/CALLERS.md.',
+          rates('mkondo_values_left_out_total', 'field'),
+        ),
         seconds(
           'Webhook answer, p95',
           'Received to answered; the carrier times out after seconds.',

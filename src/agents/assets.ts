@@ -6,6 +6,7 @@ import { messageOf } from '../core/errors.js'
 import { AGENT_FILE_BYTES_MAX, KNOWLEDGE_PASSAGES_MAX } from '../core/limits.js'
 import { readCallers } from './caller.js'
 import type { CallerRows } from './caller.js'
+import { fieldsReadOfCaller } from './caller-check.js'
 import { codeToolsOf } from './code-tool.js'
 import type { CodeToolSpec, FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
@@ -14,6 +15,7 @@ import type { Fault } from './faults.js'
 import { parseKnowledge } from './knowledge-file.js'
 import type { Passage } from './knowledge-file.js'
 import { sharedText } from './shared-text.js'
+import { sheetText } from './spreadsheet.js'
 import { readSound, readWaitingLoop, recordingsOf } from './sounds.js'
 import type { RecordedPhrase, WaitingLoop } from './sounds.js'
 import { parseYaml } from './yaml-source.js'
@@ -58,9 +60,9 @@ type LoadedAssets =
   | { readonly ok: false; readonly faults: readonly Fault[]; readonly files: readonly string[] }
 
 /**
- * Reads the files that an agent names: knowledge, modules and sounds. Without a file of knowledge or code it is another agent, which
- * may say what is wrong; without a sound, callers hear the agent's voice or nothing in
- * its place; without a row of a file of callers, one caller is not known.
+ * Reads the files that an agent names. One that is missing or broken costs what is in it, and no call: without a sound, callers
+ * hear the agent's voice or nothing in its place; without a file of knowledge its passages are not found; without a file of
+ * callers, or a row of it, they are not known. Without its code it is another agent, and not used: it would promise what it cannot do.
  * @param dir the agents folder; paths are relative to it and may not leave it
  * @param own the agent's own module, when it is one
  */
@@ -78,23 +80,22 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
       const bytes = await readFile(file)
       bytesLeft -= bytes.length
       if (bytesLeft < 0) throw new SyntaxError(`makes more than ${KNOWLEDGE_BYTES_MAX} bytes of knowledge`)
-      const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+      const text = sheetText(bytes)
       const isYaml = /\.ya?ml$/.test(name)
-      passages.push(...parseKnowledge(text, isYaml ? 'yaml' : 'markdown', agent.languages))
+      const read = parseKnowledge(text, isYaml ? 'yaml' : 'markdown', agent.languages)
+      if (passages.length + read.length > KNOWLEDGE_PASSAGES_MAX)
+        throw new SyntaxError(
+          `makes ${passages.length + read.length} passages; at most ${KNOWLEDGE_PASSAGES_MAX} are allowed`,
+        )
+      passages.push(...read)
       const source = isYaml ? parseYaml(text) : { cuts: [] }
       if ('cuts' in source)
         for (const { line, what } of source.cuts)
           faults.push({ path: at, what: `${name}: line ${line}: ${what}`, spared: true })
       digest.update(bytes)
     } catch (error) {
-      faults.push({ path: at, what: `${name}: ${reasonOf(error)}` })
+      faults.push({ path: at, what: `${name}: ${reasonOf(error)}; its passages are not found`, spared: true })
     }
-  }
-  if (passages.length > KNOWLEDGE_PASSAGES_MAX) {
-    faults.push({
-      path: ['knowledge'],
-      what: `has ${passages.length} passages; at most ${KNOWLEDGE_PASSAGES_MAX} are allowed`,
-    })
   }
   let callers: CallerRows | null = null
   if (agent.caller?.file !== undefined) {
@@ -102,13 +103,13 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
     try {
       const file = inside(dir, name)
       files.push(file)
-      const read = await readCallers(file, key)
+      const read = await readCallers(file, key, fieldsReadOfCaller(agent))
       callers = read.rows
       const at = ['caller', 'file']
       faults.push(...read.faults.map((what) => ({ path: at, what: `${name}: ${what}`, spared: true })))
       digest.update(new Uint8Array(callers.lines))
     } catch (error) {
-      faults.push({ path: ['caller', 'file'], what: `${name}: ${reasonOf(error)}` })
+      faults.push({ path: ['caller', 'file'], what: `${name}: ${reasonOf(error)}; no caller is known`, spared: true })
     }
   }
   const recorded: RecordedPhrase[] = []
@@ -173,7 +174,8 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
     if (names.indexOf(name) !== index) faults.push({ path: ['modules'], what: `${name} is the name of two tools` })
   }
   if (!faults.every(isSpared)) return { ok: false, faults, files }
-  const knowledge = passages.length === 0 ? null : sharedText(JSON.stringify(passages))
+  // Also without a passage that can be read: stages and dialogues name the tool that searches it.
+  const knowledge = agent.knowledge.length === 0 ? null : sharedText(JSON.stringify(passages))
   return {
     ok: true,
     ...{ files, faults },

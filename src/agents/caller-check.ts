@@ -19,6 +19,26 @@ const READ_IN: readonly string[] = [
   'offline',
 ]
 
+/** The fields of its caller that an agent reads anywhere: in words, its dialogue, facts and stages. */
+export function fieldsReadOfCaller(agent: AgentDefinition): readonly string[] {
+  const { caller, stages } = agent
+  const named = pathsOfCaller(agent)
+  const ways = Object.values(stages ?? {}).flatMap(({ next }) => Object.values(next))
+  const wanted = ways.flatMap(({ on }) => (on?.tool === CALLER_SOURCE ? Object.keys(on.result ?? {}) : []))
+  return [
+    ...new Set([
+      ...named,
+      ...wanted,
+      ...(caller?.personal ?? []),
+      ...(caller?.language === undefined ? [] : [caller.language]),
+    ]),
+  ]
+}
+
+function pathsOfCaller(part: unknown): string[] {
+  return [...JSON.stringify(part).matchAll(/\bcaller\.([A-Za-z_][A-Za-z0-9_]*)/g)].map(([, name = '']) => name)
+}
+
 /** The fields of a caller that the agent's words can read; null: any, because nothing says which there are. */
 export function callerFields({ caller, facts, tools }: AgentDefinition, assets: AgentAssets): readonly string[] | null {
   if (caller === null) return []
@@ -35,23 +55,29 @@ export function callerFaults(agent: AgentDefinition, assets: AgentAssets): Fault
   const { caller } = agent
   const fields = callerFields(agent, assets)
   const fault = (path: readonly PropertyKey[], what: string): Fault => ({ path, what: `${pathText(path)} ${what}` })
-  const known = (path: readonly PropertyKey[], name: string, verb = `is ${name}`): Fault[] =>
-    fields === null || fields.includes(name)
-      ? []
-      : [fault(path, `${verb}, which is no field of the caller; ${allowedNames(name, fields)}`)]
+  // A file that has lost a column, or that nobody can read, costs what is known of callers, and no call.
+  const spared = caller?.file === undefined ? {} : { spared: true }
+  const known = (path: readonly PropertyKey[], name: string, verb = `is ${name}`): Fault[] => {
+    if (fields === null || fields.includes(name) || (caller?.file !== undefined && assets.callers === null)) return []
+    const allowed = allowedNames(name, fields)
+    return [{ ...fault(path, `${verb}, which is no field of the caller; ${allowed}`), ...spared }]
+  }
   const read = textsIn(agent, []).flatMap(({ path, text }) =>
     callerFieldsIn(text).flatMap((name) => {
       const place = pathText(path)
       if (!READ_IN.some((one) => place === one || place.startsWith(`${one}.`) || place.startsWith(`${one}[`)))
         return [fault(path, `reads {{caller.${name}}}; it is filled in in ${READ_IN.join(', ')} only`)]
-      if (place.startsWith('offline')) return [] // checked with the dialogue, which reads more of a caller
+      // Checked with the dialogue, which reads more of a caller.
+      if (place.startsWith('offline')) return []
       if (caller === null) return [fault(path, `reads {{caller.${name}}}, but the agent has no caller section`)]
       return known(path, name, `reads {{caller.${name}}}`)
     }),
   )
   if (caller === null) return read
+  const inDialogue = caller.file === undefined ? [] : new Set(pathsOfCaller(agent.offline ?? null))
   return [
     ...read,
+    ...[...inDialogue].flatMap((name) => (name === 'number' ? [] : known(['offline'], name, `reads caller.${name}`))),
     ...toolFaults(agent, assets).map((what) => fault(['caller', 'tool'], what)),
     ...caller.personal.flatMap((name, i) => known(['caller', 'personal', i], name)),
     ...(caller.language === undefined ? [] : known(['caller', 'language'], caller.language)),

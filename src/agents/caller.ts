@@ -4,8 +4,10 @@ import { earlierValues } from '../call/caller-data.js'
 import type { CallerAnswer, CallerValues, EarlierCall } from '../call/caller-data.js'
 import { jsonOrNull, jsonText } from '../core/json.js'
 import { numberToCall, partyKey } from '../sautikit/phone.js'
+import { holdsDates, saidFault, valueFault } from '../call/value-fault.js'
+import type { ValueFault } from '../call/value-fault.js'
 import { sharedText } from './shared-text.js'
-import { readTable } from './spreadsheet.js'
+import { columnName, numberColumnOf, readAs, readTable, sheetText } from './spreadsheet.js'
 
 /** Fields of one caller, and characters of a value: they stand in a prompt, or in a sentence. */
 const FIELDS_MAX = 40
@@ -69,12 +71,24 @@ export const callerSchema = z
     error: 'needs tool, file or memory: true',
   })
 
-/** Part of a result that is kept of a caller: the scalars of its top level. */
-function valuesOf(result: unknown): CallerValues {
+/**
+ * Part of a result that is kept of a caller: the scalars of its top level that say something.
+ * @param own  number of the caller; empty: withheld
+ * @param left  gets each field that is left out, and why
+ */
+function valuesOf(
+  result: unknown,
+  own: string,
+  left: (field: string, fault: ValueFault) => void = () => undefined,
+  dates: ReadonlySet<string> = new Set(),
+): CallerValues {
   if (typeof result !== 'object' || result === null || Array.isArray(result)) return {}
   const kept = Object.entries(result as Readonly<Record<string, unknown>>).flatMap(
     ([name, value]): [string, string | number | boolean][] => {
       if (!field.safeParse(name).success) return []
+      const fault = valueFault(value, { field: name, own, dates: dates.has(name) })
+      if (fault !== null) left(name, fault)
+      if (fault !== null) return []
       if (typeof value === 'number' || typeof value === 'boolean') return [[name, value]]
       // Control characters would break a prompt into lines of their own.
       const text = typeof value === 'string' ? value.replace(/[\p{Cc}\s]+/gu, ' ').trim() : ''
@@ -84,9 +98,9 @@ function valuesOf(result: unknown): CallerValues {
   return Object.fromEntries(kept.slice(0, FIELDS_MAX))
 }
 
-/** Caller values in a tool's answer. */
-export function callerAnswer(outcome: { readonly ok: boolean; readonly value: unknown }): CallerAnswer {
-  const values = outcome.ok ? valuesOf(outcome.value) : {}
+/** Caller values in a tool's answer. @param from  number of the caller; empty: withheld */
+export function callerAnswer(outcome: { readonly ok: boolean; readonly value: unknown }, from: string): CallerAnswer {
+  const values = outcome.ok ? valuesOf(outcome.value, from) : {}
   const known = Object.keys(values).length > 0
   return { state: known ? 'found' : outcome.ok ? 'unknown' : 'failed', from: 'tool', values }
 }
@@ -104,73 +118,133 @@ export interface CallerRows {
 
 /**
  * Reads a file of callers. A row that cannot be used is left out, and so are those of several callers with one number: who calls
- * from there is not known. No fault has a number or a name of the file.
+ * from there is not known. A value that says nothing is left out. No fault has a number, a name or a value of the file.
+ * @param key  column of the number; another one that is named as such columns are, where it is the only one
+ * @param reads  fields that the agent reads: a column has their spelling where it differs in case, spaces and signs alone
  * @throws SyntaxError where the whole file cannot be used
  */
 export async function readCallers(
   file: string,
   key: string,
+  reads: readonly string[] = [],
 ): Promise<{ readonly rows: CallerRows; readonly faults: readonly string[] }> {
   const bytes = await readFile(file)
   if (bytes.length > CALLERS_FILE_BYTES_MAX)
     throw new SyntaxError(`has ${bytes.length} bytes; at most ${CALLERS_FILE_BYTES_MAX} are allowed`)
-  const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  const rows = file.endsWith('.csv') ? csvRows(text, key) : jsonRows(text)
+  const text = sheetText(bytes)
+  const { columns, at: headAt, rows } = file.endsWith('.csv') ? csvRows(text) : jsonRows(text)
+  const keyAt = numberColumnOf(columns, key)
+  const keyColumn = columns[keyAt]
+  // The names of columns are not in the message: without a line of names they are those of a caller.
+  if (keyColumn === undefined && rows.length + columns.length > 0)
+    throw new SyntaxError(
+      `${headAt}: has no column ${key} (caller.key), and not one other for the number alone; allowed: ${key}, or caller.key with its name`,
+    )
+  const names = fieldNames(columns, reads, keyAt)
   const faults: string[] = []
+  const twice = columns.filter((name, index) => name !== '' && columns.indexOf(name) !== index)
+  if (twice.length > 0) faults.push(`${headAt}: has a column twice; the first of them is read`)
+  const dates = new Set(
+    columns.flatMap((name, place) =>
+      holdsDates(rows.map(({ values }) => (typeof values[name] === 'string' ? values[name] : '')))
+        ? [names.get(place) ?? '']
+        : [],
+    ),
+  )
   const known = new Map<string, { readonly at: string; readonly values: CallerValues | null }>()
   const fields = new Set<string>()
+  const left = new Map<string, { readonly at: string; count: number }>()
   for (const { at, values: row, fault } of rows) {
-    const { [key]: number, ...rest } = row
+    const number = keyColumn === undefined ? undefined : row[keyColumn]
     const called = numberToCall(typeof number === 'string' ? number : jsonText(number ?? ''))
     if (fault !== undefined) faults.push(`${at}: ${fault}`)
     else if ('fault' in called) faults.push(`${at}: has in ${key} a number that ${called.fault}`)
     else {
       const party = partyKey(called.number)
-      const values = valuesOf(rest)
+      const named = columns.flatMap((column, place): [string, unknown][] => {
+        const name = names.get(place)
+        return name === undefined ? [] : [[name, row[column]]]
+      })
+      const leftOut = (name: string, why: ValueFault): void => {
+        const what = `has in ${name} ${saidFault(why)}`
+        const first = left.get(what)
+        if (first === undefined) left.set(what, { at, count: 1 })
+        else first.count++
+      }
+      const values = valuesOf(Object.fromEntries(named), called.number, leftOut, dates)
       const before = known.get(party)
       if (before !== undefined)
         faults.push(`${at}: has in ${key} the number of ${before.at}; callers from there are not known`)
-      else for (const name of Object.keys(values)) fields.add(name)
       known.set(party, before === undefined ? { at, values } : { at: before.at, values: null })
     }
   }
+  for (const name of names.values()) fields.add(name)
   const lines = [...known]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([party, { values }]) => (values === null ? [] : [`${party}\t${JSON.stringify(values)}\n`]))
   const more = faults.length - ROW_FAULTS_MAX
   return {
     rows: { lines: sharedText(lines.join('')), fields: [...fields] },
-    faults: more > 0 ? [...faults.slice(0, ROW_FAULTS_MAX), `${more} more rows cannot be used`] : faults,
+    faults: [
+      ...(more > 0 ? [...faults.slice(0, ROW_FAULTS_MAX), `${more} more rows cannot be used`] : faults),
+      ...[...left]
+        .slice(0, ROW_FAULTS_MAX)
+        .map(([what, { at, count }]) => `${at}${count === 1 ? '' : ` and ${count - 1} more`}: ${what}`),
+    ],
   }
+}
+
+/** The field of each column, by its place: as the agent reads it, else as it is written; without columns that are no fields. */
+function fieldNames(columns: readonly string[], reads: readonly string[], keyAt: number): ReadonlyMap<number, string> {
+  const names = new Map<number, string>()
+  const taken = new Set(columns)
+  for (const [place, column] of columns.entries()) {
+    if (place === keyAt || column === '' || columns.indexOf(column) !== place) continue
+    const name = readAs(column, reads, columns) ?? column
+    const plain = field.safeParse(name).success ? name : columnName(column)
+    if (!field.safeParse(plain).success || (plain !== column && taken.has(plain))) continue
+    taken.add(plain)
+    names.set(place, plain)
+  }
+  return names
 }
 
 /** A row with its place in the file, and why it cannot be read. */
 interface Row {
   readonly at: string
+  /** By column. */
   readonly values: Readonly<Record<string, unknown>>
   readonly fault?: string
 }
 
-function jsonRows(text: string): readonly Row[] {
-  const list = z.array(z.record(z.string(), z.unknown())).safeParse(jsonOrNull(text))
+interface Rows {
+  readonly columns: readonly string[]
+  /** Place of the names of the columns. */
+  readonly at: string
+  readonly rows: readonly Row[]
+}
+
+function jsonRows(text: string): Rows {
+  const list = z.array(z.record(z.string(), z.unknown())).safeParse(jsonOrNull(text.replace(/^\ufeff/, '')))
   if (!list.success) throw new SyntaxError('is no JSON list of objects')
-  return list.data.map((values, index) => ({ at: `row ${index + 1}`, values }))
+  const rows = list.data.map((values, index) => ({ at: `row ${index + 1}`, values }))
+  return { columns: [...new Set(rows.flatMap(({ values }) => Object.keys(values)))], at: 'the list', rows }
 }
 
 /** A spreadsheet leaves out empty cells at the end of a row. */
-function csvRows(text: string, key: string): readonly Row[] {
+function csvRows(text: string): Rows {
   const table = readTable(text)
   if ('fault' in table) throw new SyntaxError(table.fault)
   const { columns } = table
-  // Its names are not in the message: without a line of names they are those of a caller.
-  if (!columns.includes(key)) throw new SyntaxError(`line ${table.line}: has no column ${key} (caller.key)`)
-  return table.records.map(({ line, cells }) => ({
+  const rows = table.records.map(({ line, cells }) => ({
     at: `line ${line}`,
-    values: Object.fromEntries(columns.map((name, place) => [name, cells[place] ?? ''])),
+    // Of two columns with one name the first.
+    values: Object.fromEntries(columns.map((name, place) => [name, cells[place] ?? ''] as const).reverse()),
     ...(cells.slice(columns.length).some((cell) => cell !== '')
       ? { fault: `has more than ${columns.length} cells, as many as there are names` }
       : {}),
   }))
+  return { columns, at: `line ${table.line}`, rows }
 }
 
 const NEW_LINE = 10

@@ -116,11 +116,16 @@ async function examine(
     ),
     ...(loaded.ok ? stageFaults(agent, offeredTools(agent, loaded.assets)) : []),
     ...(loaded.ok ? callerFaults(agent, loaded.assets) : []),
-    ...(await dialogueFaults(agent.offline, tools, speech, loaded.ok ? callerFields(agent, loaded.assets) : null)),
+    ...(await dialogueFaults(agent.offline, tools, speech, loaded.ok ? ofCallerIn(agent, loaded.assets) : null)),
   ]
   return loaded.ok && faults.every(isSpared)
     ? { ok: true, agent, assets: loaded.assets, faults }
     : { ok: false, faults }
+}
+
+/** Fields that a dialogue may read; null: any. What a file lacks is no fault of the dialogue: it is left out. */
+function ofCallerIn(agent: AgentDefinition, assets: AgentAssets): readonly string[] | null {
+  return agent.caller?.file === undefined ? callerFields(agent, assets) : null
 }
 
 /** A fault whose sentence begins with its place. @param what  with what stands behind the place */

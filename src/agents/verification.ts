@@ -3,6 +3,7 @@ import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import { GatewayError } from '../core/errors.js'
 import type { LocalizedText } from '../call/localized-text.js'
 import { plainWords } from '../call/spoken-numbers.js'
+import { valueFault } from '../call/value-fault.js'
 import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
 import type { ErrorCode } from '../core/errors.js'
 import type { CallerIdentity, Tool, ToolContext, VerificationAnswer } from './tool.js'
@@ -200,6 +201,7 @@ export class VerifyTool implements Tool {
     const identity: Record<string, unknown> = {}
     for (const [name, path] of Object.entries(this.#verification.identity)) {
       const value = valueAt(account, path.split('.'))
+      if (valueFault(value, { field: name }) !== null) continue
       if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') identity[name] = value
     }
     return identity
@@ -279,5 +281,6 @@ export function missingIn(account: unknown, verification: Verification): string[
 function textAt(value: unknown, path: string): string | null {
   const found = valueAt(value, path.split('.'))
   const text = typeof found === 'string' || typeof found === 'number' ? String(found).trim() : ''
-  return text === '' ? null : text
+  // "N/A" in an account is not what a caller proves themselves with.
+  return text === '' || valueFault(text, { field: path.split('.').at(-1) ?? '' }) !== null ? null : text
 }

@@ -6,6 +6,7 @@ import { isFailure } from './escalation-rules.js'
 import { COLLECT_TOOL, SPEECH_RATE_TOOL, STAGE_TOOL, VERIFY_TOOL } from './gateway-tools.js'
 import type { GatewayTool } from './gateway-tools.js'
 import { VERIFIED_FACT } from './stage-definition.js'
+import { valueFault } from './value-fault.js'
 import type { Stage, StageOptions } from './stage-definition.js'
 
 /** Moves of one call, and values that its facts took: what comes after them is refused, or not kept. */
@@ -174,7 +175,9 @@ export class Stages {
       for (const [name, { from = [] }] of Object.entries(this.#options.facts)) {
         for (const one of from) {
           const [named, ...path] = one.split('.')
-          if (named === tool) this.know(name, path.length === 0 ? true : valueAt(value, path), atMs, tool)
+          if (named !== tool) continue
+          const known = path.length === 0 ? true : valueAt(value, path)
+          if (valueFault(known, { field: path.at(-1) ?? '' }) === null) this.know(name, known, atMs, tool)
         }
       }
     }

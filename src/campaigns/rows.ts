@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { callVariablesSchema } from '../agents/call-variables.js'
-import { readTable } from '../agents/spreadsheet.js'
+import { NUMBER_COLUMNS, columnName, numberColumnOf, readAs, readTable } from '../agents/spreadsheet.js'
 import { codeOf } from '../call/localized-text.js'
+import { holdsDates, saidFault, valueFault } from '../call/value-fault.js'
 import { isTimeZone } from '../core/local-time.js'
 import { digitsOf, numberToCall, partyKey } from '../sautikit/phone.js'
 import { ROWS_MAX } from './campaign.js'
@@ -11,7 +12,6 @@ import type { Row } from './campaign.js'
 const FAULTS_MAX = 100
 const LABEL_CHARS_MAX = 200
 
-const NUMBER_COLUMNS = ['number', 'phone', 'to', 'mobile', 'msisdn', 'phone_number', 'simu', 'nambari']
 const ID_COLUMNS = ['id', 'external_id', 'row_id']
 const ZONE_COLUMNS = ['time_zone', 'timezone', 'zone']
 
@@ -45,38 +45,47 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
   const table = readTable(csv)
   if ('fault' in table) return { rows: [], faults: [table.fault], more: 0 }
   const { records } = table
-  const columns = table.columns.map(nameOf)
-  const numberColumn = NUMBER_COLUMNS.find((name) => columns.includes(name))
+  const special = [...NUMBER_COLUMNS, ...ID_COLUMNS, ...ZONE_COLUMNS]
+  const wanted = [...options.reads]
+  const columns = table.columns.map((header) => {
+    const name = columnName(header)
+    return special.includes(name) ? name : (readAs(header, wanted, table.columns) ?? name)
+  })
+  const numberColumn = columns[numberColumnOf(columns)]
   if (numberColumn === undefined)
     return { rows: [], faults: [`there is no column for the number; allowed: ${NUMBER_COLUMNS.join(', ')}`], more: 0 }
   const idColumn = ID_COLUMNS.find((name) => columns.includes(name))
   const zoneColumn = ZONE_COLUMNS.find((name) => columns.includes(name))
-  const special = [numberColumn, idColumn, zoneColumn]
+  const own = [numberColumn, idColumn, zoneColumn]
   const head = `line ${table.line}`
   const twice = columns.filter((name, index) => name !== '' && columns.indexOf(name) !== index)
   if (twice.length > 0) fault(`${head}: has a column twice: ${[...new Set(twice)].join(', ')}`)
-  const missing = [...options.reads].filter((name) => !columns.includes(nameOf(name)))
+  /** The column of a variable that the agent reads. */
+  const columnOf = (name: string): string => (columns.includes(name) ? name : columnName(name))
+  const missing = wanted.filter((name) => !columns.includes(columnOf(name)))
   if (missing.length > 0) fault(`${head}: lacks ${missing.join(', ')}, which the agent reads`)
   if (records.length === 0) fault('there is no row')
   if (records.length > ROWS_MAX) fault(`there are ${records.length} rows; allowed: at most ${ROWS_MAX}`)
+  const dates = new Set(columns.filter((_, index) => holdsDates(records.map(({ cells }) => cells[index] ?? ''))))
+  const read = new Set(wanted.map(columnOf))
   const lines = new Map<string, number>()
   const rows: Row[] = []
   for (const { line, cells } of records.slice(0, ROWS_MAX)) {
     const at = `line ${line}`
     const unnamed = cells.findIndex((cell, index) => cell !== '' && (columns[index] ?? '') === '')
     if (unnamed >= 0) fault(`${at}: has a value in column ${unnamed + 1}, which has no name in ${head}`)
-    if (cells.some((cell) => cell.includes('\ufffd')))
-      fault(`${at}: has characters that were lost when it was saved; allowed: UTF-8, as "CSV UTF-8" of a spreadsheet`)
+    if (cells.some((cell) => valueFault(cell, { field: '' }) === 'lost-letters'))
+      fault(`${at}: has ${saidFault('lost-letters')}`)
     const record = Object.fromEntries(
       columns.map((name, index): [string, string] => [name, cells[index] ?? '']).filter(([name]) => name !== ''),
     )
     const written = record[numberColumn] ?? ''
-    const read = numberToCall(written)
-    if ('fault' in read) {
-      fault(`${at}: ${written === '' ? 'has no number' : `has a number that ${read.fault}`}`)
+    const called = numberToCall(written)
+    if ('fault' in called) {
+      fault(`${at}: ${written === '' ? 'has no number' : `has a number that ${called.fault}`}`)
       continue
     }
-    const { number: to } = read
+    const { number: to } = called
     if (options.prefixes.length > 0 && !options.prefixes.some((prefix) => digitsOf(to).startsWith(digitsOf(prefix))))
       fault(`${at}: the number may not be called; allowed: ${options.prefixes.join(', ')}`)
     const before = lines.get(partyKey(to))
@@ -87,10 +96,16 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
       fault(`${at}: has a time zone that is none; allowed: such as Africa/Nairobi`)
     const externalId = blankless(idColumn === undefined ? '' : record[idColumn])
     if ((externalId?.length ?? 0) > LABEL_CHARS_MAX) fault(`${at}: its id has more than ${LABEL_CHARS_MAX} characters`)
-    const named = Object.entries(record).filter(([name, value]) => !special.includes(name) && value !== '')
+    const named = Object.entries(record).filter(([name, value]) => {
+      if (own.includes(name) || value === '') return false
+      const empty = valueFault(value, { field: name, own: to, dates: dates.has(name) })
+      // In a column that nothing reads it is only left out.
+      if (empty !== null && read.has(name)) fault(`${at}: has in ${name} ${saidFault(empty)}`)
+      return empty === null
+    })
     // As the agent's file writes them.
     const variables = Object.fromEntries(
-      named.map(([name, value]) => [[...options.reads].find((one) => nameOf(one) === name) ?? name, value]),
+      named.map(([name, value]) => [wanted.find((one) => columnOf(one) === name) ?? name, value]),
     )
     const values = callVariablesSchema.safeParse(variables)
     if (!values.success) {
@@ -100,7 +115,7 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
     const { language } = variables
     if (language !== undefined && !options.languages.some((tag) => tag === language || codeOf(tag) === language))
       fault(`${at}: has a language that the agent does not speak; allowed: ${options.languages.join(', ')}`)
-    const empty = [...options.reads].filter((name) => !missing.includes(name) && variables[name] === undefined)
+    const empty = wanted.filter((name) => !missing.includes(name) && (record[columnOf(name)] ?? '') === '')
     if (empty.length > 0) fault(`${at}: has no ${empty.join(', ')}, which the agent reads`)
     rows.push({
       id: `r${createHash('sha256')
@@ -127,15 +142,6 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
     faults: faults.slice(0, FAULTS_MAX),
     more: Math.max(0, faults.length - FAULTS_MAX),
   }
-}
-
-/** `First name` is `first_name`: a variable has letters, digits and _. */
-function nameOf(header: string): string {
-  return header
-    .replace(/\p{Cf}/gu, '')
-    .trim()
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, '_')
 }
 
 function blankless(text: string | undefined): string | null {

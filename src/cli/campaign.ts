@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { sheetText } from '../agents/spreadsheet.js'
 import type { CampaignView } from '../campaigns/campaign.js'
 import type { CampaignOrder } from '../campaigns/campaign.js'
 import { GatewayError, messageOf } from '../core/errors.js'
@@ -25,12 +26,7 @@ export async function createCampaign(file: string, options: CreateOptions, termi
   const bytes = await readFile(file).catch((thrown: unknown) => {
     throw new GatewayError('CONFIG_INVALID', `${file} cannot be read: ${messageOf(thrown)}`)
   })
-  const csv = textOf(bytes)
-  if (csv === null)
-    throw new GatewayError(
-      'CONFIG_INVALID',
-      `${file} is neither UTF-8 nor UTF-16; allowed: CSV as a spreadsheet saves it with the type "CSV UTF-8"`,
-    )
+  const csv = sheetText(bytes)
   const ops = opsClientOf(
     { ...(opsUrl === undefined ? {} : { opsUrl }), ...(config === undefined ? {} : { config }) },
     terminal,
@@ -135,17 +131,6 @@ export async function changeDoNotCall(
 function campaignText({ id, agent, stands, why, rows, waiting, calling, results }: CampaignView): string {
   const counts = Object.entries(results).map(([result, count]) => `${result} ${count}`)
   return `${id} (${agent}): ${stands}${why === null ? '' : `, because ${why}`}\n${rows} rows: ${[`waiting ${waiting}`, `calling ${calling}`, ...counts].join(', ')}\n`
-}
-
-/** Spreadsheets write UTF-8, and as "Unicode text" UTF-16 with its mark. Null: it is neither. */
-function textOf(bytes: Uint8Array): string | null {
-  const [first = 0, second = 0] = bytes
-  const wide = first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : null
-  try {
-    return new TextDecoder(wide ?? 'utf-8', { fatal: true }).decode(bytes)
-  } catch {
-    return null
-  }
 }
 
 /** `reminders` of `lists/reminders.csv`. */

@@ -205,6 +205,12 @@ export class Metrics {
     'Tool calls whose arguments were changed to fit the schema, without loss',
     ['backend', 'tool'],
   )
+  /** Values that say nothing, such as N/A and #REF!: absent in words. */
+  readonly valuesLeftOut = this.defineCounter(
+    'values_left_out',
+    'Answers of tools with a value that says nothing to a person, by its field',
+    ['agent', 'source', 'field'],
+  )
   readonly mcpServerEvents = this.defineCounter(
     'mcp_server_events',
     'MCP servers that were up, down, had other tools, had forgotten the session or sent without an end, as calls saw it',

@@ -18,7 +18,7 @@ name: a
 instructions: "Serve {{caller.name}}."
 `
 
-async function load(t: Test, yaml: string, files: Record<string, string> = {}) {
+async function load(t: Test, yaml: string, files: Record<string, string | Buffer> = {}) {
   const dir = t.testdir()
   await mkdir(dir, { recursive: true })
   for (const [name, text] of Object.entries({ ...files, 'a.yaml': yaml })) await writeFile(join(dir, name), text)
@@ -119,22 +119,108 @@ t.test(
   },
 )
 
-t.test('a file that cannot be used is refused, and no number or name of it is in the message', async (t) => {
-  const faultOf = async (name: string, text: string) => {
-    const { agent, faults } = await load(t, `${AGENT}caller: { file: ${name} }\n`, { [name]: text })
-    t.equal(agent, null)
+t.test('a customer list that cannot be read costs the look-up alone', async (t) => {
+  const faultOf = async (name: string, text: string | Buffer) => {
+    const { agent, assets, faults } = await load(t, `${AGENT}caller: { file: ${name} }\n`, { [name]: text })
+    t.equal(agent?.name, 'a', 'the agent answers')
+    t.equal(assets?.callers, null)
+    t.equal(faults.length, 1)
     return faults.join('\n')
   }
-  t.match(
-    await faultOf('c.csv', '0777665544,Amina\n'),
-    /caller\.file: c\.csv: line 1: has no column phone \(caller\.key\)/,
-  )
-  t.notMatch(await faultOf('c.csv', '0777665544,Amina\n'), /Amina|77665544/)
+  const noHeader = await faultOf('c.csv', '0777665544,Amina\n')
+  t.match(noHeader, /caller\.file: c\.csv: line 1: has no column phone \(caller\.key\).*; no caller is known/)
+  t.notMatch(noHeader, /Amina|77665544/)
   t.match(await faultOf('c.csv', ''), /there is no row/)
+  t.match(await faultOf('c.csv', Buffer.from('PK\x03\x04\0\0\0\0\0\0', 'latin1')), /is no text; allowed: CSV/)
+  t.match(await faultOf('c.csv', 'phone,mobile number,Mobile\n'.replace('phone', 'x')), /has no column phone/)
   t.match(await faultOf('c.json', '{"Amina": 0712'), /is no JSON list of objects/)
   t.match(await faultOf('c.json', '[1]'), /is no JSON list of objects/)
   const missing = await load(t, `${AGENT}caller: { file: nowhere.csv }\n`)
-  t.match(missing.faults, [/caller\.file: nowhere\.csv: cannot be read/])
+  t.match(missing.faults, [/caller\.file: nowhere\.csv: cannot be read.*; no caller is known/])
+  t.equal(missing.agent?.name, 'a')
+})
+
+t.test('a customer list is read in every encoding of Excel', async (t) => {
+  const csv = 'phone;name\r\n0712345678;Amélie Wanjirũ\r\n'
+  const wide = Buffer.from(csv, 'utf16le')
+  const latin = csv.replace('ũ', 'ü')
+  for (const [encoding, bytes, name] of [
+    ['UTF-8', Buffer.from(csv), 'Amélie Wanjirũ'],
+    ['UTF-8 with its mark', Buffer.from(`\ufeff${csv}`), 'Amélie Wanjirũ'],
+    ['Latin-1', Buffer.from(latin, 'latin1'), 'Amélie Wanjirü'],
+    ['UTF-16 with its mark', Buffer.concat([Buffer.from([0xff, 0xfe]), wide]), 'Amélie Wanjirũ'],
+    ['UTF-16 without a mark', wide, 'Amélie Wanjirũ'],
+    ['UTF-16, the other way round', Buffer.from(Buffer.from(`\ufeff${csv}`, 'utf16le')).swap16(), 'Amélie Wanjirũ'],
+    ['UTF-16 the other way round, without a mark', Buffer.from(wide).swap16(), 'Amélie Wanjirũ'],
+  ] as const) {
+    const { assets, faults } = await load(t, `${AGENT}caller: { file: c.csv }\n`, { 'c.csv': bytes })
+    t.same(faults, [], encoding)
+    if (assets?.callers == null) throw new Error(encoding)
+    t.same(findCaller(assets.callers, '+254712345678').values, { name }, encoding)
+  }
+  const euro = Buffer.from('phone,name,plan\n0712345678,Zo\x91e,\x80 20\n', 'latin1')
+  const { assets } = await load(t, `${AGENT}caller: { file: c.csv }\n`, { 'c.csv': euro })
+  if (assets?.callers == null) throw new Error('Windows')
+  t.same(findCaller(assets.callers, '+254712345678').values, { name: 'Zo‘e', plan: '€ 20' })
+  const json = Buffer.from('[{"Phone": "0712345678", "name": "Zo\xe9"}]', 'latin1')
+  const list = await load(t, `${AGENT}caller: { file: c.json }\n`, { 'c.json': json })
+  if (list.assets?.callers == null) throw new Error('JSON')
+  t.same(findCaller(list.assets.callers, '+254712345678').values, { name: 'Zoé' })
+})
+
+t.test('a renamed header is read where it can mean one column', async (t) => {
+  const found = async (head: string, more = '') => {
+    const { agent, assets, faults } = await load(
+      t,
+      `${AGENT}caller: { file: c.csv }\ngreeting: "Hi {{caller.firstName}}"\n${more}`,
+      { 'c.csv': `${head}\n0712345678,Amina,Amina,gold\n` },
+    )
+    t.equal(agent?.name, 'a', head)
+    const values = assets?.callers == null ? null : findCaller(assets.callers, '+254712345678').values
+    return { values, faults }
+  }
+  const values = { name: 'Amina', firstName: 'Amina', tier: 'gold' }
+  for (const head of [
+    'phone,name,firstName,tier',
+    'Phone,NAME,First name,tier',
+    'Simu,Name,FIRST_NAME,tier',
+    'Mobile No.,name ,first-name,tier',
+  ])
+    t.match(await found(head), { values, faults: [] }, head)
+  const lost = await found('Customer telephone,name,firstName,tier')
+  t.equal(lost.values, null, 'which column is the number is not known')
+  t.match(lost.faults, [/line 1: has no column phone/])
+  t.match(await found('phone,label,firstName,tier'), {
+    values: { firstName: 'Amina', label: 'Amina', tier: 'gold' },
+    faults: [/reads \{\{caller\.name\}\}, which is no field of the caller/],
+  })
+  t.match(await found('phone,name,name,firstName'), {
+    values: { name: 'Amina', firstName: 'gold' },
+    faults: [/line 1: has a column twice/],
+  })
+})
+
+t.test('a cell that says nothing is not known of a caller', async (t) => {
+  const csv = [
+    'phone,name,plan,balance,renewal_date,since',
+    '0712345678,null,#REF!,1.23457E+11,45987,45987',
+    '0712345679,0712345679,N/A,########,2026-01-31,2026-01-31',
+    '0712345670,+254 712 345 678,hakuna,-,46000.5,2026-02-28',
+    '0712345671,Na,45987,100,,2026-03-31',
+  ].join('\n')
+  const { assets, faults } = await load(t, `${AGENT}caller: { file: c.csv }\n`, { 'c.csv': csv })
+  if (assets?.callers == null) throw new Error('the list was not read')
+  const { callers } = assets
+  const values = (number: string) => findCaller(callers, number).values
+  t.same(values('+254712345678'), {})
+  t.same(values('+254712345679'), { renewal_date: '2026-01-31', since: '2026-01-31' })
+  t.same(values('+254712345670'), { since: '2026-02-28' })
+  t.same(values('+254712345671'), { name: 'Na', plan: '45987', balance: '100', since: '2026-03-31' })
+  t.match(faults.join('\n'), /line 2: has in name a word for no value/)
+  t.match(faults.join('\n'), /line 3 and 1 more: has in name a number where a name belongs/)
+  t.match(faults.join('\n'), /line 2: has in plan an error of the spreadsheet/)
+  t.match(faults.join('\n'), /line 2: has in since a date as the number of its day/)
+  t.notMatch(faults.join('\n'), /712345679|46000|1\.23457|hakuna/, 'no value of the file')
 })
 
 t.test('check refuses words that read what nobody can know of a caller', async (t) => {
@@ -218,11 +304,11 @@ t.test('of a tool’s answer the scalars of its top level are kept, in one line 
     'no name': 1,
     long: 'x'.repeat(500),
   }
-  const { state, values } = callerAnswer({ ok: true, value })
+  const { state, values } = callerAnswer({ ok: true, value }, '')
   t.equal(state, 'found')
   t.same(Object.keys(values), ['name', 'n', 'vip', 'long'])
   t.equal(values['name'], 'A mina')
   t.equal(String(values['long']).length, 200)
-  t.match(callerAnswer({ ok: true, value: null }), { state: 'unknown', values: {} })
-  t.match(callerAnswer({ ok: false, value: { error: 'the tool failed' } }), { state: 'failed', values: {} })
+  t.match(callerAnswer({ ok: true, value: null }, ''), { state: 'unknown', values: {} })
+  t.match(callerAnswer({ ok: false, value: { error: 'the tool failed' } }, ''), { state: 'failed', values: {} })
 })

@@ -2,10 +2,11 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
-import { loadAssets } from '../../src/agents/assets.js'
+import { loadAssets, passagesOf } from '../../src/agents/assets.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import { KNOWLEDGE_RESULTS_MAX, KnowledgeIndex } from '../../src/agents/knowledge.js'
 import { KNOWLEDGE_PASSAGE_CHARS_MAX, parseKnowledge, type Passage } from '../../src/agents/knowledge-file.js'
+import { readAgents } from '../../src/agents/loader.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { contextOf, openLine } from './support-line.js'
 import { anyText } from '../support/any-text.js'
@@ -106,6 +107,32 @@ t.test('a knowledge file is YAML too, and a mistake says where it is', async (t)
   t.same(parseKnowledge('intro\n## A ##\nalso: x, y\nOne.\n\nTwo.\n', 'markdown'), [
     { title: 'A', also: ['x', 'y'], text: 'One.\nTwo.' },
   ])
+})
+
+t.test('a file of knowledge that cannot be read costs its passages alone', async (t) => {
+  const yaml = `version: 1
+name: a
+instructions: Help.
+knowledge: [good.md, broken.md, nowhere.md]
+facts: { found: { from: search_knowledge } }
+stages: { only: { instructions: Help., tools: [search_knowledge], final: true } }
+`
+  const load = async (files: Record<string, string | Buffer>) => {
+    const [read] = await readAgents(t.testdir({ 'a.yaml': yaml, ...files }), {})
+    if (read?.ok !== true) throw new Error(`the agent was refused: ${JSON.stringify(read)}`)
+    return { passages: passagesOf(read.assets).map(({ title }) => title), faults: read.faults.map(({ what }) => what) }
+  }
+  const { passages, faults } = await load({ 'good.md': '## Hours\nNine to five.\n', 'broken.md': 'no heading' })
+  t.same(passages, ['Hours'])
+  t.match(faults, [
+    /knowledge\[1\]: broken\.md: has no passage.*; its passages are not found/,
+    /knowledge\[2\]: nowhere\.md: cannot be read.*; its passages are not found/,
+  ])
+  const none = await load({})
+  t.same(none.passages, [], 'and the tool is there, which stages name')
+  t.equal(none.faults.length, 3)
+  const latin = await load({ 'good.md': Buffer.from('## Caf\xe9\nDe neuf \xe0 cinq.\n', 'latin1') })
+  t.same(latin.passages, ['Café'])
 })
 
 const WORDS = ['mkopo', 'delivery', 'prépayé', 'ክፍያ', 'refund', 'branch', 'invoice', 'sim-card', 'loan', 'paybill']

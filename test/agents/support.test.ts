@@ -1,4 +1,5 @@
 import t from 'tap'
+import { missingIn } from '../../src/agents/verification.js'
 import { CallerIdentity } from '../../src/agents/tool.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import type { LoggedToolCall } from '../../src/call/documents/log-entry.js'
@@ -169,6 +170,15 @@ t.test('a model never gets the expected answers', async (t) => {
     answers.map(({ ok }) => ok),
     [false, true, true, true],
   )
+})
+
+t.test('no caller proves themselves with a word for no value', (t) => {
+  const { verification } = line.agent
+  if (verification === null) throw new Error('the agent verifies nobody')
+  const security = { birthDate: '45987', idNumber: 'N/A', customerNumber: '#REF!' }
+  const missing = missingIn({ accountId: 'AC-1', vip: false, name: 'Amina', security }, verification)
+  t.match(missing.filter((one) => one.startsWith('question')).length, verification.questions.length)
+  t.end()
 })
 
 t.test('the same question twice counts once, and concurrent answers are compared one by one', async (t) => {

@@ -415,3 +415,16 @@ t.test('the outcome of a tool that waits moves the call, not that it waits', (t)
   t.equal(moves(rig).at(-1), 'done by tool')
   t.end()
 })
+
+t.test('a tool’s value that says nothing makes no fact', (t) => {
+  const rig = Rig.talking(WITH)
+  for (const [index, number] of ['N/A', '#REF!', 'null', '########'].entries()) {
+    rig.toolCall(`n${index}`, 'find_order', { index })
+    answer(rig, `n${index}`, { order: { number } })
+    t.notMatch(rig.session.stages?.text, /Known so far/, number)
+  }
+  rig.toolCall('known', 'find_order', { index: 9 })
+  answer(rig, 'known', { order: { number: 4127 } })
+  t.match(rig.session.stages?.text, /Known so far: order = 4127\./)
+  t.end()
+})

@@ -723,8 +723,33 @@ t.test('a file is read as the spreadsheet that wrote it meant it, and a fault ha
   t.same(await faultsOf('phone,firstName,time\n0712345678,a,1,5\n'), [
     'line 2: has a value in column 4, which has no name in line 1',
   ])
-  t.match(await faultsOf('phone,firstName,time\n0712345678,\ufffd,b\n'), [/^line 2: has characters that were lost/])
-  t.match(await faultsOf('p\0h\0o\0n\0e\0'), [/^line 1: is no text; allowed: CSV in UTF-8/])
+  t.match(await faultsOf('phone,firstName,time\n0712345678,\ufffd,b\n'), [/^line 2: has letters that were lost/])
+  t.match(await faultsOf('p\0h\0o\0n\0e\0'), [/^line 1: is no text; allowed: CSV/])
+})
+
+t.test('a row whose cell says nothing is named by column', async (t) => {
+  const { office, order, queue } = await officeOf(t)
+  const csv = `phone,First Name,time,note
+0712345678,null,09:30,#REF!
+0712345679,#REF!,########,
+0712345670,+254712345670,hakuna,
+0712345671,Amina,1.23457E+11,
+`
+  const { faults } = await office.create({ ...order, csv, dryRun: true })
+  t.match(faults, [
+    /^line 2: has in firstName a word for no value/,
+    /^line 3: has in firstName an error of the spreadsheet/,
+    /^line 3: has in time ######/,
+    /^line 4: has in firstName a number where a name belongs/,
+    /^line 4: has in time a word for no value/,
+    /^line 5: has in time a number that a spreadsheet has shortened/,
+  ])
+  t.equal(faults.length, 6)
+  t.notMatch(faults.join('\n'), /712345670|hakuna/, 'without the words of the file')
+  const unread = 'simu,firstName,time,note,due\n0712345678,Amina,09:30,#N/A,45987\n0712345679,Juma,10:30,x,2026-01-31\n'
+  t.match(await office.create({ ...order, csv: unread }), { added: 2, faults: [] })
+  const [row] = await queue.rows('clinic-reminders')
+  t.same(row?.variables, { firstName: 'Amina', time: '09:30' }, 'columns that nothing reads are left out')
 })
 
 t.test('whoever wants no calls gets none, however their number is written in the list and in the file', async (t) => {

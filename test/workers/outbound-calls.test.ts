@@ -299,7 +299,10 @@ t.test('an agent that reads variables is not placed without them, and the call h
     isOurs: (number) => number === ORDER.from,
   })
   await t.rejects(outbound.place({ ...ORDER, variables: { name: 'Wanjiru' } }), {
-    message: 'variables lacks time, which the agent reads',
+    message: /^variables lacks time, which the agent reads/,
+  })
+  await t.rejects(outbound.place({ ...ORDER, variables: { name: '#REF!', time: 'N/A' } }), {
+    message: /^variables lacks name, time, which the agent reads; a word for no value/,
   })
   const variables = { name: 'Wanjiru', time: '09:30' }
   await outbound.place({ ...ORDER, variables, externalId: 'row-7' })

@@ -87,7 +87,7 @@ export function telemetryPart(
       metrics.countFrom(spans({ result: 'dropped' }), () => traces?.dropped ?? 0)
       const faults = metrics.defineLabelledGauge(
         'file_faults',
-        'Errors in the files of agents and numbers; what has one is not in use, or in its version before, or without its sound',
+        'Errors in the files of agents and numbers; what has one is not in use, or in its version before, or without that file',
         ['file'],
         'max',
       )

@@ -119,6 +119,10 @@ export class CallRecordBuilder {
       case 'tool-coerced':
         metrics.toolArgumentsCoerced({ backend: this.#backend, tool: message.tool }).inc(1, callSid)
         return
+      case 'values-left-out':
+        for (const field of message.fields)
+          metrics.valuesLeftOut({ agent: this.#call.agent, source: message.tool, field }).inc(1, callSid)
+        return
       case 'log':
         for (const entry of message.entries) {
           this.log.append(entry)

@@ -828,6 +828,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'mcp':
         return noteServices(message, this.#log, this.#context)
       case 'tool-coerced':
+      case 'values-left-out':
         return
       case 'log':
         this.#saved = message.saved ?? this.#saved

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import { callVariablesSchema } from '../../agents/call-variables.js'
+import { valueFault } from '../../call/value-fault.js'
 import type { CarrierState } from '../../sautikit/carrier-state.js'
 import type { CallRecord } from '../../call/documents/record.js'
 import { atMost } from '../../core/at-most.js'
@@ -125,7 +126,7 @@ export class OutboundCalls {
       from,
       to,
       ringMs: agent.ringMs,
-      variables: order.variables ?? {},
+      variables: saidVariables(order),
       externalId: order.externalId ?? null,
       leaveMessage: order.leaveMessage ?? true,
       promised: recovers !== undefined && order.clientRequestId !== undefined,
@@ -206,9 +207,12 @@ export class OutboundCalls {
     if ('fault' in read) throw refusal(`to is a number that ${read.fault}`)
     const { number: to } = read
     const from = order.from ?? agent.from
-    const lacking = [...(agent.variables ?? [])].filter((name) => order.variables?.[name] === undefined)
+    const variables = saidVariables(order)
+    const lacking = [...(agent.variables ?? [])].filter((name) => variables[name] === undefined)
     if (lacking.length > 0 && order.recovers === undefined && order.joins === undefined)
-      throw refusal(`variables lacks ${lacking.join(', ')}, which the agent reads`)
+      throw refusal(
+        `variables lacks ${lacking.join(', ')}, which the agent reads; a word for no value, such as N/A or #REF!, counts as none`,
+      )
     if (from === null) throw refusal('from is missing, and the agent has no outbound.from')
     if (!E164.test(from)) throw refusal('from is not a number in E.164 form, such as +254700000001')
     if (agentOf(order.agent, from) === undefined)
@@ -389,6 +393,13 @@ interface Waiting extends PlacedCall {
 
 function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 32)
+}
+
+/** Variables of an order that say something: the others count as if they were not in it. */
+function saidVariables({ variables = {}, to }: OutboundOrder): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(variables).filter(([field, value]) => valueFault(value, { field, own: to }) === null),
+  )
 }
 
 function refusal(message: string): GatewayError {

@@ -146,6 +146,8 @@ export type FromCall =
   | { readonly type: 'mcp'; readonly news: McpStatus }
   /** The arguments of a tool call were changed to fit its schema. */
   | { readonly type: 'tool-coerced'; readonly tool: string }
+  /** A tool has answered with values that say nothing: in words they count as absent. */
+  | { readonly type: 'values-left-out'; readonly tool: string; readonly fields: readonly string[] }
   /** Asks what is remembered of the caller's last call. */
   | { readonly type: 'caller-recall' }
   /** The look-up of the caller has found something: for their next call. */

@@ -5,6 +5,7 @@ import type { ToolRunner } from '../../agents/tool-runner.js'
 import type { AttemptGate, Verdict } from '../../agents/verification-lock.js'
 import { REPEATED_DIGITS_MIN, maskedDigits } from '../../call/digit-collection.js'
 import type { CallInput, CallOutput } from '../../call/events.js'
+import { faultyFields } from '../../call/value-fault.js'
 import { messageOf } from '../../core/errors.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { TOOL_CALLS_MAX } from '../../core/limits.js'
@@ -88,6 +89,7 @@ export class CallTools {
             // The main thread waits also where the call went on without it.
             if (outcome.pending !== undefined) return this.#pends(run, key, outcome.pending, running)
             if (!running) return
+            if (outcome.ok) this.#noteFaulty(run.name, outcome.value)
             const result = resultOf(run, outcome)
             answered({ ...result, value: withoutDigits(result.value, digits) })
           }),
@@ -103,7 +105,19 @@ export class CallTools {
     const abort = new AbortController()
     const key = effectKey(this.#options.start.rootSid, name, {}, 0)
     this.#running.set(key, abort)
-    return this.#options.tools.run(name, {}, this.#context(key, abort)).finally(() => this.#running.delete(key))
+    return this.#options.tools
+      .run(name, {}, this.#context(key, abort))
+      .then((outcome) => {
+        if (outcome.ok) this.#options.guard(() => this.#noteFaulty(name, outcome.value))
+        return outcome
+      })
+      .finally(() => this.#running.delete(key))
+  }
+
+  #noteFaulty(tool: string, value: unknown): void {
+    const { start, post } = this.#options
+    const fields = faultyFields(value, start.from)
+    if (fields.length > 0) post({ type: 'values-left-out', tool, fields })
   }
 
   /** The tool's span, by the key that its export has; undefined where none is exported. */

@@ -265,7 +265,7 @@ export class WorkerCall implements BackendSink {
     if (tool === undefined) return { state: 'unknown', from: at, values: {} }
     if (knownCaller !== null) return { state: 'found', from: 'cache', values: knownCaller }
     return this.#tools.lookUp(tool).then((outcome) => {
-      const answer = callerAnswer(outcome)
+      const answer = callerAnswer(outcome, from)
       if (answer.state === 'found' && !this.#over) this.#post({ type: 'caller-found', values: answer.values })
       return answer
     })

@@ -754,6 +754,35 @@ t.test('a look-up that another backend made is not made again', async (t) => {
   t.match(input('where is my order').join(' '), /4127/)
 })
 
+t.test('a tool’s value that says nothing is not said', async (t) => {
+  const dialogue = offlineSchema.parse({
+    version: 1,
+    intents: { bye: { phrases: ['goodbye'] } },
+    on: { bye: 'end' },
+    retry: 'Say goodbye.',
+    missed: 'end',
+    start: 'ask',
+    maps: { fees: { none: 'no fee' } },
+    states: {
+      ask: {
+        steps: [
+          { call: { tool: 'lookup_order', args: {}, save: 'order' } },
+          {
+            say: 'It comes {{order.eta | default:soon}} with {{order.rider}}. {{order.fee | map:fees}}, {{order.fee}}.',
+          },
+          { when: { exists: 'order.rider' }, say: 'Your rider is on the way.' },
+          { say: 'Items: {{order.items[].name | list}}. You said {{slots.wish}}.' },
+          { listen: {} },
+        ],
+      },
+      end: { steps: [{ stop: true }] },
+    },
+  })
+  const order = { eta: '#REF!', rider: 'N/A', fee: 'none', items: [{ name: 'shoes' }, { name: '########' }] }
+  const { said } = drive({ dialogue, tool: () => ({ ok: true, value: order }) })
+  t.equal(said.join(' '), 'It comes soon with. no fee,. Items: shoes. You said.')
+})
+
 t.test('the possible next texts are known before the caller has spoken', async (t) => {
   const { engine, calls } = drive()
   const predicted = engine.predicted()

@@ -4,6 +4,7 @@ import { bothClocks } from '../../../agents/heard-arguments.js'
 import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline.js'
 import type { OfflineCondition } from '../../../agents/offline.js'
 import { textIn, type LocalizedText } from '../../../call/localized-text.js'
+import { valueFault } from '../../../call/value-fault.js'
 
 /** JSON values by name: results of tools, answers of the caller, values that the dialogue set. */
 export type Values = Readonly<Record<string, unknown>>
@@ -34,6 +35,25 @@ export function valueAt(values: Values, path: string): unknown {
   return found
 }
 
+/** First parts of paths to what the caller has said, and to counts of the dialogue: their words are nobody's data. */
+const OF_THE_CALL: readonly string[] = ['slots', 'heard', 'visits', 'part', 'greeting', 'failure']
+
+/** The value at a path, as it may be said or looked for: one that says nothing, such as N/A and #REF!, is undefined. */
+function saidAt(values: Values, path: string): unknown {
+  const value = valueAt(values, path)
+  const [root = ''] = path.split('.')
+  if (OF_THE_CALL.includes(root)) return value
+  const context = { field: (path.split('.').at(-1) ?? '').replace('[]', ''), own: ownNumber(values) }
+  const says = (one: unknown): boolean => valueFault(one, context) === null
+  if (Array.isArray(value)) return (value as unknown[]).filter(says)
+  return says(value) ? value : undefined
+}
+
+function ownNumber(values: Values): string {
+  const number = fieldAt(values['caller'], ['number'])
+  return typeof number === 'string' ? number : ''
+}
+
 /** False for null, '', [] and a missing value. */
 function exists(value: unknown): boolean {
   return value !== undefined && value !== null && value !== '' && !(Array.isArray(value) && value.length === 0)
@@ -52,7 +72,7 @@ function same(value: unknown, expected: string | number | boolean | null): boole
 }
 
 export function holds(condition: OfflineCondition, values: Values): boolean {
-  if ('exists' in condition) return exists(valueAt(values, condition.exists))
+  if ('exists' in condition) return exists(saidAt(values, condition.exists))
   if ('equals' in condition) return same(valueAt(values, condition.equals[0]), condition.equals[1])
   if ('oneOf' in condition) {
     const value = valueAt(values, condition.oneOf[0])
@@ -98,8 +118,10 @@ const LISTED_MAX = 6
 export function fill(template: string, values: Values, maps: Maps, language: string, strict = false): string | null {
   let missing = false
   const text = template.replace(PLACEHOLDER, (_whole, path: string, filters: string) => {
-    let value = valueAt(values, path)
-    for (const filter of filtersOf(filters)) value = filtered(value, filter, maps, language)
+    const [first, ...others] = filtersOf(filters)
+    // A table may have words for a value that says nothing by itself, such as none.
+    let value = first === undefined ? saidAt(values, path) : mappedAt(values, path, first, maps, language)
+    for (const filter of others) value = filtered(value, filter, maps, language)
     if (!exists(value)) missing = true
     return textOf(value)
   })
@@ -108,6 +130,13 @@ export function fill(template: string, values: Values, maps: Maps, language: str
     .replace(/\s+([.,!?])/g, '$1')
     .replace(/\s{2,}/g, ' ')
     .trim()
+}
+
+function mappedAt(values: Values, path: string, filter: Filter, maps: Maps, language: string): unknown {
+  const key = textOf(valueAt(values, path))
+  const map = filter.name === 'map' ? maps[filter.argument] : undefined
+  const isMapped = map !== undefined && Object.hasOwn(map, key)
+  return filtered(isMapped ? key : saidAt(values, path), filter, maps, language)
 }
 
 function filtered(value: unknown, { name, argument }: Filter, maps: Maps, language: string): unknown {
