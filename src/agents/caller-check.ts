@@ -1,5 +1,6 @@
 import { CALLER_SOURCE, callerFieldsIn, earlierFields } from '../call/caller-data.js'
 import type { AgentAssets } from './assets.js'
+import { pathsOfCaller } from './caller-fields.js'
 import type { AgentDefinition } from './definition.js'
 import { allowedNames, pathText } from './faults.js'
 import type { Fault } from './faults.js'
@@ -18,26 +19,6 @@ const READ_IN: readonly string[] = [
   'recovery.callbackGreeting',
   'offline',
 ]
-
-/** The fields of its caller that an agent reads anywhere: in words, its dialogue, facts and stages. */
-export function fieldsReadOfCaller(agent: AgentDefinition): readonly string[] {
-  const { caller, stages } = agent
-  const named = pathsOfCaller(agent)
-  const ways = Object.values(stages ?? {}).flatMap(({ next }) => Object.values(next))
-  const wanted = ways.flatMap(({ on }) => (on?.tool === CALLER_SOURCE ? Object.keys(on.result ?? {}) : []))
-  return [
-    ...new Set([
-      ...named,
-      ...wanted,
-      ...(caller?.personal ?? []),
-      ...(caller?.language === undefined ? [] : [caller.language]),
-    ]),
-  ]
-}
-
-function pathsOfCaller(part: unknown): string[] {
-  return [...JSON.stringify(part).matchAll(/\bcaller\.([A-Za-z_][A-Za-z0-9_]*)/g)].map(([, name = '']) => name)
-}
 
 /** The fields of a caller that the agent's words can read; null: any, because nothing says which there are. */
 export function callerFields({ caller, facts, tools }: AgentDefinition, assets: AgentAssets): readonly string[] | null {
