@@ -173,7 +173,7 @@ for (const [language, confirms] of [
     const session = { ...checkpoint, callBack: 'asks', identity: null, greeted: false, toolsRunning: [] } as const
     const rig = new Rig(
       { languages: [language], placed: true },
-      { checkpoint: session, log, newStream: { streamMs: 0 } },
+      { checkpoint: session, log, newStream: { streamMs: 0, consented: false } },
     )
     rig.open()
     rig.ready()
