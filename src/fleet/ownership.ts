@@ -192,7 +192,7 @@ export class Ownership {
    * Next step for a call of this node that its `save` did not confirm, and whose entry is read. An operation that was
    * not answered may have been carried out, and may still be: the entry may be a claim of ours for another node, which
    * never heard of it. And a replica that takes its master's place may lack the claim of this node: then the entry is of an
-   * owner that is no newer. So the store alone does not take a call that has its stream here, whose document left without
+   * owner that is no newer. So the store alone does not take a call that has or had its stream here, whose document left without
    * the store, or that only a newer owner could have: the node that the entry names is asked (`yields`).
    *
    * `claim`: at the entry's epoch, or where there is no entry, at the call's own.
@@ -201,7 +201,7 @@ export class Ownership {
     const call = this.#calls.get(callSid)
     if (call === undefined || entry?.phase === 'over') return 'lost'
     if (entry === null || this.#isThisRun(entry.owner)) return 'claim'
-    const asks = call.streaming || call.token.epoch === 0 || entry.owner.epoch <= call.token.epoch
+    const asks = hadStream(call) || call.token.epoch === 0 || entry.owner.epoch <= call.token.epoch
     return asks ? 'ask-owner' : 'lost'
   }
 
@@ -228,9 +228,13 @@ export class Ownership {
     return call.openedMs === -Infinity ? 'later' : 'no'
   }
 
-  /** True if the audio socket of a call of this node is open. */
+  /**
+   * True if the audio socket of a call of this node is open, or was: a node that has taken the call without it would wait for
+   * a stream that is over, and its caller in silence.
+   */
   streams(callSid: string): boolean {
-    return this.#calls.get(callSid)?.streaming === true
+    const call = this.#calls.get(callSid)
+    return call !== undefined && hadStream(call)
   }
 
   /** The other nodes that can take a call, as the last view has them. */
@@ -712,6 +716,10 @@ const TAKERS_MAX = 32
 const RUNS_MAX = 4 * NODES_MAX
 /** After a jump of the store's clock the others' measurements are as old as their last heartbeats. */
 const ODD_BEATS = 3
+
+function hadStream({ openedMs }: OwnedCall): boolean {
+  return openedMs !== -Infinity
+}
 
 /** Neither part has a space. */
 function runKey(name: string, incarnation: string): string {

@@ -484,9 +484,20 @@ t.test('an answer about an older token does not touch the call', async (t) => {
 })
 
 t.test('an owner that is no newer than this node proves no loss of a call: the store has forgotten something', (t) => {
-  const rig = new Rig('b').pass(5000).call('CA1', 3).in({ type: 'stream', callSid: 'CA1', open: false })
+  const rig = new Rig('b').pass(5000)
+  rig.in({ type: 'owned', callSid: 'CA1', token: tokenOf('a', 3), savedMs: rig.nowMs })
   const settled = (epoch: number) => rig.machine.settle('CA1', { owner: tokenOf('b', epoch), phase: 'owned' })
   t.strictSame([2, 3, 4].map(settled), ['ask-owner', 'ask-owner', 'lost'])
+  t.end()
+})
+
+t.test('a newer owner is asked about a call whose stream was here, also when that is over', (t) => {
+  const rig = new Rig('b').pass(5000).call('CA1', 3).in({ type: 'stream', callSid: 'CA1', open: false })
+  t.equal(rig.machine.settle('CA1', { owner: tokenOf('b', 4), phase: 'owned' }), 'ask-owner')
+  t.equal(rig.machine.streams('CA1'), true)
+  const other = new Rig('b').pass(5000)
+  other.in({ type: 'owned', callSid: 'CA1', token: tokenOf('a', 4), savedMs: other.nowMs, isNew: true })
+  t.equal(other.machine.yields('CA1', true), 'yes', 'who has waited for the stream in vain gives the call up')
   t.end()
 })
 

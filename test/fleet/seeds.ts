@@ -30,6 +30,15 @@ export function seedsFrom(first: number, count: number): readonly number[] {
   return Array.from({ length: count }, (_, i) => first + i)
 }
 
+/** Seeds far from the first ones that were once wrong, of each simulation. */
+export const FAR_OWNERSHIP = [4347, 9677, 10_294, 12_925, 12_996, 13_773, 14_213, 15_368, 18_598]
+export const FAR_GATEWAYS = [349, 419, 593, 861]
+
+/** Each of these seeds, and the fifty before and after it. */
+export function neighboursOf(seeds: readonly number[]): readonly number[] {
+  return seeds.flatMap((seed) => seedsFrom(seed - 50, 101))
+}
+
 /** One test of `t`, a file's, over many seeds of a simulation; a seed that fails is run again, and shown. */
 export function testSeeds(t: Test, title: string, { name, seeds, twice, mustHappen, run }: Seeds): void {
   const { [`${name}_SEED`]: one, [`${name}_SEEDS`]: count } = process.env

@@ -1255,7 +1255,8 @@ class Node {
       if (held.unopened && nowMs - held.streamlessMs > STREAM_NEVER_CAME_MS) {
         // Both copies of its first webhook were answered, by nodes that could not reach each other.
         if (held.call.rangTwice && held.call.streamAt !== null) held.call.tainted = true
-        this.completed(held.call)
+        this.#endUnopened(held)
+        continue
       }
       if (nowMs < held.nextActMs) continue
       if (held.unopened || (!held.streaming && nowMs - held.streamlessMs < STREAMLESS_MS)) continue
@@ -1268,6 +1269,19 @@ class Node {
           if (this.machine.mayAct(held.call.sid, this.fleet.nowMs) === 'yes') this.#doAct(held)
         })
     }
+  }
+
+  /** A stream that never came may have opened at a node that is lost: the carrier is asked to end the leg that it may hold. */
+  #endUnopened(held: Held): void {
+    const { call } = held
+    const end = (): void => {
+      if (this.#calls.get(call.sid) !== held) return
+      const may = this.machine.mayAct(call.sid, this.fleet.nowMs)
+      if (may === 'yes' && call.ended === null) this.fleet.act(call, this, held.token, 'hangup')
+      if (may !== 'confirm-first') this.completed(call)
+    }
+    if (this.machine.mayAct(call.sid, this.fleet.nowMs) === 'confirm-first') this.#confirm(call.sid, end)
+    else end()
   }
 
   #doAct(held: Held): void {
