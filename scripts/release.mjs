@@ -76,6 +76,8 @@ const CHECKS = {
     sectionOf(readFileSync(inRoot('CHANGELOG.md'), 'utf8'), version) === null ? `no section ${version}` : null,
   'every change is in CHANGELOG.md': () =>
     fragments().length === 0 ? null : `changes/ has ${fragments().length}: npm run release -- --next X.Y.Z joins them`,
+  'samples of the forms that it writes are kept': (version) =>
+    existsSync(inRoot(`test/releases/${version}/samples.json.gz`)) ? null : 'npm run samples makes them',
   'every licence is allowed': () => {
     const { status, stderr } = spawnSync(process.execPath, ['scripts/sbom.mjs', '--check'], {
       cwd: root,

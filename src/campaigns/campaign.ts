@@ -155,7 +155,9 @@ export type CampaignOrder = z.output<typeof campaignOrderSchema>
 const CAMPAIGN_STATES = ['draft', 'running', 'paused', 'stopped', 'lost'] as const
 export type CampaignState = (typeof CAMPAIGN_STATES)[number]
 
-export const campaignSchema = campaignOrderSchema.extend({
+/** As it is kept: not strict, because a newer node may have written more keys. */
+export const campaignSchema = z.object({
+  ...campaignOrderSchema.shape,
   version: z.literal(1),
   id: z.string(),
   state: z.enum(CAMPAIGN_STATES),

@@ -8,7 +8,7 @@ import { appendWhole } from '../telemetry/archive/whole-file.js'
 /** Numbers on the list. One more is refused: nobody who asked is forgotten. */
 export const DO_NOT_CALL_MAX = 1_000_000
 
-const entrySchema = z.object({
+export const doNotCallEntrySchema = z.object({
   /** `partyKey`: the digits. */
   number: z.string(),
   /** ISO 8601. */
@@ -18,7 +18,7 @@ const entrySchema = z.object({
   /** True: taken off again. */
   removed: z.boolean().default(false),
 })
-export type KeptEntry = z.output<typeof entrySchema>
+export type KeptEntry = z.output<typeof doNotCallEntrySchema>
 export type DoNotCallEntry = Omit<KeptEntry, 'removed'>
 
 /** Position in a fleet's list: the list, and the last change that a file contains. */
@@ -73,7 +73,7 @@ export class FileDoNotCall implements DoNotCall {
     if (text !== '' && !text.endsWith('\n')) await appendFile(path, '\n')
     for (const line of text.split('\n')) {
       const json = jsonOrNull(line)
-      const { data: entry } = entrySchema.safeParse(json)
+      const { data: entry } = doNotCallEntrySchema.safeParse(json)
       if (entry === undefined) list.#synced = syncedSchema.safeParse(json).data?.synced ?? list.#synced
       else {
         const number = keyOf(entry.number)
@@ -195,6 +195,6 @@ function same(one: KeptEntry, other: KeptEntry | undefined): boolean {
 
 /** As a fleet keeps one entry: by a keyed hash of the number, encrypted. */
 export function readEntry(text: string): KeptEntry | null {
-  const { data } = entrySchema.safeParse(jsonOrNull(text))
+  const { data } = doNotCallEntrySchema.safeParse(jsonOrNull(text))
   return data === undefined ? null : { ...data, number: keyOf(data.number) }
 }

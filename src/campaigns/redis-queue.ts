@@ -368,7 +368,7 @@ interface Sealed {
 }
 
 /** A node's last view of Redis, and the identity of that Redis: an empty Redis is another one. */
-const seenSchema = z.object({ list: z.string(), campaigns: z.array(campaignSchema), callBacks: z.number() })
+export const seenSchema = z.object({ list: z.string(), campaigns: z.array(campaignSchema), callBacks: z.number() })
 type Seen = z.output<typeof seenSchema>
 
 /** KEYS: a job. ARGV: its data as they were read, and as they are now. An answer that was lost is asked for again. */

@@ -22,15 +22,15 @@ const targetSchema = z.union([
 ])
 
 /** Request from node to node. `live`: asks if one of the calls is live there; nothing is erased. `find`: an export. */
-const requestSchema = z.object({
+export const eraseRequestSchema = z.object({
   what: z.enum(['live', 'erase', 'find']),
   target: targetSchema,
   operator: operatorSchema,
 })
-type EraseRequest = z.output<typeof requestSchema>
+type EraseRequest = z.output<typeof eraseRequestSchema>
 
 const countSchema = z.int().min(0)
-const answerSchema = z.object({
+export const eraseAnswerSchema = z.object({
   live: countSchema,
   erased: z.object(eachErased(() => countSchema.default(0))).nullable(),
   uncertain: countSchema,
@@ -43,7 +43,7 @@ const answerSchema = z.object({
     .nullable()
     .default(null),
 })
-type EraseAnswer = DocumentOf<typeof answerSchema>
+type EraseAnswer = DocumentOf<typeof eraseAnswerSchema>
 
 /**
  * `POST /api/erase`: erases what all nodes keep of a call, or of all calls of a number. First every node is asked whether
@@ -153,7 +153,7 @@ export class EraseApi {
     await Promise.all(
       others.map(async ({ name, incarnation }) => {
         const asked = await node?.ask({ node: name, incarnation }, 'erase', request, answerMs)
-        const answer = asked?.result === 'answered' ? answerSchema.safeParse(asked.answer) : null
+        const answer = asked?.result === 'answered' ? eraseAnswerSchema.safeParse(asked.answer) : null
         if (answer?.success === true) answers.push(answer.data)
         else silent.push(name)
       }),
@@ -163,7 +163,7 @@ export class EraseApi {
 
   /** Another node asks. Throws what an erasure throws; the node that asked then counts this one as silent. */
   async #asked(body: unknown, from: string): Promise<EraseAnswer | null> {
-    const read = requestSchema.safeParse(body)
+    const read = eraseRequestSchema.safeParse(body)
     const erasure = this.#erasure
     if (!read.success || erasure === undefined) return null
     const { what, target, operator } = read.data

@@ -18,7 +18,7 @@ const LINES_OF_CALLER_MAX = 10
 
 const lineSchema = z.object({ untilMs: z.number(), call: earlierCallSchema })
 type KeptLine = z.output<typeof lineSchema>
-const linesSchema = z.record(z.string(), lineSchema)
+export const callerMemorySchema = z.record(z.string(), lineSchema)
 
 interface CallerMemoryOptions {
   readonly store: Pick<CallStore, 'once' | 'settle' | 'standing'>
@@ -99,14 +99,14 @@ export class CallerMemory {
     return callSid !== undefined && (await this.#options.store.standing(erasedName(callSid))) !== null
   }
 
-  async #lines(caller: string): Promise<z.output<typeof linesSchema>> {
+  async #lines(caller: string): Promise<z.output<typeof callerMemorySchema>> {
     if (partyKey(caller) === '') return {}
     for (const key of this.#keys) {
       const name = nameOf(key, caller)
       const sealed = await this.#options.store.standing(name)
       if (sealed === null || sealed === '') continue
       const text = openedWith(key, name, Buffer.from(sealed, 'base64'))
-      const { data } = linesSchema.safeParse(text === null ? null : jsonOrNull(text))
+      const { data } = callerMemorySchema.safeParse(text === null ? null : jsonOrNull(text))
       if (data !== undefined) return data
     }
     return {}

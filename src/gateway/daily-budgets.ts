@@ -22,7 +22,7 @@ const TALLY_MS = 3 * 24 * 3_600_000
 /** How long after a change the sum is written to the disk. */
 const SAVE_MS = 1000
 
-const fileSchema = z.object({
+export const dailyBudgetsSchema = z.object({
   version: z.literal(1),
   /** Name of this folder's part in the sums of a fleet. */
   part: z.string(),
@@ -203,7 +203,7 @@ export class DailyBudgets {
       const numbers = Object.fromEntries(
         [...this.#spent].flatMap(([number, { day, own }]) => (own > 0 ? [[number, { day, amount: own }]] : [])),
       )
-      const kept: z.input<typeof fileSchema> = { version: 1, part: this.#part, numbers }
+      const kept: z.input<typeof dailyBudgetsSchema> = { version: 1, part: this.#part, numbers }
       try {
         await writeWhole(file, JSON.stringify(kept))
         this.#faultSaid = false
@@ -233,10 +233,10 @@ interface DailyBudgetsOptions {
 }
 
 /** Null for a file that is not there, or cannot be read: then the day begins anew at this node. */
-async function keptIn(file: string | null, log: Log): Promise<z.output<typeof fileSchema> | null> {
+async function keptIn(file: string | null, log: Log): Promise<z.output<typeof dailyBudgetsSchema> | null> {
   if (file === null) return null
   try {
-    return fileSchema.parse(JSON.parse(await readFile(file, 'utf8')))
+    return dailyBudgetsSchema.parse(JSON.parse(await readFile(file, 'utf8')))
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT')
       log.error({ file }, 'what numbers have spent today cannot be read: this node counts from 0')

@@ -136,7 +136,7 @@ const { callSid, agent, direction, rehomes } = callRecordSchema.shape
  * calendar times; the others are elapsed milliseconds, because the clocks of two nodes may differ. It was written by
  * another process, perhaps of another version, so nothing in it is taken on trust.
  */
-const keptCallSchema = z.object({
+export const keptCallSchema = z.object({
   version: z.literal(KEPT_CALL_VERSION),
   /** Name of the node that wrote it. */
   node: z.string(),
@@ -206,7 +206,7 @@ const keptCallSchema = z.object({
 export type KeptCall = DocumentOf<typeof keptCallSchema>
 
 /** A piece of a kept call's log. `base` replaces what came before it. */
-const logChunkSchema = z.object({
+export const logChunkSchema = z.object({
   base: callLogSchema.exactOptional(),
   entries: z.array(callLogEntrySchema),
   marks: z.array(timelineMark(measuredMs)),

@@ -10,7 +10,7 @@ import { replaceFile } from './whole-file.js'
 /** Keys of records and handoff packets, or of recordings: each kind has its own retention. */
 export type KeyKind = 'recordKeys' | 'recordingKeys'
 
-const keyFileSchema = z.object({
+export const keyFileSchema = z.object({
   version: z.literal(1),
   callSid: z.string(),
   /** Which master key encrypts the call's key. */
