@@ -110,16 +110,15 @@ export function contentOf(agent: Omit<AgentDefinition, 'canary'>, { version }: A
 const versions = new WeakMap<AgentDefinition, string>()
 
 /**
- * A hash that names this version of an agent: another one where its definition, its knowledge or its code differs.
+ * A hash that names this version of an agent: another one if the author's files differ, and never by an upgrade.
  * @param agent  as its file defines it
  * @param assets  those that were read with it
  */
 export function agentVersion(agent: AgentDefinition, assets: AgentAssets): string {
   let version = versions.get(agent)
   if (version === undefined) {
-    // A canary that becomes the agent, or that gets more of the calls, is the same version.
-    const { canary: _, ...rest } = agent
-    version = createHash('sha256').update(contentOf(rest, assets)).digest('hex').slice(0, 16)
+    // An agent without a file is only what this build makes of it.
+    version = assets.written ?? createHash('sha256').update(contentOf(agent, assets)).digest('hex').slice(0, 16)
     versions.set(agent, version)
   }
   return version

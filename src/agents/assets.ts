@@ -32,6 +32,8 @@ const SOUND_BYTES_MAX = 16 * 1024 * 1024
 export interface AgentAssets {
   /** A hash of the content: workers cache what they build from it under this key. */
   readonly version: string
+  /** A hash of the author's files as they are, whatever this build makes of them; null for an agent without a file. */
+  readonly written: string | null
   /** JSON of the passages, UTF-8. */
   readonly knowledge: SharedArrayBuffer | null
   /** Modules with code tools, as URLs with a hash of their content, so that an edited module is imported again. */
@@ -46,7 +48,16 @@ export interface AgentAssets {
 }
 
 export const NO_ASSETS: AgentAssets = {
-  ...{ version: 'none', knowledge: null, modules: [], codeTools: [], callers: null, recorded: [], waiting: null },
+  ...{
+    version: 'none',
+    written: null,
+    knowledge: null,
+    modules: [],
+    codeTools: [],
+    callers: null,
+    recorded: [],
+    waiting: null,
+  },
 }
 
 type LoadedAssets =
@@ -65,8 +76,14 @@ type LoadedAssets =
  * callers, or a row of it, they are not known. Without its code it is another agent, and not used: it would promise what it cannot do.
  * @param dir the agents folder; paths are relative to it and may not leave it
  * @param own the agent's own module, when it is one
+ * @param value content of the agent's file, before defaults
  */
-export async function loadAssets(agent: AgentDefinition, dir: string, own: string | null): Promise<LoadedAssets> {
+export async function loadAssets(
+  agent: AgentDefinition,
+  dir: string,
+  own: string | null,
+  value: unknown,
+): Promise<LoadedAssets> {
   const faults: Fault[] = []
   const files: string[] = []
   const digest = createHash('sha256')
@@ -179,8 +196,32 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
   return {
     ok: true,
     ...{ files, faults },
-    assets: { version: digest.digest('hex').slice(0, 16), knowledge, modules, codeTools, callers, recorded, waiting },
+    assets: {
+      version: digest.digest('hex').slice(0, 16),
+      written: await writtenHash(value, files),
+      ...{ knowledge, modules, codeTools, callers, recorded, waiting },
+    },
   }
+}
+
+/** Neither comments nor the order of keys count, and no folder: all nodes and builds get the same. */
+async function writtenHash(value: unknown, files: readonly string[]): Promise<string> {
+  // A canary that becomes the agent, or that gets more of the calls, is the same version.
+  const { canary: _, ...rest } = value as Readonly<Record<string, unknown>>
+  const digest = createHash('sha256').update(JSON.stringify(rest, sortedKeys))
+  // A sound that is not there is spared.
+  for (const file of files)
+    digest.update(
+      createHash('sha256')
+        .update(await readFile(file).catch(() => ''))
+        .digest(),
+    )
+  return digest.digest('hex').slice(0, 16)
+}
+
+function sortedKeys(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 
 /** The passages of an agent, on any thread. */

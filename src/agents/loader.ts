@@ -104,7 +104,7 @@ async function examine(
     return { ok: false, faults: [...checked.faults, ...(await dialogueFaults(offline, null, speech))] }
   }
   const { agent, faults: missing } = await findOwnBackends(checked.agent, dir)
-  const loaded = await loadAssets(agent, dir, own)
+  const loaded = await loadAssets(agent, dir, own, value)
   const tools = loaded.ok ? callableTools(agent, loaded.assets) : null
   const faults: Fault[] = [
     ...missing.map(({ path, what }) => faultAt(path, `: ${what}`)),

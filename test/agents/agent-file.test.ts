@@ -1,11 +1,13 @@
 import { pbkdf2 } from 'node:crypto'
-import { rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { NO_ASSETS } from '../../src/agents/assets.js'
+import type { AgentAssets } from '../../src/agents/assets.js'
 import type { BackendCapabilities } from '../../src/backends/backend.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
 import { sessionOptions } from '../../src/workers/worker/call-setup.js'
@@ -14,6 +16,7 @@ import { agentWith, variablesReadBy } from '../../src/agents/call-variables.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { agentJsonSchema, agentSchema } from '../../src/agents/definition.js'
 import { agentVersion } from '../../src/agents/agent-view.js'
+import type { FolderVersion } from '../../src/agents/agent-view.js'
 import { EditWatch } from '../../src/agents/edit-watch.js'
 import { agentNames, loadAgents, loadUsableAgents } from '../../src/agents/loader.js'
 import { offeredTools } from '../../src/agents/offered-tools.js'
@@ -618,9 +621,10 @@ t.test(
     t.match(set.canaries.get('a')?.agent, { greeting: 'Two.', canary: { percent: 10 } })
     t.equal(set.defaultAgent, 'a', 'it is the only agent of the folder')
     t.same(await agentNames(dir), ['a'])
-    const version = (agent: AgentDefinition | undefined): string | null =>
-      agent === undefined ? null : agentVersion(agent, set.assets.get('a') ?? NO_ASSETS)
-    const [main, next] = [version(set.agents.get('a')), version(set.canaries.get('a')?.agent)]
+    const version = ({ agents, assets }: typeof set): string =>
+      agentVersion(agents.get('a') as AgentDefinition, assets.get('a') as AgentAssets)
+    const { agent, assets } = set.canaries.get('a') as FolderVersion
+    const [main, next] = [version(set), agentVersion(agent, assets)]
     t.not(next, main)
     const faults = async (files: Readonly<Record<string, string>>): Promise<string> => {
       const { faults: found, agents } = await loadUsableAgents(t.testdir({ 'b.yaml': yaml('b', 'Bee.'), ...files }), {})
@@ -663,10 +667,35 @@ t.test(
       (await loadAgents(t.testdir({ 'a.yaml': canary('Two.').replace(/^canary.*\n/m, '') }), {})).canaries.size,
       0,
     )
-    const promoted = (await loadAgents(t.testdirName, {})).agents.get('a')
-    t.equal(version(promoted), next, 'it stays the same version when it becomes the agent')
+    t.equal(version(await loadAgents(t.testdirName, {})), next, 'it stays the same version when it becomes the agent')
   },
 )
+
+t.test("an agent's version is a hash of its author's files", async (t) => {
+  const [text, facts] = [
+    'version: 1\nname: a\ninstructions: Help.\nknowledge: [facts.md]\n',
+    '## Hours\n\nWe open at nine.\n',
+  ]
+  const load = async (yamlText: string, knowledge: string) => {
+    const dir = mkdtempSync(join(tmpdir(), 'mkondo-version-'))
+    t.teardown(() => rmSync(dir, { recursive: true }))
+    writeFileSync(join(dir, 'a.yaml'), yamlText)
+    writeFileSync(join(dir, 'facts.md'), knowledge)
+    const set = await loadAgents(dir, {})
+    return { agent: set.agents.get('a') as AgentDefinition, assets: set.assets.get('a') as AgentAssets }
+  }
+  const version = async (...files: [string, string]): Promise<string> => {
+    const { agent, assets } = await load(...files)
+    return agentVersion(agent, assets)
+  }
+  const first = await version(text, facts)
+  t.equal(first, '5b47cf750e6c713d', 'no later build gives it another version')
+  t.equal(await version(`# by us\nname: a\n${text.replace('name: a\n', '')}`, facts), first, 'order and comments')
+  t.not(await version(text, facts.replace('nine', 'ten')), first, 'knowledge')
+  t.not(await version(text.replace('Help', 'Assist'), facts), first, 'the file')
+  const { agent, assets } = await load(text, facts)
+  t.equal(agentVersion({ ...agent, maxCalls: 7 }, assets), first, 'a build with another default')
+})
 
 t.test('edits reach new calls, broken ones do not, and each is reported once', async (t) => {
   const dir = t.testdir({

@@ -20,8 +20,8 @@ import {
 import type { CallRecord, EndReason, TimelineMark } from './record.js'
 
 /**
- * Version of a kept call. A node reads this one and the one before; there is none before 1. Bytes of each version that is
- * read lie beside `test/workers/kept-calls.test.ts`.
+ * Version of a kept call. New keys do not raise it: whoever does not know them ignores them. A release that raises it still
+ * writes the one before, because the release before must read it; `test/releases` has samples of each.
  */
 export const KEPT_CALL_VERSION = 1
 const KEPT_CALL_VERSIONS: readonly unknown[] = [KEPT_CALL_VERSION]
