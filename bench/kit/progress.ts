@@ -1,3 +1,4 @@
+import { terminalText } from '../../src/core/terminal-text.js'
 import { Progress } from '../../src/cli/progress.js'
 
 /** How far a bench is, on standard error: lines that stay, and on a terminal one line below them with the elapsed time. */
@@ -13,7 +14,7 @@ export interface BenchProgress {
 type Stream = Pick<NodeJS.WriteStream, 'write'> & { readonly isTTY?: boolean }
 
 export function benchProgress(stream: Stream = process.stderr): BenchProgress {
-  const err = (text: string): unknown => stream.write(text)
+  const err = (text: string): unknown => stream.write(terminalText(text))
   const progress = new Progress({ err, showsProgress: stream.isTTY === true }, 'bench')
   return {
     say: (line) => {

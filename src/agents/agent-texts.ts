@@ -1,8 +1,8 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { readFileSync, renameSync } from 'node:fs'
 import type { Stats } from 'node:fs'
-import { lstat, mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { chmod, lstat, mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { GatewayError, systemCodeOf } from '../core/errors.js'
 import { AGENT_FILE_BYTES_MAX } from '../core/limits.js'
 import { agentFiles, isModule } from './loader.js'
@@ -116,7 +116,9 @@ export class AgentTexts {
         await writeWhole(beside, content, owner)
         return beside
       }
-      await mkdir(folder, { recursive: true })
+      await mkdir(folder, { recursive: true, mode: 0o700 })
+      // Also those of an earlier build: a kept text has numbers and addresses that its file has lost since.
+      for (const kept of [dirname(folder), folder]) await chmod(kept, 0o700)
       await rename(await write(before), join(folder, nameOf({ hash: replaces, atMs })))
       const kept = join(folder, nameOf({ hash, atMs: atMs + 1 }))
       made.push(kept)

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { variablesReadBy } from '../agents/call-variables.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { KeptState } from '../call/documents/kept-call.js'
+import { csvText } from '../core/csv.js'
 import { GatewayError } from '../core/errors.js'
 import { maskNumber, numberToCall, sameNumber, subscriberNumber } from '../sautikit/phone.js'
 import type { WallClock } from '../core/clock.js'
@@ -193,7 +194,7 @@ export class CampaignDesk {
         state === 'waiting' && row.dueMs > 0 ? new Date(row.dueMs).toISOString() : '',
       ]
     })
-    return [header, ...lines].map((line) => `${line.map(csvCell).join(',')}\r\n`).join('')
+    return csvText([header, ...lines])
   }
 
   /** Forgets whom the rows of a number, or of a call, are about. @returns how many there were */
@@ -287,11 +288,6 @@ function lostText({ id, why }: Campaign): string {
 function stateOf(row: Row): 'waiting' | 'calling' | 'done' {
   if (row.result !== null) return 'done'
   return row.tries.at(-1)?.result === null ? 'calling' : 'waiting'
-}
-
-/** A cell that a spreadsheet takes for a formula stays text: a number begins with +. */
-function csvCell(text: string): string {
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }
 
 function sameOrder(before: Campaign, order: object): boolean {

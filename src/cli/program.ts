@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { packageVersion } from '../config/package-root.js'
 import { messageOf } from '../core/errors.js'
+import { terminalText } from '../core/terminal-text.js'
 import { defineBundle } from './commands/bundle.js'
 import { defineCall } from './commands/call.js'
 import { defineCallOut } from './commands/call-out.js'
@@ -81,10 +82,16 @@ export function programOf(terminal: Terminal, ends: (code: number) => void): Com
 /**
  * Runs a command line.
  * @param argv  without `mkondo`
+ * @param raw  gets what no terminal misunderstands, whatever a command prints
  * @returns the exit code: 0 done, 1 failed, 2 something that was given is wrong
  */
-export async function run(argv: readonly string[], terminal: Terminal): Promise<number> {
+export async function run(argv: readonly string[], raw: Terminal): Promise<number> {
   let code = 0
+  const terminal: Terminal = {
+    ...raw,
+    out: (text) => raw.out(terminalText(text)),
+    err: (text) => raw.err(terminalText(text)),
+  }
   const program = programOf(terminal, (ended) => {
     code = ended
   })

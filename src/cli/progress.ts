@@ -1,6 +1,8 @@
+import { ownSequence } from '../core/terminal-text.js'
+
 const INTERVAL_MS = 1000
 /** Returns to the beginning of the line and clears it. */
-const CLEAR = '\r\u001b[K'
+const CLEAR = ownSequence('\r\u001b[K')
 
 /**
  * One line on standard error that says how far a command is and for how long it has run, where that is a terminal.

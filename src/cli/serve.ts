@@ -5,6 +5,7 @@ import { nodeFault } from '../config/node-version.js'
 import type { Config } from '../config/settings.js'
 import { assert } from '../core/assert.js'
 import { messageOf } from '../core/errors.js'
+import { terminalText } from '../core/terminal-text.js'
 import { createLog } from '../telemetry/log.js'
 import type { Log } from '../telemetry/log.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
@@ -162,7 +163,7 @@ async function serveTogether(
     )
   }
   const { code, reason } = await supervisor.ended
-  if (reason !== null) console.error(`mkondo: ${reason}`)
+  if (reason !== null) console.error(terminalText(`mkondo: ${reason}`))
   return code
 }
 

@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline/promises'
 import { styleText } from 'node:util'
 import { Help } from 'commander'
+import { ownSequence } from '../core/terminal-text.js'
 
 /** Where a command writes, and what it reads of its process; tests give their own. */
 export interface Terminal {
@@ -49,13 +50,17 @@ async function ask(question: string): Promise<string> {
   }
 }
 
+const SPLIT = '|'
+
 /** Styles a text where the terminal shows colours. */
 export function painted(
   { colours }: Pick<Terminal, 'colours'>,
   style: Parameters<typeof styleText>[0],
   text: string,
 ): string {
-  return colours ? styleText(style, text, { validateStream: false }) : text
+  if (!colours) return text
+  const [begin = '', end = ''] = styleText(style, SPLIT, { validateStream: false }).split(SPLIT)
+  return `${ownSequence(begin)}${text}${ownSequence(end)}`
 }
 
 /** Runs a command that the terminal's signal, or else SIGINT and SIGTERM, end in order. */
@@ -102,7 +107,8 @@ export function filledHelp(text: string, columns: number): string {
 /** Lines in columns that are as wide as their widest word; `none` for an empty list. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[], none: string): string {
   if (rows.length === 0) return `${none}\n`
-  const all = [head, ...rows]
+  // A line of its own in a cell would look like another row.
+  const all = [head, ...rows].map((row) => row.map((word) => word.replace(/[\n\t]/g, ' ')))
   const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
   return all
     .map(

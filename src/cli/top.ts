@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FleetStatus } from '../fleet/fleet-status.js'
 import { messageOf } from '../core/errors.js'
 import { OPS_LIST_MAX } from '../core/limits.js'
+import { ownSequence } from '../core/terminal-text.js'
 import { CALL_COLUMNS, callCells, fleetCalls, opsClientOf } from './ops-client.js'
 import type { OpsClient, OpsOptions } from './ops-client.js'
 import { painted, shown, table, untilSignal } from './terminal.js'
@@ -18,9 +19,9 @@ export interface Look extends Pick<Awaited<ReturnType<typeof fleetCalls>>, 'live
   readonly fleet: FleetStatus
 }
 
-const HOME_AND_CLEAR = '\u001b[H\u001b[J'
-const ENTER = '\u001b[?1049h\u001b[?25l'
-const LEAVE = '\u001b[?25h\u001b[?1049l'
+const HOME_AND_CLEAR = ownSequence('\u001b[H\u001b[J')
+const ENTER = ownSequence('\u001b[?1049h\u001b[?25l')
+const LEAVE = ownSequence('\u001b[?25h\u001b[?1049l')
 const ROWS_DEFAULT = 24
 
 /** `mkondo top`: draws until it is stopped where the output is a terminal, and looks once elsewhere. */

@@ -1,3 +1,4 @@
+import { csvText } from '../core/csv.js'
 import { jsonObject } from '../core/json.js'
 import type { CallTimelineView, FleetRow, FoundView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
 import { CHART_QUERY_KEYS, chartQuerySchema, chartRange, chartsOf } from '../call/documents/call-charts.js'
@@ -693,11 +694,5 @@ function csvOf(calls: readonly ListedCall[]): string {
     call.summary ?? '',
     ...names.map((name) => call.fields?.[name] ?? ''),
   ])
-  return [[...columns, 'summary', ...names], ...rows].map((row) => `${row.map(csvCell).join(',')}\r\n`).join('')
-}
-
-/** A text that a spreadsheet would take for a formula begins with an apostrophe. */
-function csvCell(value: string | number | boolean): string {
-  const text = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value)
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+  return csvText([[...columns, 'summary', ...names], ...rows])
 }

@@ -43,9 +43,10 @@ export interface OpsRefusal {
 }
 
 /**
- * Who may use the ops port. With a token set: requests that carry it. Without one the port is for this machine, and web
- * pages in the operator's browser must not reach it: `Sec-Fetch-Site` refuses pages of other sites, the Host refuses
- * names that were pointed here (DNS rebinding), and the content type refuses forms. A POST that has no body needs no
+ * Who may use the ops port. With a token set: requests that carry it. Without one the port is for this machine. Web
+ * pages in the operator's browser must not reach it: `Sec-Fetch-Site` refuses pages of other sites, the origin those that
+ * would act from another host than the one they ask, and the content type refuses forms. Without a token the Host refuses
+ * names that were pointed here (DNS rebinding); with one such a page has no cookie. A POST that has no body needs no
  * content type, unless it carries an Origin or a Sec-Fetch-Site, as a page's does.
  *
  * The right token is always admitted, whatever else comes from its address: a stranger cannot lock the operator out.
@@ -92,9 +93,10 @@ export class OpsGuard {
    * @returns the refusal, or null
    */
   check(head: OpsHead, method: OpsMethod, access: OpsAccess, nowMs: number, wallMs: number): OpsRefusal | null {
-    // A browser sends no Sec-Fetch-Site with a socket, and no page can be kept from opening one: the origin decides.
+    // A browser sends no Sec-Fetch-Site with a socket, nor an old one with anything: what acts goes by the origin too.
     const foreign = head.fetchSite === 'cross-site' || head.fetchSite === 'same-site'
-    if (access !== 'open' && (foreign || (method === 'SOCKET' && !isOwnOrigin(head))))
+    const acts = method === 'SOCKET' || method === 'POST'
+    if (access !== 'open' && (foreign || (acts && !isOwnOrigin(head))))
       return refusal('cross-site', errorReply(403, 'FORBIDDEN', 'pages of other sites may not use this port'))
     const refused =
       this.#tokens === null
@@ -234,7 +236,7 @@ function unauthorized(access: OpsAccess): Reply {
   })
 }
 
-/** The page that opens a socket is one of this port. A program sends no Origin, and no page can leave it out. */
+/** True for a page of this port. A program sends no Origin, and no page can leave it out of a POST or a socket. */
 function isOwnOrigin({ origin, host }: OpsHead): boolean {
   return origin === '' || /^https?:\/\/(.*)$/i.exec(origin)?.[1]?.toLowerCase() === host.toLowerCase()
 }

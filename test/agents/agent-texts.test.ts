@@ -77,6 +77,14 @@ t.test('a text keeps its line ends and byte order mark, byte for byte', async (t
   t.equal((await texts.read('a.yaml', hash(windows))).text, windows, 'a kept text too')
 })
 
+t.test('kept texts are for their owner alone', async (t) => {
+  const { dir, texts } = folder(t, { 'a.yaml': ONE, '.versions': { 'a.yaml': {} } } as never)
+  const folders = [join(dir, '.versions'), join(dir, '.versions', 'a.yaml')]
+  for (const one of folders) chmodSync(one, 0o755)
+  await texts.publish('a.yaml', TWO, [hash(ONE)])
+  for (const one of folders) t.equal(statSync(one).mode & 0o777, 0o700)
+})
+
 t.test(
   'of two who opened the same text the second publishes nothing, and neither does who edited on disk',
   async (t) => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { terminalText } from '../../src/core/terminal-text.js'
 import { Conversations, conversation } from '../../src/cli/conversation.js'
 import { Progress } from '../../src/cli/progress.js'
 import { topScreen, type Look } from '../../src/cli/top.js'
@@ -142,7 +143,7 @@ t.test('calls that run at once are shown one after the other, and long lines bel
   )
   let coloured = ''
   conversation((text) => (coloured += text), { colours: true, columns: () => null })('caller   4127\n')
-  t.equal(coloured, '\u001b[33mcaller   \u001b[39m4127\n')
+  t.equal(terminalText(coloured), '\u001b[33mcaller   \u001b[39m4127\n')
 })
 
 t.test('progress is a line on a terminal and nothing elsewhere', async (t) => {
@@ -150,7 +151,7 @@ t.test('progress is a line on a terminal and nothing elsewhere', async (t) => {
   const err = (text: string) => (line += text)
   const seen = new Progress({ err, showsProgress: true }, 'replay')
   seen.show('1 of 3 calls')
-  t.equal(line, '\r\u001b[Kreplay: 1 of 3 calls, 0 s')
+  t.equal(terminalText(line), '\r\u001b[Kreplay: 1 of 3 calls, 0 s')
   seen.end()
   line = ''
   const unseen = new Progress({ err, showsProgress: false }, 'replay')

@@ -76,7 +76,7 @@ t.test('the ops token is exchanged for a cookie that scripts cannot read; readin
   t.notMatch(set, TOKEN)
   const secure = await post(`${opsUrl}/api/login`, {
     json: { token: TOKEN, rights: 'read' },
-    headers: { origin: 'https://gateway.example' },
+    headers: { origin: opsUrl.replace('http:', 'https:') },
   })
   t.match(secure.headers.get('set-cookie'), /; Secure$/, 'behind TLS')
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ownSequence } from '../../core/terminal-text.js'
 import { type XmlElement, xmlDocument } from '../../core/xml.js'
 import { maskNumbersIn } from '../../sautikit/phone.js'
 import type { ModelsUsed } from './bounded-models.js'
@@ -204,7 +205,7 @@ export const NO_PAINT: Paint = { good: plain, bad: plain, dim: plain }
 const paint =
   (code: number) =>
   (text: string): string =>
-    `\u001b[${code}m${text}\u001b[0m`
+    `${ownSequence(`\u001b[${code}m`)}${text}${ownSequence('\u001b[0m')}`
 export const TERMINAL_PAINT: Paint = { good: paint(32), bad: paint(31), dim: paint(2) }
 
 /** The text of one result: one line, and for a failed run its findings with the conversation around them. */
