@@ -135,9 +135,10 @@ export function fleet(): DashboardBuilder {
           ),
           counts(
             'Nodes by state',
-            'As the nodes see each other; differing curves mean that they disagree. `mkondo fleet` has the names.',
+            'As the nodes see each other; differing curves mean that they disagree. `mkondo fleet` has the names. With other agents: nodes whose new calls get other versions, above 0 only while agents are edited or released.',
             gauges('max', 'mkondo_nodes', 'state', 'most {{state}}'),
             gauges('min', 'mkondo_nodes', 'state', 'least {{state}}'),
+            gauges('max', 'mkondo_nodes_with_other_agents', 'job', 'with other agents'),
           ),
           counts(
             'Not ready',

@@ -181,7 +181,8 @@ export async function loadAssets(
       if (found.length === 0 && !ownModule) throw new SyntaxError('exports no tool (defineTool)')
       codeTools.push(...found.map(({ spec }) => spec))
       if (found.length > 0) modules.push(url)
-      digest.update(url)
+      // Without the folder of this machine: the same agent has one version at all nodes.
+      digest.update(new URL(url).search)
     } catch (error) {
       faults.push({ path: ownModule ? ['tools'] : ['modules', index], what: `${name}: ${reasonOf(error)}` })
     }

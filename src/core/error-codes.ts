@@ -34,7 +34,8 @@ export const ERRORS = {
       action: 'use one of the names in the message, or add a file for it to `AGENTS_DIR`',
     },
     AGENT_CHANGED: {
-      cause: 'the file of an agent that is published has another text than the one that was opened for editing',
+      cause:
+        'the file of an agent that is published has another text than the one that was opened for editing, or another node has published one',
       action: 'open it again, and make the change in what it has now',
     },
     AGENTS_DIR_UNWRITABLE: {

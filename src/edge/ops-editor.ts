@@ -34,6 +34,8 @@ const STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
   CAPACITY: 503,
   CALL_FAULT: 502,
   AGENTS_DIR_UNWRITABLE: 503,
+  STORE_DOWN: 503,
+  STORE_REFUSED: 503,
 }
 
 /** The answers of all other nodes by their names; null: none. */
@@ -64,6 +66,13 @@ export class EditorApi {
         : { name, answered: reply !== null, why: refusalOf(reply), files: [], agents: [] },
     )
     return jsonReply({ nodes })
+  }
+
+  /** The hashes that this and the other nodes have of a file. */
+  async #held(file: string): Promise<ReadonlySet<string>> {
+    const { nodes } = jsonOf(await this.list()) as EditedList
+    const hashes = nodes.flatMap(({ files }) => files.flatMap((one) => (one.file === file ? [one.hash] : [])))
+    return new Set(hashes.filter((hash) => hash !== null))
   }
 
   /** This node's part of the list. */
@@ -107,7 +116,8 @@ export class EditorApi {
     const order = publishSchema.safeParse(jsonOrNull(body)).data
     if (order === undefined) return BAD_ORDER
     const { file, text, base } = order
-    const own = await this.publishHere({ file, text, bases: [base] }, operator)
+    const held = (): Promise<ReadonlySet<string>> => this.#held(file)
+    const own = await this.publishHere({ file, text, bases: [base], held }, operator)
     if (own.status !== 200) return own
     const { faults, hash, inUse, earlier } = jsonOf(own) as PublishedHere
     if (faults.length > 0) return published({ published: false, faults, hash, nodes: [] })
@@ -119,13 +129,13 @@ export class EditorApi {
 
   /** Publishes at this node. @param via  the node that asks for it; null: this one */
   async publishHere(
-    { file, text, bases }: PublishOrder,
+    { file, text, bases, held }: PublishOrder,
     operator: Operator,
     via: string | null = null,
   ): Promise<Reply> {
     const editor = this.#editor
     if (editor === undefined) return NO_EDITOR
-    const reply = await answered(async () => jsonReply(await editor.publish({ file, text, bases })))
+    const reply = await answered(async () => jsonReply(await editor.publish({ file, text, bases, held })))
     const result = reply.status === 200 ? (jsonOf(reply) as PublishedHere) : null
     const isAgain = result !== null && result.before !== result.hash && result.earlier.includes(result.hash)
     const command = isAgain ? 'roll-back-agent' : 'publish-agent'

@@ -140,6 +140,11 @@ export interface PublishOrder {
   readonly text: string
   /** Hashes of the texts that it may replace: the one that was opened, then those before it, where that was never kept. */
   readonly bases: readonly string[]
+  /**
+   * Hashes that the nodes that answer have of the file. Given by the node that an operator asks: there the fleet decides which of
+   * two publications is the one. Absent: it is decided.
+   */
+  readonly held?: (() => Promise<ReadonlySet<string>>) | undefined
 }
 
 export interface PublishedHere extends Pick<CheckedText, 'faults' | 'hash'> {
@@ -180,7 +185,7 @@ export interface Publication extends Pick<CheckedText, 'faults' | 'hash'> {
 
 /**
  * Edits agents of this process. Every method rejects with a GatewayError: AGENT_UNKNOWN for what is no file of the folder,
- * AGENT_INVALID for one that is not edited here, CAPACITY while others wait for their check, CALL_FAULT, AGENTS_DIR_UNWRITABLE.
+ * AGENT_INVALID for one that is not edited here, CAPACITY while others wait for their check, CALL_FAULT, AGENTS_DIR_UNWRITABLE, STORE_DOWN.
  */
 export interface AgentEditing {
   here(): Promise<EditedHere>

@@ -71,6 +71,15 @@ export interface CallStore {
   settle(key: string, value: string, ttlMs: number): Promise<void>
 
   /**
+   * Replaces a value, in one atomic step, where it is as expected, for `ttlMs`, a whole number from 1. It is one of those that
+   * `once` writes.
+   * @param expected  null: there is none
+   * @param value  not empty
+   * @returns the value that stood there: the new one stands there now if that is `expected`
+   */
+  swap(key: string, expected: string | null, value: string, ttlMs: number): Promise<string | null>
+
+  /**
    * Writes one part of a sum, where it is higher than what stands there, for `ttlMs`, a whole number from 1. A lower one,
    * and one beyond TALLY_PARTS_MAX, is only a read.
    * @param part  who counts: each writes its own part alone, and so does no harm twice
@@ -178,6 +187,8 @@ export const nodeRecordSchema = z.object({
   busyCallers: z.record(z.string().max(32), count).optional(),
   /** Cost of its live calls until now, by our number with a budget, in CURRENCY; absent from an older node. */
   liveCosts: z.record(z.string().max(32), z.number().min(0)).optional(),
+  /** A hash of the versions of all agents that its new calls get; absent from an older node. */
+  agents: z.string().max(32).optional(),
   /** The carrier's after-stream behaviour as this node last observed it; null before. Calendar time. */
   afterStream: z.object({ seen: z.enum(['continues', 'holds']), atMs: z.number() }).nullable(),
 })

@@ -63,6 +63,13 @@ export class DurableStore extends RelayedStore {
     this.#value(...args)
   }
 
+  override swap = async (...args: StoreArgs<'swap'>): Promise<StoreResult<'swap'>> => {
+    const [key, expected, value, ttlMs] = args
+    const standing = await this.#inner.swap(...args)
+    if (standing === expected) this.#value(key, value, ttlMs)
+    return standing
+  }
+
   #value(key: string, value: string, ttlMs: number): void {
     this.#disk.value({ key, value, untilMs: Date.now() + ttlMs })
   }

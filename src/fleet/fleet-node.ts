@@ -168,7 +168,7 @@ export class FleetNode {
   /** Record of this node for the others. */
   get record(): NodeRecord {
     const { version, opsUrl, network, news } = this.#options
-    const { capacity, free, callsByAgent, callsByCaller, liveCosts, afterStream } = news()
+    const { capacity, free, callsByAgent, callsByCaller, liveCosts, agents, afterStream } = news()
     return {
       name: this.name,
       incarnation: this.incarnation,
@@ -184,8 +184,16 @@ export class FleetNode {
       clockAheadMs: this.clockAheadMs,
       busyCallers: network === null ? {} : this.#busyCallers(callsByCaller),
       liveCosts,
+      ...(agents === undefined ? {} : { agents }),
       afterStream,
     }
+  }
+
+  /** Other live nodes whose new calls get other versions of agents than those of this one, by their last heartbeats. */
+  get nodesWithOtherAgents(): number {
+    const { agents } = this.record
+    if (agents === undefined) return 0
+    return this.others().filter((node) => node.seen === 'alive' && (node.agents ?? agents) !== agents).length
   }
 
   /** How far our calendar clock is ahead of the store's; null before the first heartbeat that it answered. */
@@ -720,6 +728,8 @@ export interface NodeStatus extends Pick<NodeRecord, 'capacity' | 'free' | 'call
   /** Live calls by caller, as `CallDirectory.liveByCaller`. */
   readonly callsByCaller: ReadonlyMap<string, number>
   readonly liveCosts?: Readonly<Record<string, number>>
+  /** As in `NodeRecord`. */
+  readonly agents?: string
 }
 
 /** The way to other nodes, and from them. */

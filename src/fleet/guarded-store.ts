@@ -38,6 +38,7 @@ export class GuardedStore extends RelayedStore {
     once: noneYet(),
     standing: noneYet(),
     settle: noneYet(),
+    swap: noneYet(),
     tally: noneYet(),
     beat: noneYet(),
     leave: noneYet(),

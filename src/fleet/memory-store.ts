@@ -157,6 +157,12 @@ export class MemoryStore implements CallStore {
     return Promise.resolve()
   }
 
+  swap(key: string, expected: string | null, value: string, ttlMs: number): Promise<string | null> {
+    const standing = this.#once.get(key) ?? null
+    if (standing === expected) this.#once.set(key, value, { ttl: ttlMs })
+    return Promise.resolve(standing)
+  }
+
   tally(key: string, part: string, amount: number, ttlMs: number): Promise<number> {
     const parts = this.#tallies.get(key) ?? new Map<string, number>()
     const had = parts.get(part)

@@ -118,6 +118,11 @@ return standing`,
   /** KEYS: the value. ARGV: value, TTL. */
   settle: `
 if redis.call('GET', KEYS[1]) then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end`,
+  /** KEYS: the value. ARGV: value that is expected, empty for none; value, TTL. */
+  swap: `
+local standing = redis.call('GET', KEYS[1])
+if (standing or '') == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return standing`,
   /** KEYS: the sum. ARGV: part, amount, TTL, TALLY_PARTS_MAX. */
   tally: `
 local all = redis.call('HGETALL', KEYS[1])

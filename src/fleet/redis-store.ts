@@ -231,6 +231,11 @@ class RedisStore implements CallStore {
     await this.#run('settle', this.#once(key), [value, ttlMs])
   }
 
+  async swap(key: string, expected: string | null, value: string, ttlMs: number): Promise<string | null> {
+    const standing = await this.#run('swap', this.#once(key), [expected ?? '', value, ttlMs])
+    return typeof standing === 'string' ? standing : null
+  }
+
   async tally(key: string, part: string, amount: number, ttlMs: number): Promise<number> {
     return Number(await this.#run('tally', `${this.#prefix}tally:${key}`, [part, amount, ttlMs, TALLY_PARTS_MAX]))
   }
@@ -372,7 +377,7 @@ class RedisStore implements CallStore {
   #errorOf(name: ScriptName, key: string, thrown: unknown): GatewayError {
     const message = messageOf(thrown)
     if (message.includes(FOREIGN) || message.includes('WRONGTYPE')) {
-      const what = ['once', 'standing', 'settle'].includes(name) ? 'a value that is written once' : key
+      const what = ['once', 'standing', 'settle', 'swap'].includes(name) ? 'a value that is written once' : key
       return this.#foreign(what, new RegExp(`${FOREIGN} (\\d{1,4})\\b`).exec(message)?.[1] ?? null)
     }
     return this.#down(meaningOf(message))

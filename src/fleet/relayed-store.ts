@@ -16,6 +16,7 @@ export abstract class RelayedStore implements CallStore {
   once = this.#by('once')
   standing = this.#by('standing')
   settle = this.#by('settle')
+  swap = this.#by('swap')
   tally = this.#by('tally')
   beat = this.#by('beat')
   leave = this.#by('leave')

@@ -19,6 +19,7 @@ import type {
 } from '../edge/options.js'
 import { versionOf } from '../workers/main/call-continuity.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
+import type { AgentHeads } from './agent-heads.js'
 import { inThread } from './agent-inspector.js'
 import type { ExaminedDraft } from './agents-thread.js'
 import type { UseVersion } from './hosted-agents.js'
@@ -44,6 +45,8 @@ interface AgentEditorOptions {
   /** `process.env` of its thread. */
   readonly workerEnv: Readonly<Record<string, string>>
   readonly drafts: Drafts
+  /** The texts that the fleet has published last. */
+  readonly heads: Pick<AgentHeads, 'claim'>
   /** True if words of offline dialogues are checked. */
   readonly speech: boolean
 }
@@ -120,13 +123,25 @@ export class AgentEditor implements AgentEditing {
     return { file, text: shown.refusal === null ? text : null, ...shown, hash, current, versions }
   }
 
+  /** A text of a file as it is or was, by its hash; null: it is not here. */
+  async textOf(file: string, hash: string): Promise<string | null> {
+    const { texts } = this.#options
+    try {
+      const now = await texts.read(file, null)
+      return now.hash === hash ? now.text : (await texts.read(file, hash)).text
+    } catch (thrown) {
+      if (thrown instanceof GatewayError) return null
+      throw thrown
+    }
+  }
+
   async check(draft: AgentDraft): Promise<CheckedText> {
     const { faults, hosted } = await this.#inTurn(() => this.#examined(draft))
     return { faults, hash: hashOf(Buffer.from(draft.text)), ...factsOf(hosted) }
   }
 
-  async publish({ file, text, bases }: PublishOrder): Promise<PublishedHere> {
-    const { texts } = this.#options
+  async publish({ file, text, bases, held }: PublishOrder): Promise<PublishedHere> {
+    const { texts, heads } = this.#options
     const hash = hashOf(Buffer.from(text))
     const before = await texts.hashOf(file)
     // Before the work of a check.
@@ -135,7 +150,17 @@ export class AgentEditor implements AgentEditing {
     // The next text is checked together with this one.
     const { faults, hosted } = await this.#inTurn(async () => {
       const examined = await this.#examined({ file, text })
-      if (examined.hosted !== null) await texts.publish(file, text, bases)
+      if (examined.hosted === null) return examined
+      // The fleet first: of two who publish at two nodes, one has not published anything anywhere.
+      const undo =
+        held === undefined ? null : await heads.claim({ file, base: bases[0] ?? before, hash, kept: earlier, held })
+      try {
+        await texts.publish(file, text, bases)
+      } catch (thrown) {
+        // Where the store is away the next publication finds that no node has this text.
+        await undo?.().catch(() => undefined)
+        throw thrown
+      }
       return examined
     })
     if (hosted === null) return { faults, before, hash, inUse: false, earlier }

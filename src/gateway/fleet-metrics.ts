@@ -70,6 +70,9 @@ export function countFleet(
 
   const nodes = metrics.defineLabelledGauge('nodes', 'Nodes of the fleet as this one sees them', ['state'], 'max')
   for (const state of NODE_STATES) nodes.from({ state }, () => countOf(node, state))
+  metrics
+    .defineGauge('nodes_with_other_agents', 'Other live nodes whose new calls get other versions of agents')
+    .from(() => node.nodesWithOtherAgents)
   const alerts = metrics.defineLabelledGauge('fleet_alerts', '1 while this node warns of it', ['what'], 'max')
   for (const what of FLEET_ALERTS) alerts.from({ what }, () => (node.alerts.includes(what) ? 1 : 0))
   const { takeOvers, givenUp } = node.counters

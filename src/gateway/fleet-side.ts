@@ -48,6 +48,8 @@ interface FleetSideOptions {
   readonly calls: () => CallRegistry | null
   /** Cost of live calls until now, by number with a budget. */
   readonly liveCosts: () => Readonly<Record<string, number>>
+  /** A hash of the versions of all agents that new calls get. */
+  readonly agents: () => string
   readonly onNameTaken: () => void
 }
 
@@ -115,7 +117,9 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     opsUrl: opsOrigin(config),
     news: () => {
       const registry = calls()
-      return registry === null ? NOTHING_YET : { ...newsOf(registry, clock()), liveCosts: options.liveCosts() }
+      return registry === null
+        ? NOTHING_YET
+        : { ...newsOf(registry, clock()), liveCosts: options.liveCosts(), agents: options.agents() }
     },
     onView: ({ nodes }) => {
       const { behaviour } = calls() ?? {}

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { AgentAssets } from '../agents/assets.js'
@@ -29,6 +30,7 @@ import { omitNullish } from '../core/omit-nullish.js'
 import { dialTo } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import { useCountry } from '../sautikit/phone.js'
+import { versionOf } from '../workers/main/call-continuity.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import { eachVersion } from '../workers/main/canary.js'
 import { tellEdited } from '../workers/shared/edited-agents.js'
@@ -273,6 +275,16 @@ export async function faultlessAgents(
   if (hosted.faults.length > 0) throw new GatewayError('AGENT_INVALID', faultsText(hosted.faults))
   if (hosted.numbers.fault !== '') throw new GatewayError('AGENT_INVALID', hosted.numbers.fault)
   return hosted
+}
+
+/** A hash of the versions of all agents that new calls get: the same at nodes that answer alike. */
+export function agentsDigest(agents: ReadonlyMap<string, HostedAgent>): string {
+  const versions = [...agents].map(([name, { canary, ...agent }]) => [
+    ...[name, versionOf(agent)],
+    ...(canary === undefined ? [] : [String(canary.percent), versionOf(canary.version)]),
+  ])
+  const text = JSON.stringify(versions.sort(([a = ''], [b = '']) => (a < b ? -1 : 1)))
+  return createHash('sha256').update(text).digest('hex').slice(0, 16)
 }
 
 function definitionsOf(agents: ReadonlyMap<string, HostedAgent>): Map<string, AgentDefinition> {

@@ -220,6 +220,20 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.equal(await store.once('', 'x', 5000), '')
   })
 
+  await check('a value is replaced by one of two who expect it', async (t, open) => {
+    const { store, other } = open
+    const first = await Promise.all([store.swap('head', null, 'one', 5000), other.swap('head', null, 'two', 5000)])
+    t.equal(first.filter((standing) => standing === null).length, 1)
+    const now = await store.standing('head')
+    t.ok(now === 'one' || now === 'two')
+    t.equal(await other.swap('head', 'neither', 'x', 5000), now, 'who expects another one changes nothing')
+    t.equal(await other.swap('head', null, 'x', 5000), now)
+    const next = await Promise.all([store.swap('head', now, 'three', 60_000), other.swap('head', now, 'four', 60_000)])
+    t.equal(next.filter((standing) => standing === now).length, 1)
+    await open.older(6000)
+    t.match(await store.standing('head'), /^(three|four)$/, 'it has its own time')
+  })
+
   await check('heartbeats: everyone sees all nodes, and since when each stands still', async (t, open) => {
     const { store, other } = open
     const one = nodeRecord('gw-1')

@@ -750,6 +750,7 @@ function nodeBeside(answer: (node: string, request: string) => 'answered' | 'ref
       free: 1,
       callsByAgent: {},
       callsByCaller: new Map<string, number>(),
+      agents: 'these',
       afterStream: null,
     }),
     wallClock: () => WALL_MS + nowMs,
@@ -763,6 +764,31 @@ function nodeBeside(answer: (node: string, request: string) => 'answered' | 'ref
   })
   return { ...it, memory, node, it }
 }
+
+t.test('live nodes with other agents are counted', async (t) => {
+  const { it, memory, node } = nodeBeside(() => 'answered')
+  const beat = (name: string, agents: string | undefined, beat: number) => {
+    const { agents: _, ...record } = node.record
+    return memory.beat({ ...record, name, beat, ...(agents === undefined ? {} : { agents }) })
+  }
+  const beats = async (nth: number): Promise<void> => {
+    await beat('gw-0', 'these', nth)
+    await beat('gw-1', nth > 20 ? 'these' : 'others', nth)
+    await beat('gw-3', undefined, nth)
+  }
+  await beats(1)
+  await node.start()
+  const counts: number[] = []
+  for (let nth = 2; nth < 40; nth++) {
+    it.pass(900)
+    await beats(nth)
+    node.state = 'open' // a heartbeat
+    for (let turns = 0; turns < 5; turns++) await turnOfEventLoop()
+    counts.push(node.nodesWithOtherAgents)
+  }
+  t.same([...new Set(counts)], [1, 0], 'an older node says nothing of its own')
+  await node.stop()
+})
 
 type Handler = (body: unknown, from: { readonly node: string }) => Promise<unknown>
 

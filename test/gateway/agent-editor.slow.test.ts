@@ -6,6 +6,8 @@ import { AgentTexts, hashOf } from '../../src/agents/agent-texts.js'
 import { readAgents } from '../../src/agents/loader.js'
 import { allCallsOn } from '../../src/backends/split.js'
 import { AgentEditor, Drafts } from '../../src/gateway/agent-editor.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { AgentHeads } from '../../src/gateway/agent-heads.js'
 import { inThread } from '../../src/gateway/agent-inspector.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import type { UseVersion } from '../../src/gateway/hosted-agents.js'
@@ -46,7 +48,8 @@ async function editorOf(t: Test, files: Readonly<Record<string, string>>, Texts 
   }
   await follow()
   const texts = new Followed(dir, Date.now)
-  const editor = new AgentEditor({ agents, dir, texts, use, drafts, env: {}, workerEnv: {}, speech: false })
+  const heads = new AgentHeads({ store: new MemoryStore(Date.now), secrets: ['s'.repeat(32)], wallClock: Date.now })
+  const editor = new AgentEditor({ agents, dir, texts, use, drafts, heads, env: {}, workerEnv: {}, speech: false })
   return { dir, editor, drafts }
 }
 

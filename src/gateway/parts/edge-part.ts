@@ -10,7 +10,9 @@ import type { EdgeOptions } from '../../edge/options.js'
 import { callBack } from '../../fleet/call-back.js'
 import { PhraseStore } from '../../speech/phrase-store.js'
 import { liveCount } from '../../workers/main/live-call.js'
+import { AgentCatchUp } from '../agent-catch-up.js'
 import { AgentEditor } from '../agent-editor.js'
+import { AgentHeads } from '../agent-heads.js'
 import { AgentInspector } from '../agent-inspector.js'
 import { CallErasure } from '../call-erasure.js'
 import { consoleFiles } from '../console-files.js'
@@ -41,6 +43,7 @@ type EdgeShared = Shared<
   | 'outbound'
   | 'placing'
   | 'edge'
+  | 'agentCatchUp'
 >
 
 /**
@@ -61,7 +64,11 @@ export function edgePart(shared: EdgeShared, onDrain: () => void): Part {
   return {
     name: 'edge',
     start: async () => {
-      shared.edge = await startEdge({ ...settingsOf(shared), ...servicesOf(shared), phone, onDrain })
+      const editor = config.agentsEdit ? agentEditor(shared) : null
+      shared.edge = await startEdge({
+        ...{ ...settingsOf(shared), ...servicesOf(shared), phone, onDrain },
+        ...(editor === null ? {} : { editor }),
+      })
     },
     stop: async ({ drainTimeoutMs, byCommand }) => {
       const carried = liveCount(shared.calls)
@@ -155,19 +162,25 @@ function servicesOf(shared: EdgeShared) {
       },
       speech: true,
     }),
-    ...(config.agentsEdit ? { editor: agentEditor(shared) } : {}),
     console: consoleFiles(),
   } satisfies Partial<EdgeOptions>
 }
 
-function agentEditor({ inputs, drafts }: EdgeShared): AgentEditor {
-  const { config, env, agents, numbers, workerEnv, onlyBackend } = inputs
+/** The editor, and what keeps its texts as the fleet has them. */
+function agentEditor(shared: EdgeShared): AgentEditor {
+  const { inputs, drafts, fleet } = shared
+  const { config, env, agents, numbers, workerEnv, onlyBackend, clock, log, tokenSecrets } = inputs
   const dir = agentsDirOf(config)
-  return new AgentEditor({
-    ...{ agents, dir, env, workerEnv, drafts, speech: true },
+  const heads = new AgentHeads({ store: fleet.store.patient, secrets: tokenSecrets, wallClock: Date.now })
+  // The store's guard counts and reports what it does not take.
+  fleet.onForgotten(() => void heads.restore().catch(() => undefined))
+  const editor = new AgentEditor({
+    ...{ agents, dir, env, workerEnv, drafts, heads, speech: true },
     texts: new AgentTexts(dir, Date.now),
     use: versionsFor(config, numbers, onlyBackend),
   })
+  shared.agentCatchUp = new AgentCatchUp({ editor, heads, node: fleet.node, clock, log: log.component('agents') })
+  return editor
 }
 
 function fleetOptions({

@@ -1,6 +1,7 @@
 import { restoreRun } from '../../fleet/earlier-run.js'
 import type { CallRegistry } from '../../workers/main/call-registry.js'
 import { openFleet } from '../fleet-side.js'
+import { agentsDigest } from '../hosted-agents.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 
@@ -12,7 +13,7 @@ export function fleetPart(
   shared: Shared<'inputs' | 'metrics' | 'fleet' | 'kept' | 'budgets'> & { readonly calls?: CallRegistry },
   onNameTaken: (name: string) => void,
 ): Part {
-  const { config, log, clock, version, tokenSecrets, keepsAlone, process: one } = shared.inputs
+  const { config, log, agents, clock, version, tokenSecrets, keepsAlone, process: one } = shared.inputs
   return {
     name: 'fleet',
     start: async () => {
@@ -39,6 +40,7 @@ export function fleetPart(
         // Another node may ask before the calls can be taken.
         calls: () => shared.calls ?? null,
         liveCosts: () => shared.budgets.liveCosts,
+        agents: () => agentsDigest(agents),
         onNameTaken: () => onNameTaken(shared.fleet.node.name),
       })
     },

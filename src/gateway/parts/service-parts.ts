@@ -36,6 +36,7 @@ export function newCallsPart(
     | 'wallet'
     | 'outbound'
     | 'placing'
+    | 'agentCatchUp'
   >,
 ): Part {
   const { process: one } = shared.inputs
@@ -44,6 +45,8 @@ export function newCallsPart(
     start: async () => {
       const { metrics, fleet, kept, analyses, details, placing, wallet } = shared
       await fleet.node.start()
+      // Before this node is known to be ready: what was published while it was away is not missed by one more call.
+      await shared.agentCatchUp?.start()
       // Redis may be away: calls come in all the same.
       void placing?.campaigns.look()
       void wallet?.look()
@@ -60,8 +63,9 @@ export function newCallsPart(
       void analyses.takeLeft(kept.ended).then(() => analyses.look())
       if (details !== null) resumeDetails(details, kept.ended, Date.now())
     },
-    stop: () => {
+    stop: async () => {
       shared.fleet.node.state = 'draining'
+      await shared.agentCatchUp?.close()
       shared.wallet?.close()
       shared.outbound.close()
     },

@@ -11,6 +11,7 @@ import type { Metrics } from '../../telemetry/metrics.js'
 import type { TraceExport } from '../../telemetry/trace-export.js'
 import type { CallRegistry } from '../../workers/main/call-registry.js'
 import type { OutboundCalls } from '../../workers/main/outbound-calls.js'
+import type { AgentCatchUp } from '../agent-catch-up.js'
 import { Drafts } from '../agent-editor.js'
 import type { CallAnalyses } from '../call-analyses.js'
 import type { CallArchive } from '../call-archive.js'
@@ -64,6 +65,8 @@ export class GatewayShared {
   outbound!: OutboundCalls
   placing!: CampaignsSide | null
   edge!: Edge
+  /** Null where agents are not edited. */
+  agentCatchUp: AgentCatchUp | null = null
 
   constructor(inputs: GatewayInputs) {
     this.inputs = inputs
