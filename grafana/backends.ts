@@ -120,6 +120,14 @@ export function backends(): DashboardBuilder {
           curve('min by (backend, limit) (mkondo_backend_rate_limit_left_ratio)', '{{backend}} {{limit}}'),
         ),
         perSecond(
+          'Answers that were stopped',
+          'A model called tools in place of an answer: after they were withheld, too often for one turn, or in a minute.',
+          curve(
+            rate('mkondo_backend_irregular_total', 'backend, kind', ',kind=~"answersBounded.+"'),
+            '{{backend}} {{kind}}',
+          ),
+        ),
+        perSecond(
           'Look-ups of names',
           'failed and timed-out: no connection was made. stale: the resolver fails, and the last answer was used.',
           rates('mkondo_name_lookups_total', 'result'),

@@ -56,6 +56,11 @@ export interface BackendCapabilities {
    * @defaultValue `true`
    */
   readonly readsTexts?: boolean
+  /**
+   * It reports each request to a model with `BackendSink.asks`. False: the call counts what it gives it to answer.
+   * @defaultValue `false`
+   */
+  readonly countsRequests?: boolean
   /** Longest session; null for no limit. */
   readonly maxSessionMs: number | null
 }
@@ -192,6 +197,11 @@ export interface BackendSink {
    * valid only during the call.
    */
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void
+  /**
+   * A model is about to be asked, by a backend with `countsRequests`. Absent: it may be.
+   * @returns false where the call has asked its models too often: nothing is asked, and the session is closed
+   */
+  asks?(): boolean
   /** The service reported its remaining limits. Optional. */
   rateLimits?(limits: readonly RateLimit[]): void
 }

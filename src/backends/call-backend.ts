@@ -21,6 +21,8 @@ import { servingIn, usedIn } from './call-snapshot.js'
 import type { CallBackendSnapshot } from './call-snapshot.js'
 import { isKeysItem } from './key-entry.js'
 import { lateToolText } from './prompts.js'
+import { RequestBound } from './request-bound.js'
+import type { BoundReached } from './request-bound.js'
 import { Alarm } from './timers.js'
 import { faultError, faultEvent, vendorFault } from './transport/vendor-fault.js'
 import type { VendorFault } from './transport/vendor-fault.js'
@@ -64,6 +66,7 @@ export class CallBackend implements Backend, CandidateListener {
   readonly #options: CallBackendOptions
   readonly #candidates: BackendList
   readonly #history: CallHistory
+  readonly #bound = new RequestBound()
   readonly #stall: StallWatch
   readonly #deaf: DeafWatch
   #deafSessions = 0
@@ -186,11 +189,14 @@ export class CallBackend implements Backend, CandidateListener {
     if (this.#primary?.backend.capabilities.serverVad === false) this.#primary.backend.speechEnd(atMs, unless)
     if (unless !== undefined) this.#history.speechWeighed()
     else if (voiceMs >= REAL_SPEECH_MS) this.#stall.spoken()
+    this.#callerAsks()
   }
 
   sendText(text: string, options: TextOptions): void {
     if (this.#over) return
     if (options.respond) {
+      if (options.role === 'caller') this.#bound.turn()
+      if (!this.#gives()) return
       this.#history.question(text, options.role)
       this.#stall.asked()
     } else if (options.role === 'agent') {
@@ -204,6 +210,7 @@ export class CallBackend implements Backend, CandidateListener {
   dtmf(digit: string): void {
     if (this.#over) return
     this.#history.digit(digit)
+    this.#callerAsks()
     this.#primary?.backend.dtmf(digit)
   }
 
@@ -212,6 +219,7 @@ export class CallBackend implements Backend, CandidateListener {
     const primary = this.#primary
     const answered = this.#history.toolAnswered(callId, reply)
     if (primary === null) return
+    if (answered !== null && reply.pending !== true && !this.#history.toolsRunning && !this.#gives()) return
     // A call that the history does not know may be the backend's own, from before the call moved to this media worker.
     const inners = (answered?.callIds ?? [callId]).flatMap((id) => primary.inner(id) ?? [])
     for (const inner of inners) primary.backend.toolResult(inner, reply)
@@ -242,6 +250,7 @@ export class CallBackend implements Backend, CandidateListener {
   updateSession(update: SessionUpdate): void {
     if (this.#over || this.#session === null) return
     const { news: _, forget = false, ...kept } = update
+    if (update.tools !== undefined) this.#bound.tools(update.tools.length > 0, this.#candidates.generation)
     if (forget) this.#history.forget()
     this.#session = { ...this.#session, ...kept }
     for (const one of [this.#primary, this.#next, this.#standby, this.#replacement]) one?.backend.updateSession(update)
@@ -383,6 +392,7 @@ export class CallBackend implements Backend, CandidateListener {
         history.speechStarted(this.#options.timers.nowMs() - (INPUT_REPLAY_MARGIN_MS - BACKEND_PRE_ROLL_MS))
         return this.#emit(event)
       case 'speech-stopped':
+        this.#callerAsks()
         if (!this.#candidates.capabilities.serverVad) return
         history.speechEnded(this.#options.timers.nowMs())
         this.#stall.asked()
@@ -426,6 +436,8 @@ export class CallBackend implements Backend, CandidateListener {
 
   #toolCall(session: CandidateSession, event: EventOf<'tool-call'>): void {
     const history = this.#history
+    const reached = this.#bound.called(event.generation)
+    if (reached !== null) return this.#answerFailed(session, reached)
     this.#primaryLives = true
     history.activity++
     const answer = history.answers.get(event.generation)
@@ -482,6 +494,44 @@ export class CallBackend implements Backend, CandidateListener {
     const { stallMs = FAILOVER_STALL_MS } = this.#options
     const words = `${primary.name}: has not reported the caller's speech for ${stallMs} ms`
     this.failed(primary, vendorFault('timeout', words, true), 'deaf')
+  }
+
+  // --- the bound of requests ---------------------------------------------------------------------------------
+
+  sessionAsks(session: CandidateSession): boolean {
+    return this.#ask(session)
+  }
+
+  /** The caller has said or keyed something, which is answered. */
+  #callerAsks(): void {
+    this.#bound.turn()
+    this.#gives()
+  }
+
+  /** The primary is given something to answer, and does not count itself how often it asks. @returns whether it may be given */
+  #gives(): boolean {
+    const primary = this.#primary
+    return primary === null || primary.backend.capabilities.countsRequests === true || this.#ask(primary)
+  }
+
+  #ask(session: CandidateSession): boolean {
+    // A script asks no model.
+    if (session.candidate.scripted) return true
+    const reached = this.#bound.ask(this.#options.timers.nowMs())
+    // The session's own code is not left while it runs.
+    if (reached !== null) queueMicrotask(() => this.#answerFailed(session, reached))
+    return reached === null
+  }
+
+  /** A model that is asked again and again answers nobody: the caller is asked to say it again, to another session. */
+  #answerFailed(session: CandidateSession, reached: BoundReached): void {
+    if (this.#over || session !== this.#primary) return
+    this.#candidates.count(session, BOUND_COUNTERS[reached])
+    this.#history.inputsOver()
+    const generation = ++this.#candidates.generation
+    if (!this.#alone) this.#emit({ type: 'turn-done', generation, status: 'failed', reason: `bounded-${reached}` })
+    const message = `${session.name}: its model was asked too often (${reached}) and gave no answer`
+    this.failed(session, vendorFault('internal', message, true), 'responses-failed')
   }
 
   // --- failover ---------------------------------------------------------------------------------------------
@@ -816,6 +866,13 @@ const SEARCH_MS = 10_000
 const TRY_AGAIN_MS = 200
 /** Times that this is done in one search: 200 ms to 6.4 s. */
 const TRIES_AGAIN_MAX = 6
+
+/** Counters of a backend whose answers the bound has ended (`RequestBound`). */
+const BOUND_COUNTERS: Readonly<Record<BoundReached, string>> = {
+  withheld: 'answersBoundedByWithheldTools',
+  turn: 'answersBoundedByTurn',
+  minute: 'answersBoundedByMinute',
+}
 
 const NOTHING_REPLAYED = { samples: 0, lostSamples: 0, texts: 0, inputs: 0 }
 const CLOSE_NORMAL = 1000

@@ -153,6 +153,8 @@ export class Answer {
     for (let failures = 0; ; failures++) {
       const model = models.current ?? (await models.open(false))
       try {
+        if (deltas === null && this.#context.sink.asks?.() === false)
+          throw new ServiceFault(vendorFault('internal', 'the models of this call were asked too often', false))
         for await (const { text, calls, cut } of deltas ?? model.answer(request, signal)) {
           signal.throwIfAborted()
           if (cut !== undefined) this.cut = cut

@@ -121,6 +121,7 @@ export class CascadeBackend implements Backend {
       truncate: true,
       weighsSpeech: true,
       changesSpeed: true,
+      countsRequests: true,
       maxSessionMs: null,
     }
   }
@@ -421,6 +422,7 @@ export class CascadeBackend implements Backend {
     const words = plain(text)
     if (conversation === undefined || model === null || this.#draft?.words === words) return
     if (this.#answer !== null || this.#due !== null || this.#recognition.awaits || this.#drafts >= DRAFTS_MAX) return
+    if (this.#sink.asks?.() === false) return
     this.#dropDraft()
     this.#drafts++
     const abort = new AbortController()

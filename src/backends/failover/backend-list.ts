@@ -118,6 +118,10 @@ export class CandidateSession implements BackendSink {
     if (mapped !== null) this.#listener.sessionEvent(this, mapped)
   }
 
+  asks(): boolean {
+    return this.phase !== 'over' && this.#listener.sessionAsks(this)
+  }
+
   rateLimits(limits: readonly RateLimit[]): void {
     if (this.phase !== 'over') this.#owner.limits(this, limits)
   }
@@ -221,6 +225,8 @@ export interface CandidateListener {
     itemId: string,
     generation: number,
   ): void
+  /** The session wants to ask a model. @returns whether it may */
+  sessionAsks(session: CandidateSession): boolean
   /** Something came from a session that is over, or for an answer that is too old to be known. */
   late(): void
   connected(session: CandidateSession): void
@@ -497,6 +503,11 @@ export class BackendList {
     for (const session of this.#live) addCounters((sums[session.name] ??= {}), session.backend.counters?.() ?? {})
     for (const [name, counters] of Object.entries(sums)) if (Object.keys(counters).length === 0) delete sums[name]
     return sums
+  }
+
+  /** Adds to the counters of a backend what the call itself has counted of it. */
+  count(session: CandidateSession, kind: string): void {
+    addCounters((this.#irregular[session.name] ??= {}), { [kind]: 1 })
   }
 
   retire(session: CandidateSession, reason: string): void {

@@ -209,6 +209,13 @@ export class CallHistory {
     this.#words.interrupted(itemId, playedMs, (generation) => this.answers.has(generation))
   }
 
+  /** The caller has words for what they said: no other backend is asked about it. */
+  inputsOver(): void {
+    this.#inputs.length = 0
+    this.#answeredTo = Math.max(this.#answeredTo, this.#frameStart(this.#audio.written))
+    this.#voicedFrom = null
+  }
+
   /** @returns the tool and the calls that get this result, `callId` first; null for an unknown or answered call */
   toolAnswered(
     callId: string,

@@ -110,6 +110,7 @@ export class ClientDelegate implements Delegate {
   #ask(delegationId: string | null): void {
     if (this.#stop()) this.#host.stats.staleDropped++
     const { service, timeoutMs } = this.#host
+    if (!this.#host.asks()) return
     if (++this.#rounds > ROUNDS_MAX)
       return this.#giveUp(
         vendorFault('internal', `${service}: the delegate called tools ${ROUNDS_MAX} times in a row`, false),

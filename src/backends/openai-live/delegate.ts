@@ -24,6 +24,8 @@ export interface DelegateHost {
   readonly calls: (calls: readonly ToolCall[], afterSpeech: boolean) => void
   /** Tokens of the delegate, with its model. */
   readonly usage: (usage: BackendUsage) => void
+  /** The delegate is about to be asked. @returns false where it may not be */
+  readonly asks: () => boolean
   /** A delegation failed: the caller must hear about it. */
   readonly failed: (reason: string, fault: VendorFault) => void
 }

@@ -47,7 +47,8 @@ export class HostedDelegate implements Delegate {
   }
 
   created(_delegationId: string): void {
-    this.#expect()
+    // The service has asked by itself.
+    if (this.#host.asks()) this.#expect()
   }
 
   ask(text: string, role: 'caller' | 'system'): void {
@@ -141,6 +142,7 @@ export class HostedDelegate implements Delegate {
   #request(): void {
     if (!this.#wanted || this.#working || this.#openCalls.size > 0) return
     this.#wanted = false
+    if (!this.#host.asks()) return
     this.#host.send({ type: 'response.create' })
     this.#expect()
   }

@@ -82,6 +82,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<OpenAiLiveOptions, LiveSt
         if (this.#ending === null || event.type === 'usage' || event.type === 'closed') sink.event(event)
       },
       audio: (pcm, sampleRateHz, itemId, generation) => sink.audio(pcm, sampleRateHz, itemId, generation),
+      asks: () => sink.asks?.() ?? true,
     }
     super(untilEnd, {
       options,
@@ -100,6 +101,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<OpenAiLiveOptions, LiveSt
         serverVad: false,
         truncate: true,
         fullDuplex: true,
+        countsRequests: true,
         maxSessionMs: options.maxSessionMs ?? LIVE_SESSION_MS,
       },
       uplink: { messageMs: options.messageMs ?? MESSAGE_MS, turnEnd: null, preRollMs: BACKEND_PRE_ROLL_MS },
@@ -207,6 +209,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<OpenAiLiveOptions, LiveSt
         else this.#makeCalls(calls)
       },
       usage: (usage) => this.sink.event({ type: 'usage', usage }),
+      asks: () => this.sink.asks?.() ?? true,
       failed: (reason, fault) => this.#delegationFailed(reason, fault),
     }
     if (delegate.by === 'responses') return new HostedDelegate(host, delegateModel(delegate))
