@@ -233,7 +233,9 @@ export async function makeSamples(): Promise<Samples> {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-samples-'))
   const server = await startRedis()
   try {
-    await Promise.all([writeFolder(folder), fillRedis(server.url)])
+    // One after the other: the call would keep the answers of Redis waiting.
+    await writeFolder(folder)
+    await fillRedis(server.url)
     return {
       version: packageVersion(),
       documents: Object.fromEntries(Object.entries(FORMS).map(([name, { schema }]) => [name, documentsOf(schema)])),

@@ -107,6 +107,8 @@ export async function readFolder(folder: string): Promise<Readonly<Record<string
   const keys = new ObjectKeys([SAMPLE.masterKey]).find(folder, 'recordKeys', SAMPLE.callSid)
   const object = readFileSync(join(folder, 'object.bin'))
   const index = new CallIndex([folder])
+  // One of another version is made again.
+  while (index.follow());
   const found = index.find({}, null, 10, null).hits.map(({ row }) => row)
   index.close()
   const texts = new AgentTexts(join(folder, 'agents'), wallClock)
@@ -162,7 +164,7 @@ export async function overRedis<T>(
   }) => Promise<T>,
 ): Promise<T> {
   const { secrets, prefix, node } = SAMPLE
-  const store = await connectRedis({ url, prefix, secrets, log })
+  const store = await connectRedis({ url, prefix, secrets, log, deadlineMs: 20_000 })
   const queue = new RedisQueue({ address: parseRedisUrl(url) as RedisAddress, prefix, secrets, log })
   const sealOf = (callSid: string): SealedCall => new SealedCall(callSid, secrets)
   const seal = (callSid: string, text: string): Uint8Array => sealOf(callSid).seal('message', text)
