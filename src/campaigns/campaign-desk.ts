@@ -2,16 +2,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { variablesReadBy } from '../agents/call-variables.js'
 import type { AgentDefinition } from '../agents/definition.js'
-import type { KeptState } from '../call/documents/kept-call.js'
 import { csvText } from '../core/csv.js'
 import { GatewayError } from '../core/errors.js'
-import { maskNumber, numberToCall, sameNumber, subscriberNumber } from '../sautikit/phone.js'
+import { maskNumber, numberToCall, subscriberNumber } from '../sautikit/phone.js'
 import type { WallClock } from '../core/clock.js'
-import { CALL_BACKS, callBackId, campaignOrderSchema, campaignSchema, readWindow } from './campaign.js'
+import { CALL_BACKS, campaignOrderSchema, campaignSchema, readWindow } from './campaign.js'
 import type { Campaign, CampaignCommand, CampaignState, CampaignView, Row } from './campaign.js'
 import type { Campaigns } from './campaigns.js'
 import type { DoNotCall, DoNotCallEntry } from './do-not-call.js'
 import { sumOf } from './row-queue.js'
+import { forgetRows, rowsOf } from './rows-of.js'
+import type { RowsTarget } from './rows-of.js'
 import type { RowQueue } from './row-queue.js'
 import { readRows } from './rows.js'
 
@@ -198,32 +199,14 @@ export class CampaignDesk {
   }
 
   /** Forgets whom the rows of a number, or of a call, are about. @returns how many there were */
-  async forget(target: RowsTarget): Promise<number> {
-    const ids = 'sid' in target ? [] : (await this.#options.queue.campaigns()).map(({ id }) => id)
-    let forgotten = 0
-    for (const id of [CALL_BACKS, ...ids])
-      forgotten += await this.#options.queue.change(id, (row) =>
-        isAbout(row, target)
-          ? {
-              ...row,
-              to: '',
-              variables: {},
-              externalId: null,
-              recovers: null,
-              result: row.result ?? 'erased',
-              tries: row.tries.map((one) => ({ ...one, callSid: null })),
-            }
-          : null,
-      )
-    return forgotten
+  forget(target: RowsTarget): Promise<number> {
+    return forgetRows(this.#options.queue, target)
   }
 
   /** Stored data of a number: its rows, each with its campaign, and whether it wants no calls. */
   async ofNumber(number: string): Promise<{ readonly rows: readonly object[]; readonly doNotCall: boolean }> {
     const { queue, doNotCall } = this.#options
-    const rows: object[] = []
-    for (const id of [CALL_BACKS, ...(await queue.campaigns()).map((campaign) => campaign.id)])
-      for (const row of await queue.rows(id)) if (isAbout(row, { number })) rows.push(row)
+    const rows = await rowsOf(queue, number)
     return { rows, doNotCall: await doNotCall.has(number) }
   }
 
@@ -267,18 +250,6 @@ export class CampaignDesk {
       results,
     }
   }
-}
-
-/** Rows of a number, or the call back that the call of this SID promised. */
-type RowsTarget = { readonly number: string } | { readonly sid: string }
-
-/** A call back is also about who asked for it, whichever number they left. */
-function isAbout({ id, to, recovers }: Row, target: RowsTarget): boolean {
-  if (to === '') return false
-  if ('sid' in target) return id === callBackId(target.sid)
-  const { kept } = (recovers ?? {}) as Partial<KeptState> // from `promise`, as JSON
-  const theirs = kept?.direction === 'outbound' ? kept.to : kept?.from
-  return [to, theirs ?? ''].some((number) => sameNumber(number, target.number))
 }
 
 function lostText({ id, why }: Campaign): string {

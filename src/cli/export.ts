@@ -31,6 +31,8 @@ interface Found {
   /** Absent from earlier builds. */
   readonly messages?: readonly object[]
   readonly silent: readonly string[]
+  /** Absent from earlier builds. */
+  readonly unlooked?: readonly string[]
 }
 
 /** `mkondo export`. */
@@ -58,8 +60,11 @@ export async function exportCaller(given: string, options: ExportOptions, termin
   return missing.length === 0 ? 0 : 1
 }
 
-function missingOf({ live, uncertain, more, silent, remembered }: Found): string[] {
+function missingOf({ live, uncertain, more, silent, remembered, unlooked = [] }: Found): string[] {
   return [
+    ...unlooked
+      .filter((what) => remembered !== null || what !== "the fleet's store")
+      .map((what) => `${what}: not looked at`),
     ...(remembered === null
       ? ['what is remembered of the last calls: the store did not answer, repeat the command']
       : []),

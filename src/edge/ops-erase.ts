@@ -34,11 +34,13 @@ export const eraseAnswerSchema = z.object({
   live: countSchema,
   erased: z.object(eachErased(() => countSchema.default(0))).nullable(),
   uncertain: countSchema,
+  unlooked: z.array(z.string()).default([]),
   found: z
     .object({
       callSids: z.array(z.string().max(64)).max(EXPORT_CALLS_MAX),
       more: countSchema,
       messages: z.array(messageViewSchema).max(EXPORT_CALLS_MAX).default([]),
+      rows: z.array(z.looseObject({})).default([]),
     })
     .nullable()
     .default(null),
@@ -98,11 +100,12 @@ export class EraseApi {
     const all = [here, ...there.answers]
     const erased = { ...added(all.flatMap((answer) => answer.erased ?? [])), keptStates: kept ?? 0 }
     const without = [...asked.silent, ...there.silent]
-    const complete = without.length === 0 && kept !== null
+    const unlooked = unlookedOf(all, kept === null ? [STORE_SILENT] : [])
+    const complete = without.length === 0 && unlooked.length === 0
     const uncertain = sum(all.map((answer) => answer.uncertain))
     if (complete && 'sid' in target && sum(Object.values(erased)) === 0)
       return done(errorReply(404, 'CALL_UNKNOWN', 'no node keeps anything of a call of that SID'))
-    return done(jsonReply({ erased, uncertain, complete, silent: without, storeDown: kept === null }), erased)
+    return done(jsonReply({ erased, uncertain, complete, silent: without, storeDown: kept === null, unlooked }), erased)
   }
 
   /** The calls of a number at all nodes, and what campaigns and the memory of callers have of it. */
@@ -135,10 +138,16 @@ export class EraseApi {
     const silent = [...asked.silent, ...there.silent]
     const uncertain = here.uncertain + sum(there.answers.map((answer) => answer.uncertain))
     const more = sum(found.map((each) => each.more))
-    const complete = silent.length === 0 && more === 0 && remembered !== null
+    const unlooked = unlookedOf([campaigns, ...there.answers], remembered === null ? [STORE_SILENT] : [])
+    const complete = silent.length === 0 && more === 0 && unlooked.length === 0
+    // Nodes that share a queue find the same rows.
+    const rows = distinct([...campaigns.rows, ...there.answers.flatMap((answer) => answer.found?.rows ?? [])])
     // All nodes of a fleet list the same dead messages.
     const messages = [...new Map(found.flatMap((each) => each.messages).map((each) => [each.key, each])).values()]
-    const answer = { callSids, live, uncertain, more, ...campaigns, remembered, messages, complete, silent }
+    const { doNotCall } = campaigns
+    const answer = {
+      ...{ callSids, live, uncertain, more, rows, doNotCall, remembered, messages, complete, silent, unlooked },
+    }
     return done(jsonReply(answer), callSids.length)
   }
 
@@ -167,17 +176,19 @@ export class EraseApi {
     const erasure = this.#erasure
     if (!read.success || erasure === undefined) return null
     const { what, target, operator } = read.data
-    if (what === 'live') return { live: erasure.live(target), erased: null, uncertain: 0, found: null }
+    if (what === 'live') return { live: erasure.live(target), erased: null, uncertain: 0, unlooked: [], found: null }
     if (what === 'find') {
       if ('sid' in target) return null
-      const { uncertain, ...found } = await erasure.find(target)
+      const { uncertain, ...calls } = await erasure.find(target)
+      const { rows, unlooked } = await erasure.campaignsOf(target.number)
+      const found = { ...calls, rows: rows.map((row) => ({ ...row })) }
       this.#audit({ command: 'export', via: from, calls: found.callSids.length }, { status: 200 }, operator)
-      return { live: 0, erased: null, uncertain, found }
+      return { live: 0, erased: null, uncertain, unlooked: [...unlooked], found }
     }
-    const { erased, uncertain } = await erasure.erase(target)
+    const { erased, uncertain, unlooked } = await erasure.erase(target)
     const line = { command: 'erase', call_sid: sidOf(target), via: from, erased: { ...erased } }
     this.#audit(line, { status: 200 }, operator)
-    return { live: 0, erased, uncertain, found: null }
+    return { live: 0, erased, uncertain, unlooked: [...unlooked], found: null }
   }
 }
 
@@ -237,6 +248,20 @@ async function eraseKept(
   } catch {
     return null
   }
+}
+
+const STORE_SILENT = "the fleet's store"
+
+/** Stores that some node could not look at, each once. */
+function unlookedOf(parts: readonly { readonly unlooked: readonly string[] }[], more: readonly string[]): string[] {
+  return [...new Set([...more, ...parts.flatMap(({ unlooked }) => unlooked)])]
+}
+
+/** The rows, each once: by its campaign and its id. */
+function distinct(rows: readonly object[]): readonly object[] {
+  const keyOf = (row: { readonly campaign?: unknown; readonly id?: unknown }): string =>
+    JSON.stringify([row.campaign, row.id])
+  return [...new Map(rows.map((row) => [keyOf(row), row])).values()]
 }
 
 function added(counts: readonly ErasedCounts[]): ErasedCounts {

@@ -58,6 +58,16 @@ interface CampaignsOfNumber {
   readonly rows: readonly object[]
   /** It is on the do-not-call list. */
   readonly doNotCall: boolean
+  /** Stores that could not be looked at, in words. */
+  readonly unlooked: readonly string[]
+}
+
+/** Result of an erasure in one process. */
+interface ErasedHere {
+  readonly erased: ErasedCounts
+  readonly uncertain: number
+  /** Stores that could not be looked at, in words. */
+  readonly unlooked: readonly string[]
 }
 
 /** Erases ended calls from this process, and finds those of a number. */
@@ -65,9 +75,9 @@ export interface ErasureHere {
   /** Live calls that are meant. */
   live(target: ErasureTarget): number
   /** `uncertain`: calls that were left because their record has the number masked. */
-  erase(target: ErasureTarget): Promise<{ readonly erased: ErasedCounts; readonly uncertain: number }>
+  erase(target: ErasureTarget): Promise<ErasedHere>
   find(target: Extract<ErasureTarget, { number: string }>): Promise<FoundHere>
-  /** Rows of all nodes, which share them. */
+  /** Rows that nodes share, and those on the disk here. */
   campaignsOf(number: string): Promise<CampaignsOfNumber>
   /** Memory of a caller's last calls, of all nodes. @throws GatewayError STORE_DOWN */
   rememberedOf(number: string): Promise<readonly object[]>

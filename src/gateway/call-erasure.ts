@@ -34,14 +34,20 @@ interface CallErasureOptions {
   readonly forgetIndexed: (callSids: readonly CallSid[]) => Promise<void>
   /** Forgets what is still to be fetched from the carrier. */
   readonly forgetDetail: (callSid: CallSid) => void
-  /** Forgets whom rows of campaigns are about: those of a number, or the call back that a call promised. Absent: there are none. */
-  readonly forgetRows?: (target: ErasureTarget) => Promise<number>
+  /**
+   * Forgets whom rows of campaigns are about, wherever an earlier run may have left any: those of a number, or the call back that
+   * a call promised. Does not reject. @param folders  data folders
+   */
+  readonly forgetRows: (
+    target: ErasureTarget,
+    folders: readonly string[],
+  ) => Promise<{ readonly rows: number; readonly unlooked: readonly string[] }>
   /** Forgets what all nodes remember of a caller's last calls, or of that call. Absent: nothing is. @throws GatewayError STORE_DOWN */
   readonly forgetRemembered?: (target: ErasureTarget) => Promise<void>
   /** Memory of a caller, of all nodes. Absent: there is none. @throws GatewayError STORE_DOWN */
   readonly rememberedOf?: ErasureHere['rememberedOf']
-  /** Data of a number in the rows of campaigns. Absent: there are none. */
-  readonly campaignsOf?: ErasureHere['campaignsOf']
+  /** Data of a number in the rows of campaigns, as `forgetRows` finds them. Does not reject. */
+  readonly campaignsOf: (number: string, folders: readonly string[]) => ReturnType<ErasureHere['campaignsOf']>
   /** Messages about calls that no receiver has taken yet. Absent: there are none. */
   readonly messagesOf?: (callSids: readonly string[]) => Promise<readonly MessageView[]>
   /** Tells receivers which calls are erased. Absent: there are none. */
@@ -83,7 +89,7 @@ export class CallErasure implements ErasureHere {
   }
 
   campaignsOf(number: string): ReturnType<ErasureHere['campaignsOf']> {
-    return this.#options.campaignsOf?.(number) ?? Promise.resolve({ rows: [], doNotCall: false })
+    return this.#alone((folders) => this.#options.campaignsOf(number, folders))
   }
 
   rememberedOf(number: string): ReturnType<ErasureHere['rememberedOf']> {
@@ -119,7 +125,7 @@ export class CallErasure implements ErasureHere {
   async #eraseFrom(folders: readonly string[], target: ErasureTarget): ReturnType<ErasureHere['erase']> {
     const { calls, forgetDetail, forgetIndexed, forgetWaiting } = this.#options
     if ('number' in target) calls.forgetLine(target.number)
-    await this.#options.forgetRows?.(target)
+    const { rows, unlooked } = await this.#options.forgetRows(target, folders)
     const { sids, uncertain } = 'sid' in target ? { sids: [target.sid], uncertain: 0 } : await this.#of(folders, target)
     // One that has begun since is not erased in part.
     const callSids = sids.filter(isCallSid).filter((callSid) => calls.find(callSid) === undefined)
@@ -139,10 +145,12 @@ export class CallErasure implements ErasureHere {
       erased: {
         ...erased,
         calls: Math.max(erased.calls, inMemory),
+        rows,
         objects: erased.objects + (objects?.erased ?? 0),
         objectsLeft: erased.objectsLeft + (objects?.left ?? 0),
       },
       uncertain,
+      unlooked,
     }
   }
 

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentDefinition } from '../agents/definition.js'
@@ -68,6 +69,8 @@ export function campaignMessage(news: CampaignStatus): MessageNews {
 const FOLDER = 'campaigns'
 /** Which campaigns a node of a fleet has seen in Redis. */
 const SEEN_FILE = 'campaigns-seen.json'
+const LIST_FILE = 'do-not-call.jsonl'
+const REACH_PAUSE_MS = 100
 
 /**
  * Opens what earlier runs have left: in Redis, where there is one, or below DATA_DIR, which this process holds.
@@ -164,13 +167,86 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
   return { campaigns, desk, callNoMore, isDoNotCall: (number) => doNotCall.has(number) }
 }
 
+/** Data of a person in rows, and the stores that could not be looked at. */
+interface LookedRows<T> {
+  readonly found: readonly T[]
+  readonly unlooked: readonly string[]
+}
+
+/**
+ * Does `work` with each queue of rows that nobody serves: those of earlier runs, which had other settings, count for an erasure
+ * and an export as much. Does not reject.
+ * @param folders  data folders, the first one this process's own
+ * @param isServed  true: the queue that the settings name is open already, and left out
+ */
+export async function ofRestingRows<T>(
+  { redisUrl, redisPrefix, tokenSecrets }: Pick<Config, 'redisUrl' | 'redisPrefix' | 'tokenSecrets'>,
+  folders: readonly string[],
+  isServed: boolean,
+  log: Log,
+  work: (queue: RowQueue) => Promise<T>,
+): Promise<LookedRows<T>> {
+  const found: T[] = []
+  const unlooked: string[] = []
+  const look = async (where: string, open: () => Promise<RowQueue>): Promise<void> => {
+    let queue: RowQueue | null = null
+    try {
+      queue = await open()
+      found.push(await work(queue))
+    } catch (thrown) {
+      unlooked.push(`campaigns and call backs ${where} (${messageOf(thrown)})`)
+    } finally {
+      await queue?.close(0).catch(() => undefined)
+    }
+  }
+  for (const [index, folder] of folders.entries()) {
+    const path = join(folder, FOLDER)
+    if (!existsSync(path) || (index === 0 && isServed && redisUrl === null)) continue
+    await look('on the disk', () => FileQueue.start({ folder: path, wallClock: Date.now, log }))
+  }
+  if (redisUrl !== null && !isServed)
+    await look('in Redis', async () => {
+      const { RedisQueue } = await import('../campaigns/redis-queue.js')
+      const address = parseRedisUrl(redisUrl)
+      const queue = new RedisQueue({ address, prefix: redisPrefix, secrets: tokenSecrets, log })
+      try {
+        await reached(queue)
+      } catch (thrown) {
+        await queue.close(0).catch(() => undefined)
+        throw thrown
+      }
+      return queue
+    })
+  if (redisUrl === null && folders.some((folder) => existsSync(join(folder, SEEN_FILE))))
+    unlooked.push('campaigns and call backs in Redis (REDIS_URL is not set, and this folder was of a fleet)')
+  return { found, unlooked }
+}
+
+/** A client that was just made connects first. @throws GatewayError STORE_DOWN */
+async function reached(queue: RowQueue): Promise<void> {
+  const untilMs = performance.now() + STORE_PATIENCE_MS
+  for (;;)
+    try {
+      return await queue.reach()
+    } catch (thrown) {
+      if (performance.now() > untilMs) throw thrown
+      await sleep(REACH_PAUSE_MS)
+    }
+}
+
+/** The list of who wants no calls, as the disk has it. */
+export async function isListed(dataDir: string, number: string): Promise<boolean> {
+  const path = join(dataDir, LIST_FILE)
+  return existsSync(path) && (await (await FileDoNotCall.open(path)).has(number))
+}
+
 async function opened(
   config: Config,
   log: Log,
   lost: CampaignsSideOptions['storeLost'],
   onRefused: () => void,
 ): Promise<{ readonly queue: RowQueue; readonly doNotCall: DoNotCall }> {
-  const list = join(config.dataDir, 'do-not-call.jsonl')
+  const list = join(config.dataDir, LIST_FILE)
   const address = config.redisUrl === null ? undefined : parseRedisUrl(config.redisUrl)
   if (address !== undefined) {
     const { RedisDoNotCall, RedisQueue } = await onDemand(

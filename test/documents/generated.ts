@@ -10,9 +10,10 @@ import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
 import { scenarioReportJsonSchema } from '../../src/simulator/scenarios/report.js'
 import { scenarioJsonSchema } from '../../src/simulator/scenarios/scenario.js'
 import { agentFilePage } from './agent-keys.js'
-import { balancerFiles, redisFile } from './deploy-lines.js'
+import { operationsPage } from './caller-stores-page.js'
 import { closurePages } from './closure-pages.js'
 import { configurationPage } from './configuration-page.js'
+import { balancerFiles, redisFile } from './deploy-lines.js'
 import { errorsPage } from './errors-page.js'
 
 /** Documents that are written from the sources, by file in the repository. `npm run documents` writes it. */
@@ -53,6 +54,7 @@ export function generated(): Readonly<Record<string, string>> {
     'docs/AGENT-FILE.md': agentFilePage(),
     'docs/CONFIGURATION.md': configurationPage(),
     'docs/ERRORS.md': errorsPage(),
+    'docs/OPERATIONS.md': operationsPage(),
     ...closurePages(),
     ...balancerFiles(),
     ...redisFile(),

@@ -142,10 +142,11 @@ t.test('what the port answers is what the document says, key for key', async (t)
         Promise.resolve({
           erased: { ...eachErased(() => 0), calls: 1, records: 1 },
           uncertain: 0,
+          unlooked: [],
         }),
       eraseKept: () => Promise.resolve(0),
       find: () => Promise.resolve({ callSids: ['HD_1'], more: 0, uncertain: 0, messages: [] }),
-      campaignsOf: () => Promise.resolve({ rows: [{ campaign: 'x' }], doNotCall: false }),
+      campaignsOf: () => Promise.resolve({ rows: [{ campaign: 'x' }], doNotCall: false, unlooked: [] }),
       rememberedOf: () => Promise.resolve([{ line: 'x' }]),
     },
     outbox: {

@@ -85,8 +85,13 @@ async function nodes(
         Promise.resolve(void remembered[index]?.push('sid' in target ? target.sid : target.number)),
       rememberedOf: (number) =>
         Promise.resolve(number === CALLER ? [{ line: 'support', call: { outcome: 'failed' } }] : []),
+      forgetRows: () => Promise.resolve({ rows: 0, unlooked: [] }),
       campaignsOf: (number) =>
-        Promise.resolve({ rows: number === CALLER ? [{ campaign: 'dues', result: null }] : [], doNotCall: true }),
+        Promise.resolve({
+          rows: number === CALLER ? [{ campaign: 'dues', result: null }] : [],
+          doNotCall: true,
+          unlooked: [],
+        }),
       messagesOf: (callSids) =>
         Promise.resolve(callSids.map((callSid) => ({ ...WAITING, key: `${callSid}.0`, callSid, id: callSid }))),
       told: (callSids) => told[index]?.push(...callSids),

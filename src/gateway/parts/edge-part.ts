@@ -4,6 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { AgentTexts } from '../../agents/agent-texts.js'
 import { shownSettings } from '../../config/shown-settings.js'
 import { publicTls } from '../../config/tls-files.js'
+import { forgetRows, rowsOf } from '../../campaigns/rows-of.js'
+import { messageOf } from '../../core/errors.js'
 import { EXPORT_CALLS_MAX } from '../../core/limits.js'
 import { startEdge } from '../../edge/edge.js'
 import type { EdgeOptions } from '../../edge/options.js'
@@ -15,6 +17,8 @@ import { AgentEditor } from '../agent-editor.js'
 import { AgentHeads } from '../agent-heads.js'
 import { AgentInspector } from '../agent-inspector.js'
 import { CallErasure } from '../call-erasure.js'
+import { isListed, ofRestingRows } from '../campaigns-side.js'
+import type { CampaignsSide } from '../campaigns-side.js'
 import { consoleFiles } from '../console-files.js'
 import { agentsDirOf, versionsFor } from '../hosted-agents.js'
 import { findJournal } from '../journal-files.js'
@@ -214,8 +218,22 @@ function fleetOptions({
   }
 }
 
+/** Asks the desk of what is placed here, if anything is. Does not reject. */
+async function servedRows<T>(
+  placing: CampaignsSide | null,
+  ask: (desk: CampaignsSide['desk']) => Promise<T>,
+): Promise<{ readonly found: T | null; readonly unlooked: readonly string[] }> {
+  if (placing === null) return { found: null, unlooked: [] }
+  try {
+    return { found: await placing.desk.reached(() => ask(placing.desk)), unlooked: [] }
+  } catch (thrown) {
+    return { found: null, unlooked: [`campaigns and call backs (${messageOf(thrown)})`] }
+  }
+}
+
 function callErasure({ inputs, kept, idle, calls, analyses, details, placing, fleet }: EdgeShared): CallErasure {
   const { config, api, workerEnv } = inputs
+  const log = inputs.log.component('campaigns')
   return new CallErasure({
     folders: [config.dataDir, ...kept.leftFolders],
     spareFolder: idle.spare,
@@ -231,12 +249,21 @@ function callErasure({ inputs, kept, idle, calls, analyses, details, placing, fl
     // An id of its own: messages about the erased calls are gone.
     told: (callSids) =>
       kept.tell({ type: 'caller.erased', callSid: `erasure-${randomUUID()}`, agent: '', data: { callSids } }),
-    ...(placing === null
-      ? {}
-      : {
-          forgetRows: (target) => placing.desk.reached(() => placing.desk.forget(target)),
-          campaignsOf: (number: string) => placing.desk.reached(() => placing.desk.ofNumber(number)),
-        }),
+    forgetRows: async (target, folders) => {
+      const resting = await ofRestingRows(config, folders, placing !== null, log, (queue) => forgetRows(queue, target))
+      const served = await servedRows(placing, (desk) => desk.forget(target))
+      const rows = [...resting.found, served.found ?? 0].reduce((sum, count) => sum + count, 0)
+      return { rows, unlooked: [...resting.unlooked, ...served.unlooked] }
+    },
+    campaignsOf: async (number, folders) => {
+      const resting = await ofRestingRows(config, folders, placing !== null, log, (queue) => rowsOf(queue, number))
+      const served = await servedRows(placing, (desk) => desk.ofNumber(number))
+      return {
+        rows: [...resting.found.flat(), ...(served.found?.rows ?? [])],
+        doNotCall: served.found?.doNotCall ?? (await isListed(config.dataDir, number)),
+        unlooked: [...resting.unlooked, ...served.unlooked],
+      }
+    },
     forgetRemembered: (target) =>
       'sid' in target ? fleet.callerMemory.forgetCall(target.sid) : fleet.callerMemory.forget(target.number),
     rememberedOf: (number) => fleet.callerMemory.ofCaller(number),

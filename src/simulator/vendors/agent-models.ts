@@ -11,6 +11,7 @@ import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import { CascadeModels } from './cascade-models.js'
 import { DialogueModel, type Followed } from './dialogue-model.js'
 import type { DoubleModel } from './double.js'
+import { SharedListening } from './shared-listening.js'
 import type { Speaker } from './tone-speaker.js'
 
 interface AgentModelsOptions {
@@ -40,6 +41,7 @@ export class AgentModels {
   readonly #agents: readonly Speaking[]
   readonly #pool: SpeechPool
   readonly #thinkMs: number
+  readonly #shared = new SharedListening()
 
   private constructor(agents: readonly Speaking[], pool: SpeechPool, thinkMs: number) {
     this.names = agents.map(({ agent }) => agent.name)
@@ -71,6 +73,7 @@ export class AgentModels {
       find: (instructions) => this.#followed(instructions),
       dialogues: this.#agents.map(({ dialogue }) => dialogue),
       openSpeech: () => new SpeechClient({ port: this.#pool.openSession() }),
+      shared: this.#shared,
     })
   }
 
@@ -82,6 +85,7 @@ export class AgentModels {
   }
 
   async close(): Promise<void> {
+    this.#shared.close()
     await this.#pool.close()
   }
 }

@@ -5,11 +5,12 @@ import { recognisedWords, readable } from '../../backends/embedded/dialogue/unde
 import { keysIn } from '../../backends/prompts.js'
 import { channelOf, parseWav } from '../../media/wav.js'
 import type { SpeechClient } from '../../speech/speech-client.js'
-import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from '../../speech/speech-protocol.js'
+import { RECOGNISER_RATE_HZ, type Recognised } from '../../speech/speech-protocol.js'
 import { sentencesOf } from '../../speech/spoken/sentences.js'
 import type { OfflineDialogue } from '../../agents/offline.js'
 import { FIT_MIN, FIT_SURE, type Followed, ModelDialogue, soundOf, spokenChunks } from './dialogue-model.js'
 import { atRate, INAUDIBLE } from './double.js'
+import type { Listening, SharedListening } from './shared-listening.js'
 import { type SpokenText } from './tone-speaker.js'
 
 /** Grammars, of the conversations that were answered last, that a double of a cascade tries on what a caller says. */
@@ -21,12 +22,8 @@ interface CascadeModelsOptions {
   /** Dialogues with which every conversation can begin. */
   readonly dialogues: readonly OfflineDialogue[]
   readonly openSpeech: () => SpeechClient
-}
-
-interface Listening {
-  readonly jsgf: string
-  readonly words: readonly DictionaryEntry[]
-  readonly digits: readonly string[]
+  /** With the doubles that run beside this one. */
+  readonly shared: SharedListening
 }
 
 /** How the gateway writes an answer that was cut off, and a result that came late. */
@@ -37,7 +34,7 @@ const STILL_RUNNING = 'still running'
 /**
  * The minds behind the three services of a cascade, without a network. Like those they keep no conversation: the
  * language model goes through the messages of each request with a new dialogue, and the recogniser, which gets only the
- * sound, tries the words that the last answered conversations listen for.
+ * sound, tries the words that the last answered conversations listen for, also those of other doubles on this machine.
  */
 export class CascadeModels {
   readonly #options: CascadeModelsOptions
@@ -64,7 +61,8 @@ export class CascadeModels {
   async understand(sound: Int16Array, sampleRateHz: number): Promise<string> {
     const pcm = atRate(sound, sampleRateHz, RECOGNISER_RATE_HZ)
     let best = { text: '', fit: 0 }
-    for (const one of [...this.#listening.values(), ...this.#openings]) {
+    const others = this.#options.shared.others().slice(0, CASCADE_DOUBLE_GRAMMARS_MAX)
+    for (const one of [...this.#listening.values(), ...others, ...this.#openings]) {
       const { text, fit = 1 } = await this.#recognise(pcm, one)
       const words = recognisedWords(text, one.digits)
       if (fit > best.fit && words !== '') best = { text: readable(words, one.digits), fit }
@@ -82,6 +80,7 @@ export class CascadeModels {
     const { texts, calls } = dialogue.next()
     const listening = { ...dialogue.engine.grammar(), digits: followed.dialogue.digits }
     this.#listening.set(listening.jsgf, listening)
+    this.#options.shared.put([...this.#listening.values()])
     return {
       ...(texts.length === 0 ? {} : { say: texts.join(' ') }),
       ...(calls.length === 0 ? {} : { calls: dialogue.make(calls) }),

@@ -18,6 +18,8 @@ const ERASED_KINDS = [
   'journals',
   // That were not delivered yet, or never were.
   'messages',
+  // Rows of campaigns and call backs, of which the person is forgotten.
+  'rows',
   // In the object storage: their key is forgotten, so that nobody can read them; and those that could not be deleted.
   'objects',
   'objectsLeft',
