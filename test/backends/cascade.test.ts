@@ -136,6 +136,40 @@ t.test('noise is not answered', async (t) => {
   t.equal(double.chats.length, 0)
 })
 
+/** How long a question sounds. */
+const SOUND_MS = 1000
+
+for (const [language, question] of [
+  ['English', 'What is your order number?'],
+  ['Swahili', 'Namba ya agizo lako ni ipi?'],
+] as const)
+  t.test(`a turn of noise after a question is asked again, once: ${language}`, async (t) => {
+    const { double, backend, recorder } = await line(t)
+    double.script.reply({ say: question, audioMs: SOUND_MS }, { say: 'Thank you.' })
+    ask(backend)
+    await recorder.next('turn-done')
+    let saidAtMs = performance.now()
+    const noise = async (count: number, text: string): Promise<void> => {
+      double.script.callerSays(text)
+      await speakTo(backend, 800)
+      await recorder.until('the noise', () => backend.stats.noises === count)
+    }
+    await noise(1, '[BLANK_AUDIO]')
+    t.equal(recorder.all('turn-start').length, 1, 'while the question sounds nothing is repeated')
+    await recorder.until('the end of the question', () => performance.now() > saidAtMs + 2 * SOUND_MS)
+    await noise(2, '')
+    await recorder.until('the question', () => recorder.all('turn-done').length === 2)
+    t.equal(recorder.all('transcript').findLast(({ role }) => role === 'agent')?.text, question)
+    saidAtMs = performance.now()
+    await recorder.until('its end', () => performance.now() > saidAtMs + 2 * SOUND_MS)
+    await noise(3, '[noise]')
+    t.equal(recorder.all('turn-start').length, 2, 'and the next time it is left to the prompts of silence')
+    t.equal(double.chats.length, 1, 'the model is not asked')
+    double.script.callerSays('four one two seven')
+    await speakTo(backend, 800)
+    await recorder.until('the answer', () => double.chats.length === 2)
+  })
+
 t.test('a recogniser that returns its own prompt is not the caller', async (t) => {
   const prompt = 'Calls to Sokoni, a shop in Nairobi.'
   const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })

@@ -79,6 +79,10 @@ export class CascadeBackend implements Backend {
   #spoken: Answer | null = null
   /** The caller's turn has cut an answer off. */
   #interrupted = false
+  /** The caller's turn began while the agent was heard. */
+  #overAgent = false
+  /** A turn without words was answered with the agent's question; the next one with words ends that. */
+  #askedAgain = false
   #generation = 0
   /** An answer is due: a fixed text is spoken as it is, null asks the model. */
   #due: { readonly fixed: string | null } | null = null
@@ -190,6 +194,8 @@ export class CascadeBackend implements Backend {
   speechStart(atMs: number): void {
     if (this.#state === 'closed' || this.#recognition.isOpen) return
     this.#recognition.begin(preRollMs(this.#nowMs() - atMs))
+    const { entry = null } = this.#spoken ?? {}
+    this.#overAgent = this.#answer !== null || (entry !== null && atMs < entry.firstAtMs + soundMs(entry))
     this.#drafts = 0
     if (this.#state !== 'ready') return
     // While the caller speaks nobody waits for a connection.
@@ -199,7 +205,7 @@ export class CascadeBackend implements Backend {
   speechEnd(atMs: number, unless: readonly string[] = []): void {
     if (this.#state === 'closed' || !this.#recognition.isOpen) return
     const silenceMs = Math.round(Math.min(SILENCE_MS_MAX, Math.max(0, this.#nowMs() - atMs)))
-    if (!this.#recognition.end(silenceMs, unless)) this.#wordless()
+    if (!this.#recognition.end(silenceMs, unless)) this.#wordless(false)
   }
 
   sendText(text: string, { role, respond }: TextOptions): void {
@@ -242,8 +248,8 @@ export class CascadeBackend implements Backend {
     answer.interrupt(answer.itemId === itemId ? playedMs : 0)
     const { entry } = answer
     // If the answer was not being played, it was either played to its end or had not started.
-    const soundMs = entry.sentences.reduce((sum, sentence) => sum + sentence.ms, 0)
-    if (entry.heard === null && !(this.#nowMs() - entry.firstAtMs >= soundMs)) conversation.truncate(answer.itemId, 0)
+    if (entry.heard === null && !(this.#nowMs() - entry.firstAtMs >= soundMs(entry)))
+      conversation.truncate(answer.itemId, 0)
     this.#sink.event({ type: 'turn-done', generation: answer.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
@@ -361,8 +367,11 @@ export class CascadeBackend implements Backend {
 
   #understood(heard: Heard, unless: readonly string[], voicedMs: number): void {
     this.#unripe()
-    const words = isBackchannel(heard.text, unless) ? '' : heard.text
-    if (this.#isNoise(words, voicedMs, heard.evidence)) return this.#wordless()
+    // A caller who only hums has understood the question, and thinks.
+    if (isBackchannel(heard.text, unless)) return this.#wordless(false)
+    const words = heard.text
+    if (this.#isNoise(words, voicedMs, heard.evidence)) return this.#wordless(!this.#overAgent)
+    this.#askedAgain = false
     this.#callerSaid(words, this.#partial?.itemId ?? `caller-${++this.#callerItems}`, true, heard.words)
     // The call may have cut the answer off just now, by these words.
     const waits = this.#asksToWait(words, this.#interrupted)
@@ -386,8 +395,12 @@ export class CascadeBackend implements Backend {
     return this.#options.waitWords === true && asksToWait(words, overAgent)
   }
 
-  /** The caller's turn had no words. One that has cut an answer off is followed by silence, unless the agent asks again. */
-  #wordless(): void {
+  /**
+   * The caller's turn had no words. One that has cut an answer off, or that was the answer to a question, is followed by silence,
+   * unless the agent asks again.
+   * @param isAnswer  it was long enough to be one, and the agent was silent: its open question is asked once more
+   */
+  #wordless(isAnswer: boolean): void {
     this.stats.noises++
     this.#forgetWords()
     const conversation = this.#connected?.conversation
@@ -396,6 +409,14 @@ export class CascadeBackend implements Backend {
       if (question === null) conversation.note(SAY_AGAIN)
       else this.stats.questionsRepeated++
       this.#due = { fixed: question }
+      this.#askedAgain = true
+    } else if (isAnswer && !this.#askedAgain && this.#due === null && this.#answer === null) {
+      const question = conversation?.openQuestion ?? null
+      if (question !== null) {
+        this.stats.questionsRepeated++
+        this.#askedAgain = true
+        this.#due = { fixed: question }
+      }
     }
     this.#interrupted = false
     this.#startAnswer()
@@ -631,6 +652,11 @@ function languagesOf(
     else parts.push({ text, language })
   }
   return parts.length === 0 ? {} : { languages: parts }
+}
+
+/** How long the sound of an answer is. */
+function soundMs({ sentences }: Answer['entry']): number {
+  return sentences.reduce((sum, { ms }) => sum + ms, 0)
 }
 
 function plain(text: string): string {
