@@ -35,12 +35,24 @@ module.exports = {
       from: {},
       to: { circular: true, viaOnly: { pathNot: '^src/call/call-kernel\\.ts$' } },
     },
-    // The kernel makes the features of a call, and they and the gateway's tools know the kernel that they act on (ADR 0025): as a type.
+    // The kernel makes the features of a call, and they and the gateway's tools know the kernel that they act on (ADR 0029): as a type.
     {
       name: 'the-kernel-is-known-as-a-type',
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/call/call-session\\.ts$' },
       to: { path: '^src/call/call-kernel\\.ts$', dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'features-know-no-feature',
+      severity: 'error',
+      from: { path: '^src/call/features/' },
+      to: { path: '^src/call/features/' },
+    },
+    {
+      name: 'only-the-session-knows-features',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/call/call-session\\.ts$' },
+      to: { path: '^src/call/features/' },
     },
     ...layers.slice(0, -1).map((layer, i) => ({
       name: `${layer}-imports-from-layers-above-only`,

@@ -3,6 +3,7 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import ts from 'typescript'
+import { sessionFigures } from './house-session.mjs'
 
 /** Aims, in lines. */
 const CLASS_LINES = 900
@@ -77,3 +78,4 @@ console.log(`lines that serve reaches by value imports: ${aim(sum(reached), SERV
 console.log(`files whose first class starts below line ${CLASS_START_LINE}: ${late.length}`)
 for (const { file, begin, name } of process.argv.includes('--all') ? late : late.slice(0, 10))
   console.log(`  ${String(begin).padStart(6)}  ${name}  ${file}`)
+for (const line of sessionFigures()) console.log(line)

@@ -8,6 +8,8 @@ interface SpeechItem {
   /** Generation of its response; null for an item of the gateway. */
   readonly generation: number | null
   started: boolean
+  /** Of the gateway: it answers in the model's place, or greets in its place. */
+  readonly as: 'answer' | 'greeting' | undefined
   /** Heard to its end, or thrown away. */
   over: 'no' | 'heard' | 'cut'
 }
@@ -26,7 +28,6 @@ export class AgentSpeech {
   #latest = 0
   #fence = 0
   #ceiling = Infinity
-  #closedForGood = false
   /** Generation of the greeting: the first response of a call in which the backend greets. */
   #greeting: number | null = null
   readonly #items = new Map<string, SpeechItem>()
@@ -53,6 +54,11 @@ export class AgentSpeech {
     return true
   }
 
+  /** The backend gives no response any more. */
+  giveUp(): void {
+    this.responding = null
+  }
+
   /** The backend is done with a response. */
   end(generation: number): void {
     if (this.responding !== null && generation >= this.responding) this.responding = null
@@ -68,8 +74,8 @@ export class AgentSpeech {
     return 'first'
   }
 
-  add(itemId: string, kind: SpeechKind, generation: number | null): void {
-    this.#items.set(itemId, { kind, generation, started: false, over: 'no' })
+  add(itemId: string, kind: SpeechKind, generation: number | null, as?: SpeechItem['as']): void {
+    this.#items.set(itemId, { kind, generation, as, started: false, over: 'no' })
     forgetOldest(this.#items, SPEECH_ITEMS_MAX)
   }
 
@@ -120,23 +126,12 @@ export class AgentSpeech {
     if (this.responding !== null && this.responding <= fence) this.responding = null
   }
 
-  /** Responses that begin now are unwanted. */
-  get closed(): boolean {
-    return this.#ceiling !== Infinity
-  }
-
   /** Responses that begin from here on are unwanted. */
   close(): void {
     this.#ceiling = this.#latest
   }
 
-  /** Nothing opens it again: another agent gets the call. */
-  closeForGood(): void {
-    this.#closedForGood = true
-    this.close()
-  }
-
   open(): void {
-    if (!this.#closedForGood) this.#ceiling = Infinity
+    this.#ceiling = Infinity
   }
 }

@@ -3,7 +3,8 @@ import { FRAME_MS } from '../core/units.js'
 import { AgentSpeech } from './agent-speech.js'
 import { isBackchannel } from './backchannel.js'
 import { BargeIn, type BargeInStart } from './barge-in.js'
-import { DEADLINES, WORDS_HEARD_MS_MAX, type CallFeature, type CallState, type DeadlineName } from './call-feature.js'
+import { DEADLINE_NAMES, WORDS_HEARD_MS_MAX, type DeadlineName } from './call-deadlines.js'
+import type { CallFeature } from './call-feature.js'
 import { withCaller } from './caller-data.js'
 import { CallLanguage } from './call-language.js'
 import { CallLog } from './call-log.js'
@@ -12,33 +13,27 @@ import type { CallSessionOptions } from './call-options.js'
 import { CallerLevel } from './caller-level.js'
 import { CallerSpeech } from './caller-speech.js'
 import { Deadlines } from './deadlines.js'
-import type { CallCheckpoint, NewStream, SessionResume } from './documents/checkpoint.js'
-import type { TurnRecord } from './documents/record.js'
+import type { CallCheckpoint, NewStream, OwedAnswer, SessionResume } from './documents/checkpoint.js'
+import type { TranscriptEntry, TurnRecord } from './documents/record.js'
 import type { TurnDecider } from './end-of-turn.js'
 import type { CallInput, CallOutput, PlayoutView, SpeechKind } from './events.js'
-import { BackendLink } from './features/backend-link.js'
-import { CallBackOffer } from './features/call-back-offer.js'
-import { Caller } from './features/caller.js'
-import { Claims } from './features/claims.js'
-import { Consent } from './features/consent.js'
-import { Digits } from './features/digits.js'
-import { Effects } from './features/effects.js'
-import { Ending } from './features/ending.js'
-import { EscalationSide } from './features/escalation-side.js'
-import { Greeting } from './features/greeting.js'
-import { Handover } from './features/handover.js'
-import { Opening } from './features/opening.js'
-import { Presence } from './features/presence.js'
-import { RingBack } from './features/ring-back.js'
-import { SentDigits } from './features/sent-digits.js'
-import { StageChanges } from './features/stage-changes.js'
-import { ToolCalls } from './features/tool-calls.js'
-import { WaitingSound } from './features/waiting-sound.js'
-import { Waits } from './features/waits.js'
-import { Words } from './features/words.js'
 import type { CallerFrame } from './frame-figures.js'
+import type { Fact } from './facts.js'
 import { textIn, type LocalizedText } from './localized-text.js'
-import { ToolLedger } from './tool-ledger.js'
+import { PutOnHold } from './put-on-hold.js'
+import { UNANSWERED } from './requests.js'
+import type { RequestName, Requests } from './requests.js'
+import { Effects } from './resources/effects.js'
+import { Floor } from './resources/floor.js'
+import { Input } from './resources/input.js'
+import { Keypad } from './resources/keypad.js'
+import { Line } from './resources/line.js'
+import { Model } from './resources/model.js'
+import { Person } from './resources/person.js'
+import { Stream } from './resources/stream.js'
+import { Wait } from './resources/wait.js'
+import { UnrecognisedSpeech } from './silence.js'
+import { Stages } from './stages.js'
 import { Transcript } from './transcript.js'
 import { Turns } from './turns.js'
 import { noUsage, type UsageSums } from './usage.js'
@@ -85,13 +80,14 @@ export class CallKernel {
   readonly options: CallSessionOptions
   readonly language: CallLanguage
   readonly playout: PlayoutView
-  readonly deadlines = new Deadlines(DEADLINES)
+  readonly deadlines = new Deadlines(DEADLINE_NAMES)
+  readonly unrecognised: UnrecognisedSpeech
+  readonly putOnHold: PutOnHold
   readonly callerSpeech: CallerSpeech
   readonly agentSpeech = new AgentSpeech()
   readonly bargeIn: BargeIn
   readonly turns = new Turns()
   readonly transcript: Transcript
-  readonly ledger: ToolLedger
   readonly level: CallerLevel
   /** Outputs from `#outputsHead` on wait to be drained. */
   readonly #outputs: CallOutput[] = []
@@ -102,15 +98,27 @@ export class CallKernel {
   readonly resume: CallCheckpoint | null
   /** Null unless the call goes on with a new stream. */
   readonly newStream: NewStream | null
+  /** Speech that the caller still waits for from the previous worker. */
+  readonly owed: OwedAnswer
+  /** From the opened stream to the first agent sound, in milliseconds; null before that sound. */
+  greetingMs: number | null
   /** When the stream of a call that goes on here was opened, on the clock of the inputs; of a new call when it was announced. */
   readonly zeroMs: number
-  state: CallState = 'waiting'
   nowMs: number
-  streamOpenedAtMs: number | null = null
-  /** Time since `#streamOpenedAtMs` in which the call had no stream. */
-  gapMs: number
-  identity: Readonly<Record<string, unknown>> | null
   nextAnnouncement: number
+  // What only one part of the call may hold at a time, each with one owner.
+  readonly stream: Stream
+  readonly line: Line
+  readonly floor: Floor
+  readonly input: Input
+  readonly keypad: Keypad
+  readonly model: Model
+  readonly effects: Effects
+  readonly wait: Wait
+  /** Who is on the line, and what is proven. */
+  readonly person: Person
+  /** The stages of the call; null: it has none. */
+  readonly stages: Stages | null
   // Who speaks.
   /** The start of the caller's current segment was reported, where the backend wants such reports. */
   #speechStartSent = false
@@ -141,47 +149,29 @@ export class CallKernel {
   /** The caller's segment began over the agent. */
   spokenOver = false
 
-  // The features of the call; see `features`.
-  readonly opening: Opening
-  readonly caller: Caller
-  readonly greeting: Greeting
-  readonly consent: Consent
-  readonly backend: BackendLink
-  readonly words: Words
-  readonly tools: ToolCalls
-  readonly effects: Effects
-  readonly digits: Digits
-  readonly sentDigits: SentDigits
-  readonly stages: StageChanges
-  readonly handover: Handover
-  readonly claims: Claims
-  readonly ringBack: RingBack
-  readonly waits: Waits
-  readonly waitingSound: WaitingSound
-  readonly presence: Presence
-  readonly escalation: EscalationSide
-  readonly callBack: CallBackOffer
-  readonly ending: Ending
-  /**
-   * An input goes to the first of them that takes it: a key to none where it is the echo of our own, else to an open question of consent, then to an entry of digits, to
-   * the offer of a call back, to a caller who is rung back, and else to the backend. Everything else has one taker.
-   */
+  /** The features of the call. An input goes to the first that takes it, a fact to each, in this order. */
   readonly features: readonly CallFeature[]
 
   /**
    * @param resume      state of the same call from its previous worker: the session continues and does not greet again
    * @param turnDecider in place of the one that the options ask for
    */
-  constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume, turnDecider?: TurnDecider) {
+  constructor(
+    options: CallSessionOptions,
+    playout: PlayoutView,
+    features: (call: CallKernel, resume: SessionResume | undefined) => readonly CallFeature[],
+    resume?: SessionResume,
+    turnDecider?: TurnDecider,
+  ) {
     const checkpoint = resume?.checkpoint ?? null
     this.options = options
     this.playout = playout
     this.resume = checkpoint
     this.newStream = resume?.newStream ?? null
+    this.owed = checkpoint === null ? 'nothing' : owedBy(checkpoint, this.newStream)
+    this.greetingMs = checkpoint?.greetingMs ?? null
     this.language = new CallLanguage(options.languages, checkpoint?.language)
     this.nowMs = options.preparedAtMs
-    this.gapMs = checkpoint?.gapMs ?? 0
-    this.identity = checkpoint?.identity ?? null
     this.nextAnnouncement = checkpoint?.nextAnnouncement ?? 1
     this.usage = { ...(checkpoint?.usage ?? noUsage()) }
     this.log = new CallLog(resume?.log)
@@ -190,65 +180,39 @@ export class CallKernel {
     this.callerSpeech = new CallerSpeech(options.speech, turnDecider)
     this.bargeIn = new BargeIn(options.bargeIn)
     this.level = new CallerLevel(options.bargeIn.quieterDb)
-    this.transcript = new Transcript((record, itemId, playedMs) => {
-      const spoken = options.languages.length > 1 ? { ...record, language: this.language.now } : record
-      this.record({ kind: 'transcript', record: spoken })
-      if (record.role === 'agent') this.claims.agentSaid(record, itemId, playedMs)
-    })
-    this.ledger = new ToolLedger(
-      this.log,
-      (call) => this.record({ kind: 'tool-call', ...call }),
-      () => ({ nowMs: this.nowMs, zeroMs: this.streamZeroMs }),
-      resume,
-      this.zeroMs,
-      new Set(options.effects?.tools),
-    )
-    this.consent = new Consent(this)
-    this.callBack = new CallBackOffer(this)
-    this.opening = new Opening(this)
-    this.caller = new Caller(this)
-    this.greeting = new Greeting(this)
-    this.backend = new BackendLink(this)
-    this.words = new Words(this)
-    this.tools = new ToolCalls(this)
-    this.effects = new Effects(this)
-    this.waits = new Waits(this)
-    this.waitingSound = new WaitingSound(this)
-    this.stages = new StageChanges(this)
-    this.handover = new Handover(this)
-    this.claims = new Claims(this)
-    this.presence = new Presence(this)
-    this.escalation = new EscalationSide(this, resume)
-    this.ending = new Ending(this)
+    this.unrecognised = new UnrecognisedSpeech(options)
+    this.putOnHold = new PutOnHold(options.putOnHold, options.weighsSpeech || options.serverVad)
+    this.effects = new Effects(this, resume)
     for (const entry of checkpoint?.openTranscript ?? []) {
       const text = entry.text.trim()
       if (text !== '') this.record({ kind: 'transcript', record: { ...entry, text } })
     }
-    this.ringBack = new RingBack(this)
-    this.digits = new Digits(this)
-    this.sentDigits = new SentDigits(this)
-    this.features = [
-      this.sentDigits,
-      this.consent,
-      this.digits,
-      this.callBack,
-      this.ringBack,
-      this.opening,
-      this.caller,
-      this.greeting,
-      this.backend,
-      this.words,
-      this.tools,
-      this.effects,
-      this.waits,
-      this.waitingSound,
-      this.stages,
-      this.handover,
-      this.claims,
-      this.presence,
-      this.escalation,
-      this.ending,
-    ]
+    this.person = new Person(this)
+    this.stream = new Stream(checkpoint?.gapMs ?? 0)
+    this.line = new Line(this)
+    this.floor = new Floor(this.agentSpeech)
+    this.input = new Input(this)
+    this.keypad = new Keypad(this)
+    this.model = new Model(this)
+    this.wait = new Wait(this)
+    this.stages = stagesOf(this)
+    this.transcript = new Transcript((record, itemId, playedMs) => {
+      const spoken = options.languages.length > 1 ? { ...record, language: this.language.now } : record
+      this.record({ kind: 'transcript', record: spoken })
+      if (record.role === 'agent') this.#agentSaid(record, itemId, playedMs)
+    })
+    this.features = features(this, resume)
+  }
+
+  /** Every feature hears the fact. */
+  tell(fact: Fact): void {
+    for (const feature of this.features) feature.hear?.(fact)
+  }
+
+  /** Asks the one owner of a request. */
+  ask<Name extends RequestName>(name: Name, ...args: Parameters<Requests[Name]>): ReturnType<Requests[Name]> {
+    const owner = (this.features.find(({ answers }) => answers?.includes(name) === true) ?? UNANSWERED) as Requests
+    return (owner[name] as (...all: Parameters<Requests[Name]>) => ReturnType<Requests[Name]>)(...args)
   }
 
   due(name: DeadlineName): void {
@@ -259,16 +223,11 @@ export class CallKernel {
 
   /** Time zero of transcript, turns and barge-ins, on the clock of the inputs. */
   get streamZeroMs(): number {
-    return this.streamOpenedAtMs ?? this.options.preparedAtMs
+    return this.stream.openedAtMs ?? this.options.preparedAtMs
   }
 
   get streamMs(): number {
     return this.nowMs - this.streamZeroMs
-  }
-
-  /** The stream is open and the session has not closed it. */
-  get streaming(): boolean {
-    return this.streamOpenedAtMs !== null && this.state !== 'closed' && this.state !== 'ended'
   }
 
   /** Agent sound is being played to the caller or waits to be played. */
@@ -283,31 +242,18 @@ export class CallKernel {
 
   /** Nobody speaks, and no tool runs: the model can be asked to speak now. */
   get allQuiet(): boolean {
-    return !this.agentTalking && !this.callerSpeech.speaking && this.ledger.running === 0
+    return !this.agentTalking && !this.callerSpeech.speaking && this.effects.running === 0
   }
 
   /** When the queue is full, only informative outputs are dropped, never actions. */
   out(output: CallOutput): void {
-    if (asksBackend(output)) {
-      this.greeting.settled()
-      this.words.waitedFor()
-    }
-    if (output.type === 'backend-text') this.claims.audit?.given(output.text, output.role === 'caller')
-    if (output.type === 'backend-dtmf') this.claims.audit?.given(output.digit, true)
+    if (asksBackend(output)) this.floor.asked()
+    if (output.type === 'backend-text')
+      this.tell({ type: 'model-given', text: output.text, ofCaller: output.role === 'caller' })
+    if (output.type === 'backend-dtmf') this.tell({ type: 'model-given', text: output.digit, ofCaller: true })
     const informs = output.type === 'mark' || output.type === 'checkpoint-due'
     if (informs && this.#outputs.length - this.#outputsHead >= CALL_OUTPUTS_QUEUED_MAX) this.counters.outputsDropped++
     else this.#outputs.push(output)
-  }
-
-  /** @param respond  the model is to answer it now */
-  tellModel(text: string, respond = false): void {
-    this.out({ type: 'backend-text', text, role: 'system', respond })
-    if (respond) this.awaitAnswer()
-  }
-
-  /** The backend has to make a sound in time. */
-  awaitAnswer(): void {
-    this.in('answer', this.options.answerTimeoutMs)
   }
 
   takeOutput(): CallOutput | null {
@@ -329,17 +275,12 @@ export class CallKernel {
   noticeCheckpoint(): void {
     if (!this.#checkpointDue) return
     this.#checkpointDue = false
-    if (this.state !== 'ended') this.out({ type: 'checkpoint-due' })
+    if (this.line.state !== 'ended') this.out({ type: 'checkpoint-due' })
   }
 
   /** The time of an input; it never goes back. */
   clockTo(nowMs: number): void {
     this.nowMs = Math.max(nowMs, this.nowMs)
-  }
-
-  /** Every change of the state is here. */
-  enter(state: CallState): void {
-    this.state = state
   }
 
   /** The quiet after the agent is counted from now. */
@@ -372,22 +313,40 @@ export class CallKernel {
 
   /** The words of a phrase in the call's language, with what is known of the caller; empty where there is none. */
   text(phrase: LocalizedText | null | undefined): string {
-    return phrase == null ? '' : withCaller(textIn(phrase, this.language.now), this.caller.values)
+    return phrase == null ? '' : withCaller(textIn(phrase, this.language.now), this.person.values)
   }
 
   get goodbye(): string {
     return this.text(this.options.goodbyeText)
   }
 
-  /** Queues a phrase of the gateway behind everything that playout holds. @returns its item id */
-  announce(text: string, kind: SpeechKind): string {
+  /**
+   * Queues a phrase of the gateway behind everything that playout holds.
+   * @param as  `answer`: it answers the caller in the model's place; `greeting`: its sender tells the model about it
+   * @returns its item id
+   */
+  announce(text: string, kind: SpeechKind, as?: 'answer' | 'greeting'): string {
     const itemId = `${ANNOUNCEMENT}${this.nextAnnouncement++}`
-    this.agentSpeech.add(itemId, kind, null)
+    this.agentSpeech.add(itemId, kind, null, as)
     this.transcript.agentWords(itemId, text, true, this.streamMs)
-    this.digits.agentSays(text, false)
+    this.tell({ type: 'agent-words', text, by: 'gateway' })
     this.out({ type: 'announce', itemId, text, kind })
     this.changed()
     return itemId
+  }
+
+  /** The call is in another language now: the voice follows. */
+  languageChanged(): void {
+    this.mark('language', this.language.now)
+    this.out({ type: 'language', language: this.language.now })
+    this.changed()
+  }
+
+  #agentSaid(entry: TranscriptEntry, itemId: string, playedMs: number | null): void {
+    if (this.agentSpeech.item(itemId)?.as === 'greeting') return
+    const by = itemId.startsWith(ANNOUNCEMENT) ? 'gateway' : 'model'
+    if (by === 'model') this.language.answered()
+    this.tell({ type: 'agent-said', entry, itemId, playedMs, by })
   }
 
   /** Queues the tones of keys behind everything that playout holds. @returns their item id */
@@ -397,10 +356,6 @@ export class CallKernel {
     this.out({ type: 'tones', itemId, digits })
     this.changed()
     return itemId
-  }
-
-  isAnnouncement(itemId: string): boolean {
-    return itemId.startsWith(ANNOUNCEMENT)
   }
 
   /** Time limit for `text` to be heard: everything that waits before it, and a slow reading of it. */
@@ -422,7 +377,7 @@ export class CallKernel {
       (item.over === 'no' || item.generation === this.agentSpeech.responding)
     const backendSpoke = this.agentSpeech.cut(fence)
     this.out({ type: 'playout-clear' })
-    if (backendSpoke && this.backend.usable) {
+    if (backendSpoke && this.model.usable) {
       this.out({
         type: 'backend-interrupt',
         itemId: known ? heard.itemId : null,
@@ -432,7 +387,7 @@ export class CallKernel {
     this.transcript.cut(this.streamMs, (itemId) =>
       itemId === heard.itemId ? heard.playedMs : this.playout.playedMs(itemId, this.nowMs),
     )
-    this.waits.outcomeHeard(this.waits.pending.interrupted(heard.itemId, heard.playedMs))
+    this.tell({ type: 'agent-cut', itemId: heard.itemId, playedMs: heard.playedMs })
     this.changed()
   }
 
@@ -450,7 +405,7 @@ export class CallKernel {
   }
 
   /** Takes an input that no feature has taken. @throws TypeError for an input that nobody knows */
-  input(input: CallInput): void {
+  take(input: CallInput): void {
     switch (input.type) {
       case 'stream-metadata':
         return this.mark(input.matches ? 'stream-metadata' : 'stream-metadata-mismatch')
@@ -475,25 +430,27 @@ export class CallKernel {
     if (item !== undefined) item.started = true
     const kind = item?.kind ?? 'answer'
     this.transcript.started(itemId, sentAtMs - this.streamZeroMs)
-    this.greeting.agentSounds(sentAtMs - this.streamZeroMs)
-    if (kind === 'answer') {
-      this.clear('answer', 'greeting')
-      this.backend.answers()
-      this.waits.pending.itemStarted(itemId, item?.generation ?? null)
+    if (this.greetingMs === null) {
+      this.greetingMs = sentAtMs - this.streamZeroMs
+      this.mark('greeting')
     }
-    if (itemId === this.greeting.itemId && this.state === 'live') this.greeting.tell()
+    const generation = item?.generation ?? null
+    if (kind === 'answer') {
+      this.wait.noAnswer()
+      this.model.answers()
+    }
+    this.tell({ type: 'agent-sounds', itemId, kind, generation, sentAtMs })
     if (kind !== 'filler') {
       this.agentSpokeLast = true
-      this.ledger.answered()
+      this.effects.ledger.answered()
     }
     this.mark('agent-sound', kind)
-    if (itemId === this.opening.cutOffItemId) this.opening.cutOffAnnounced()
-    this.presence.agentSounds()
-    // The goodbye after `end_call`, what a tool asks, and the announcement of an escalation, are answers of the backend's in
-    // the gateway's words.
-    const asked = kind === 'escalation' || kind === 'tool' || this.ending.isAgentsGoodbye(itemId)
-    this.#endTurnBeforeAnswer(asked ? this.agentSpeech.latest + 1 : (item?.generation ?? null), sentAtMs)
-    this.recordTurn(this.turns.agentSound(kind, item?.generation ?? null, sentAtMs, this.streamZeroMs))
+    this.unrecognised.agentSounds()
+    this.putOnHold.agentSounds()
+    this.tell({ type: 'agent-sounding', itemId })
+    const asked = kind === 'escalation' || kind === 'tool' || item?.as === 'answer'
+    this.#endTurnBeforeAnswer(asked ? this.agentSpeech.latest + 1 : generation, sentAtMs)
+    this.recordTurn(this.turns.agentSound(kind, generation, sentAtMs, this.streamZeroMs))
   }
 
   #itemOver(itemId: string, over: 'heard' | 'cut'): void {
@@ -503,7 +460,7 @@ export class CallKernel {
       item.over = over
     }
     this.agentQuietFromNow()
-    if (over === 'heard') this.waits.outcomeHeard(this.waits.pending.itemHeard(itemId))
+    if (over === 'heard') this.tell({ type: 'item-heard', itemId })
     if (over === 'heard') this.transcript.heard(itemId, this.streamMs)
     else this.transcript.unheard(itemId)
     for (const feature of this.features) feature.itemOver?.(itemId, over)
@@ -512,8 +469,7 @@ export class CallKernel {
   /** The phrase will never be heard: what waits for it continues, and the backend gives a lost greeting instead. */
   #announceFailed(itemId: string): void {
     this.mark('announce-failed')
-    this.tools.announceFailed(itemId)
-    this.greeting.announceFailed(itemId)
+    this.tell({ type: 'announce-failed', itemId })
     this.#itemOver(itemId, 'cut')
   }
 
@@ -521,7 +477,7 @@ export class CallKernel {
   callerFrame(frame: CallerFrame, atMs: number): boolean {
     this.#frameEarly = frame.early
     const voiced = frame.early ? frame.voiced : this.#isCallersVoice(frame)
-    const onHold = !frame.early && this.state === 'live' && this.presence.heard(voiced)
+    const onHold = !frame.early && this.line.state === 'live' && this.#onHold(voiced)
     return this.#frame(frame, voiced, atMs) || onHold
   }
 
@@ -529,10 +485,7 @@ export class CallKernel {
     const { doubtful } = frame
     const speech = this.callerSpeech
     const bargeIn = this.bargeIn
-    if (
-      this.presence.unrecognised.ignoring &&
-      this.presence.unrecognised.ignores(voiced, this.agentTalking || this.agentSpeech.anyOpen)
-    )
+    if (this.unrecognised.ignoring && this.unrecognised.ignores(voiced, this.agentTalking || this.agentSpeech.anyOpen))
       return false
     if (voiced) this.#dateVoice(frame.early, atMs)
     const edge = speech.frame(frame, atMs, voiced, voiced && this.#pausable)
@@ -544,7 +497,7 @@ export class CallKernel {
     let changed = false
     if (edge === 'onset') {
       this.spokenOver = this.playout.audible(this.nowMs)
-      this.words.waitedFor()
+      this.floor.open('caller')
       this.deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
       this.#speechStartSent = false
       this.mark('caller-speech')
@@ -555,11 +508,9 @@ export class CallKernel {
       changed = this.#callerSpeaks(edge === 'onset', doubtful, atMs)
     }
     if (this.#early) return changed || edge !== 'none'
-    if (speech.real && !this.presence.unrecognised.timing && !this.agentTalking && !this.agentSpeech.anyOpen) {
-      this.deadlines.set(
-        'not-understood',
-        this.presence.unrecognised.begin(Math.max(speech.firstVoicedMs, this.agentHeardAtMs)),
-      )
+    if (speech.real && !this.unrecognised.timing && !this.agentTalking && !this.agentSpeech.anyOpen) {
+      const untilMs = this.unrecognised.begin(Math.max(speech.firstVoicedMs, this.agentHeardAtMs))
+      this.tell({ type: 'unrecognised-sound', untilMs })
     }
     if (speech.real && edge !== 'none') {
       this.callerActive()
@@ -594,14 +545,14 @@ export class CallKernel {
   #callerSpeaks(onset: boolean, doubtful: boolean, atMs: number): boolean {
     // Speech starts later than the onset only when the segment began as a false interruption.
     const fromMs = onset ? this.callerSpeech.firstVoicedMs : atMs - FRAME_MS
-    const suspected = this.presence.putOnHold.suspected
+    const suspected = this.putOnHold.suspected
     // Sound that continues this long without words is not an interruption by the caller.
     if (suspected && this.agentTalking) return false
     if (!this.#pausable) return this.#sendSpeechStart(fromMs, suspected || (this.#early && this.#weighsSpeech))
     const responding = this.agentSpeech.responding !== null
     const start = this.#bargeInStart(fromMs)
     const moreToSay = responding || this.playout.pendingMs() >= MORE_TO_SAY_MS
-    this.bargeIn.pause(start, start.audible && moreToSay && !this.words.questionOpen)
+    this.bargeIn.pause(start, start.audible && moreToSay && !this.input.questionOpen)
     this.bargeIn.heard(onset ? this.callerSpeech.voicedMs : FRAME_MS, doubtful)
     this.out({ type: 'playout-pause' })
     this.in('barge-in-resume', this.options.bargeIn.resumeAfterMs)
@@ -637,6 +588,13 @@ export class CallKernel {
     return own
   }
 
+  /** @returns true when the agent begins to wait because the caller has put us on hold */
+  #onHold(voiced: boolean): boolean {
+    if (!this.putOnHold.frame(voiced, this.agentSpeech.anyOpen)) return false
+    this.tell({ type: 'put-on-hold' })
+    return true
+  }
+
   /** The caller may have moved away from the phone. */
   learnLevelAnew(why: string): void {
     this.mark('level-forgotten', `${why}: ${this.level.refusedMs} ms of voice, ${this.level.figures}`)
@@ -647,9 +605,19 @@ export class CallKernel {
     return this.level.learnt ? `; ${this.level.figures}` : ''
   }
 
+  /** The caller was the last to speak. */
+  callerSpokeLast(): void {
+    this.agentSpokeLast = false
+  }
+
+  /** Nothing comes of a segment that may not have been meant for the agent. */
+  expectNoWords(): void {
+    this.wordsMayCome = false
+  }
+
   /** A sign that the caller is present. */
   callerActive(): void {
-    this.presence.clock.callerSpoke(this.nowMs)
+    this.tell({ type: 'caller-active' })
     this.level.callerHeard()
   }
 
@@ -666,15 +634,15 @@ export class CallKernel {
           ? 'from before the stream opened'
           : this.bargeIn.paused
             ? this.bargeIn.figures
-            : `after ${this.presence.putOnHold.voiceMs} ms of voice without words`,
+            : `after ${this.putOnHold.voiceMs} ms of voice without words`,
       )
     this.wordsMayCome = false
     const listening =
-      this.state === 'live' ||
-      this.state === 'connecting' ||
-      this.state === 'escalating' ||
-      (this.state === 'closing' && this.ending.cancellable)
-    if (this.options.serverVad || !this.backend.usable || !listening) return false
+      this.line.state === 'live' ||
+      this.line.state === 'connecting' ||
+      this.line.state === 'escalating' ||
+      this.line.revocable
+    if (this.options.serverVad || !this.model.usable || !listening) return false
     this.out({ type: 'backend-speech-start', atMs })
     return true
   }
@@ -696,7 +664,7 @@ export class CallKernel {
     // A backend that detects turns may have answered before our own clock found the end.
     if (this.agentHeardAtMs <= lastVoicedMs) this.agentSpokeLast = false
     if (this.options.serverVad) return
-    if (this.backend.usable) this.out({ type: 'backend-speech-end', atMs: lastVoicedMs })
+    if (this.model.usable) this.out({ type: 'backend-speech-end', atMs: lastVoicedMs })
     // The answer may have begun already.
     if (lastVoicedMs !== this.#answeredFromMs) this.callerStopped(lastVoicedMs, real)
   }
@@ -707,7 +675,7 @@ export class CallKernel {
     this.wordsMayCome = !this.options.serverVad
     if (!Number.isNaN(this.#wordsDueMs)) this.#wordsDueMs = this.nowMs + WORDS_WAIT_MS
     const unless = this.bargeIn.paused ? (this.options.bargeIn.backchannel?.words ?? []) : []
-    if (!this.options.serverVad && this.backend.usable)
+    if (!this.options.serverVad && this.model.usable)
       this.out({ type: 'backend-speech-end', atMs: lastVoicedMs, unless })
   }
 
@@ -729,7 +697,7 @@ export class CallKernel {
     if (this.agentSpeech.latest > before) return this.callerStopped(this.callerSpeech.lastVoicedMs, true, before)
     if (this.bargeIn.paused || this.interruptible)
       this.commitBargeIn(`words in ${this.bargeIn.figures}`, this.agentSpeech.latest)
-    else if (this.backend.usable) this.out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
+    else if (this.model.usable) this.out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
     if (!this.callerSpeech.speaking) this.callerStopped(this.callerSpeech.lastVoicedMs, true)
   }
 
@@ -739,7 +707,7 @@ export class CallKernel {
   }
 
   callerStopped(atMs: number, real: boolean, generation = this.agentSpeech.latest): void {
-    this.tools.turn(atMs)
+    this.tell({ type: 'turn-ended', atMs })
     this.recordTurn(this.turns.callerStopped(atMs, real, generation, this.streamZeroMs))
   }
 
@@ -760,7 +728,7 @@ export class CallKernel {
   #endOfSpeechDue(): void {
     const speech = this.callerSpeech
     // The frames stopped because a recording is not listened to.
-    if (!speech.speaking || this.opening.amd) return
+    if (!speech.speaking || this.line.screening) return
     if (speech.overdue(this.nowMs - FRAMES_STOPPED_MS) === 'end') this.#segmentEnded()
     else this.deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
   }
@@ -774,16 +742,16 @@ export class CallKernel {
   get interruptible(): boolean {
     const { protectGreeting, protectEscalation } = this.options.bargeIn
     const open =
-      this.state === 'live' ||
-      this.state === 'connecting' ||
-      (this.state === 'closing' && this.ending.cancellable) ||
-      (this.state === 'escalating' && !protectEscalation)
-    if (!open || !this.agentTalking || this.#early || this.consent.saying || this.sentDigits.busy) return false
+      this.line.state === 'live' ||
+      this.line.state === 'connecting' ||
+      this.line.revocable ||
+      (this.line.state === 'escalating' && !protectEscalation)
+    if (!open || !this.agentTalking || this.#early || this.floor.sound.holder !== null) return false
     if (!protectGreeting && !protectEscalation) return true
     const itemId = this.playout.currentItem(this.nowMs)
     const item = this.agentSpeech.item(itemId)
     if (item === undefined || item.over !== 'no') return true
-    const greeting = itemId === this.greeting.itemId || this.agentSpeech.greets(item)
+    const greeting = item.as === 'greeting' || this.agentSpeech.greets(item)
     return !(protectGreeting && greeting) && !(protectEscalation && item.kind === 'escalation')
   }
 
@@ -797,15 +765,13 @@ export class CallKernel {
     this.bargeIn.commit(start, why)
     this.mark('barge-in', `${why}; ${Math.round(start.playedMs)} ms of it heard`)
     this.#cutAgent(start, fence)
-    this.ending.cancelGoodbye()
+    this.tell({ type: 'barge-in' })
     this.agentHeardAtMs = this.nowMs
     this.agentSpokeLast = false
     this.#uncertain = false
     this.#wordsDueMs = NaN
     this.settleOverlap()
     this.callerActive()
-    // The announcement of an escalation was cut: continue without it.
-    if (this.state === 'escalating') this.in('words-heard', 0)
     if (speech.speaking) this.#sendSpeechStart(Math.max(start.firstVoicedMs, speech.firstVoicedMs), false)
     // After a pause the last sample has left already; without a pause it is leaving now.
     if (paused) this.settleBargeIn()
@@ -834,9 +800,8 @@ export class CallKernel {
   /** The backend's own VAD heard speech. */
   backendHeardSpeech(): void {
     this.mark('backend-speech-started')
-    this.greeting.settled()
-    this.words.waitedFor()
-    this.presence.unrecognised.backendHeardSpeech()
+    this.floor.asked()
+    this.unrecognised.backendHeardSpeech()
     // Where the gateway decides, it may be a backchannel or a television, and no sign of the caller either.
     this.settleOverlap()
     if (!this.options.serverInterrupts && this.interruptible) {
@@ -853,7 +818,7 @@ export class CallKernel {
       this.overlapEnded = true
       const { weighsSpeech, bargeIn } = this.options
       // A service that has finished its answer answers this too: only words should have that.
-      if (weighsSpeech && this.backend.usable && this.playout.pendingMs() >= MORE_TO_SAY_MS)
+      if (weighsSpeech && this.model.usable && this.playout.pendingMs() >= MORE_TO_SAY_MS)
         this.out({ type: 'backend-speech-end', atMs: this.nowMs, unless: bargeIn.backchannel?.words ?? [] })
       return this.mark('backend-speech-over-agent', this.bargeIn.paused ? this.bargeIn.figures : undefined)
     }
@@ -870,19 +835,46 @@ export class CallKernel {
   }
 
   #digit(digit: string): void {
-    if (!this.backend.usable || (this.state !== 'live' && this.state !== 'connecting' && this.state !== 'closing'))
+    if (
+      !this.model.usable ||
+      (this.line.state !== 'live' && this.line.state !== 'connecting' && this.line.state !== 'closing')
+    )
       return
     if (!this.#frameEarly) this.#earlyUntilMs = -Infinity
     // A caller who enters "4127#" may hear the answer begin before the #. It only ends an entry, so it interrupts
     // nothing.
     if (digit === '#' && this.interruptible) return this.out({ type: 'backend-dtmf', digit })
     if (this.options.bargeIn.onDtmf && this.interruptible) this.commitBargeIn('a digit', this.agentSpeech.latest)
-    this.presence.understood()
+    this.tell({ type: 'understood', endsHold: true })
     this.callerActive()
     this.agentSpokeLast = false
     this.out({ type: 'backend-dtmf', digit })
     this.callerStopped(this.nowMs, true)
   }
+}
+
+/** With the stream the speech was lost that waited in shared memory or was on its way. */
+function owedBy({ owed, openTranscript }: CallCheckpoint, newStream: NewStream | null): OwedAnswer {
+  if (newStream === null || owed !== 'nothing') return owed
+  return openTranscript.some(({ role }) => role === 'agent') ? 'rest-of-answer' : 'nothing'
+}
+
+function stagesOf(call: CallKernel): Stages | null {
+  const { options, log, resume } = call
+  if (options.stages === null) return null
+  return new Stages(
+    options.stages,
+    log,
+    (entry) => {
+      call.record(entry)
+      if (entry.kind === 'fact') return call.mark('fact', entry.record.name)
+      const { from, stage, why } = entry.record
+      call.mark('stage', from === null ? stage : `${from} to ${stage}: ${why}`)
+    },
+    resume?.identity != null,
+    resume?.callBack === 'asks',
+    options.collections.flatMap(({ secretFor }) => secretFor?.tool ?? []),
+  )
 }
 
 /** Outputs of a session that wait to be drained; beyond it marks and checkpoint notices are dropped. */

@@ -1,6 +1,7 @@
 import type { Wake } from '../core/clock.js'
-import { DEADLINES } from './call-feature.js'
-import type { CallState } from './call-feature.js'
+import { DEADLINE_NAMES } from './call-deadlines.js'
+import type { CallState } from './call-deadlines.js'
+import type { CallFeature } from './call-feature.js'
 import { CallKernel } from './call-kernel.js'
 import type { CallLog } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
@@ -9,12 +10,31 @@ import { CALL_CHECKPOINT_VERSION } from './documents/checkpoint.js'
 import type { CallCheckpoint, OwedAnswer, SessionResume } from './documents/checkpoint.js'
 import type { TurnDecider } from './end-of-turn.js'
 import type { CallInput, CallOutput, PlayoutView } from './events.js'
-import type { Caller } from './features/caller.js'
-import type { EscalationAsked } from './features/escalation-side.js'
+import { BackendLink } from './features/backend-link.js'
+import { CallBackOffer } from './features/call-back-offer.js'
+import { Caller } from './features/caller.js'
+import { Claims } from './features/claims.js'
+import { Consent } from './features/consent.js'
+import { Digits } from './features/digits.js'
+import { EffectWait } from './features/effect-wait.js'
+import { Ending } from './features/ending.js'
+import { EscalationSide } from './features/escalation-side.js'
+import { Handover } from './features/handover.js'
+import { Opening } from './features/opening.js'
+import { Presence } from './features/presence.js'
+import { RingBack } from './features/ring-back.js'
+import { SentDigits } from './features/sent-digits.js'
+import { StageChanges } from './features/stage-changes.js'
+import { ToolCalls } from './features/tool-calls.js'
+import { WaitingSound } from './features/waiting-sound.js'
+import { Waits } from './features/waits.js'
+import { Words } from './features/words.js'
 import { plainFrame } from './frame-figures.js'
 import type { CallerFrame } from './frame-figures.js'
 import { VERIFY_TOOL } from './gateway-tools.js'
 import { VERIFIED_FACT } from './stage-definition.js'
+import type { EscalationAsked } from './resources/line.js'
+import type { Person } from './resources/person.js'
 import type { Stages } from './stages.js'
 import type { UsageSums } from './usage.js'
 
@@ -48,7 +68,7 @@ export class CallSession {
    * @param turnDecider in place of the one that the options ask for
    */
   constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume, turnDecider?: TurnDecider) {
-    this.#call = new CallKernel(options, playout, resume, turnDecider)
+    this.#call = new CallKernel(options, playout, featuresOf, resume, turnDecider)
   }
 
   /** Events so far; each entry was an output. */
@@ -65,27 +85,27 @@ export class CallSession {
   }
 
   /** Data of the caller. */
-  get caller(): Pick<Caller, 'open' | 'values' | 'earlier'> {
-    return this.#call.caller
+  get caller(): Pick<Person, 'open' | 'values' | 'earlier'> {
+    return this.#call.person
   }
 
   /** Who is rung back has not said yet that they want to go on. */
   get asksToGoOn(): boolean {
-    return this.#call.ringBack.unconfirmed !== null
+    return this.#call.person.unconfirmed !== null
   }
 
   /** The stages of the call; null: it has none. */
   get stages(): Stages | null {
-    return this.#call.stages.machine
+    return this.#call.stages
   }
 
   get state(): CallState {
-    return this.#call.state
+    return this.#call.line.state
   }
 
   /** Nobody but a tool may have what the caller enters or says now. */
   get private(): boolean {
-    return this.#call.digits.private
+    return this.#call.keypad.private
   }
 
   /**
@@ -94,17 +114,17 @@ export class CallSession {
    */
   keyOf(digit: string): string | null {
     if (!this.privateKeys || !/^\d$/.test(digit)) return digit
-    return this.#call.sentDigits.isOwn(digit) ? null : SECRET_DIGIT
+    return this.#call.keypad.isEcho(digit) ? null : SECRET_DIGIT
   }
 
   /** Nobody but a tool may have the keys that the caller presses now. The gateway's own questions by key are newer. */
   get privateKeys(): boolean {
-    return this.#call.digits.privateKeys
+    return this.#call.keypad.privateKeys
   }
 
   /** From the opened stream to the first agent sound; null before that sound. */
   get greetingMs(): number | null {
-    return this.#call.greeting.startedMs
+    return this.#call.greetingMs
   }
 
   /** Tag of the language that the call is in. */
@@ -113,7 +133,7 @@ export class CallSession {
   }
 
   get escalation(): EscalationAsked | null {
-    return this.#call.escalation.asked
+    return this.#call.line.human
   }
 
   /** Time zero of transcript, turns and barge-ins, on the clock of the inputs. */
@@ -123,16 +143,16 @@ export class CallSession {
 
   /** How long the stream has been open, or was open in total; all streams of the call together. */
   streamMs(nowMs: number): number {
-    const { streamOpenedAtMs, newStream, gapMs, ending } = this.#call
-    if (streamOpenedAtMs === null) return newStream?.streamMs ?? 0
-    return (ending.streamClosedAtMs ?? nowMs) - streamOpenedAtMs - gapMs
+    const { stream, newStream } = this.#call
+    if (stream.openedAtMs === null) return newStream?.streamMs ?? 0
+    return (stream.closedAtMs ?? nowMs) - stream.openedAtMs - stream.gapMs
   }
 
   /** Who the caller is, once a tool has established it; goes into the escalation packet. */
   setIdentity(identity: Readonly<Record<string, unknown>>): void {
-    this.#call.identity = identity
+    this.#call.person.identify(identity)
     this.stages?.know(VERIFIED_FACT, true, this.#call.streamMs, VERIFY_TOOL)
-    this.#call.caller.identified()
+    this.#call.tell({ type: 'identified' })
     this.#call.changed()
   }
 
@@ -142,10 +162,10 @@ export class CallSession {
    */
   handle(input: CallInput, nowMs: number): void {
     const call = this.#call
-    if (call.state === 'ended') return
+    if (call.line.state === 'ended') return
     call.clockTo(nowMs)
     this.#input(input)
-    call.escalation.applyRules(input)
+    for (const feature of call.features) feature.settled?.(input)
     this.#afterwards()
   }
 
@@ -154,8 +174,8 @@ export class CallSession {
    */
   callerFrame(heard: CallerFrame, nowMs: number): void {
     const call = this.#call
-    if (!call.streaming || call.opening.amd) return
-    const frame = call.digits.private ? UNHEARD : heard
+    if (!call.line.streaming || call.line.screening) return
+    const frame = call.keypad.private ? UNHEARD : heard
     call.clockTo(nowMs)
     if (call.callerFrame(frame, nowMs)) this.#afterwards()
   }
@@ -164,14 +184,18 @@ export class CallSession {
   acceptAudio(itemId: string, generation: number, nowMs: number): boolean {
     const call = this.#call
     const known = call.agentSpeech.item(itemId)
-    if (known !== undefined && known.generation === null) return known.over !== 'cut' && call.streaming
-    const audio = call.streaming ? call.agentSpeech.audio(itemId, generation) : 'late'
+    if (known !== undefined && known.generation === null) return known.over !== 'cut' && call.line.streaming
+    const audio = call.line.streaming ? call.agentSpeech.audio(itemId, generation) : 'late'
     if (audio === 'late') {
       call.counters.lateAudioDropped++
       return false
     }
     call.clockTo(nowMs)
-    call.backend.audio(audio === 'first')
+    call.model.active()
+    if (audio === 'first') {
+      call.mark('agent-audio')
+      call.tell({ type: 'model-audio' })
+    }
     return true
   }
 
@@ -193,19 +217,19 @@ export class CallSession {
       {
         version: CALL_CHECKPOINT_VERSION,
         callSid: call.options.callSid,
-        state: checkpointState(call.state),
+        state: checkpointState(call.line.state),
         streamOpenedWallMs:
-          call.streamOpenedAtMs === null
+          call.stream.openedAtMs === null
             ? (call.resume?.streamOpenedWallMs ?? null)
-            : call.streamOpenedAtMs + call.options.wallOffsetMs,
+            : call.stream.openedAtMs + call.options.wallOffsetMs,
         owed: this.#owed,
         heard: itemId === null ? null : { itemId, playedMs: call.playout.playedMs(itemId, call.nowMs) },
         language: call.language.callers,
         nextAnnouncement: call.nextAnnouncement,
-        identity: call.identity,
+        identity: call.person.identity,
         openTranscript: call.transcript.open,
         usage: { ...call.usage },
-        gapMs: call.gapMs,
+        gapMs: call.stream.gapMs,
       },
       ...parts,
     ) as CallCheckpoint
@@ -213,10 +237,10 @@ export class CallSession {
 
   get #owed(): OwedAnswer {
     const call = this.#call
-    if (call.streamOpenedAtMs === null) return call.opening.owed
-    if (call.handover.to !== null) return 'answer'
-    const runs = call.ledger.running > 0 || call.digits.collection !== null
-    if (call.turns.waitingForReal || call.deadlines.isSet('answer') || runs) return 'answer'
+    if (call.stream.openedAtMs === null) return call.owed
+    if (call.line.promised !== null) return 'answer'
+    const runs = call.effects.running > 0 || call.input.grants.has('digits')
+    if (call.turns.waitingForReal || call.wait.answerDue || runs) return 'answer'
     return call.agentSpeech.responding !== null || call.playout.pendingMs() > SURVIVING_SPEECH_MS
       ? 'rest-of-answer'
       : 'nothing'
@@ -224,18 +248,18 @@ export class CallSession {
 
   #input(input: CallInput): void {
     for (const feature of this.#call.features) if (feature.input?.(input) === true) return
-    this.#call.input(input)
+    this.#call.take(input)
   }
 
   #afterwards(): void {
     // Each pass clears a deadline; the bound only guards against one that is set in the past.
-    for (let passes = 0; passes < 2 * DEADLINES.length; passes++) {
+    for (let passes = 0; passes < 2 * DEADLINE_NAMES.length; passes++) {
       const due = this.#call.deadlines.takeDue(this.#call.nowMs)
       if (due === null) break
       this.#call.due(due)
       for (const feature of this.#call.features) feature.due?.(due)
     }
-    this.#call.waitingSound.follow()
+    for (const feature of this.#call.features) feature.afterwards?.()
     this.#call.noticeCheckpoint()
   }
 }
@@ -250,4 +274,32 @@ function checkpointState(state: CallState): CallCheckpoint['state'] {
     default:
       return state
   }
+}
+
+/**
+ * Every feature. A key is nobody's if it is the echo of our own; else it goes to an open question of consent, an entry of digits, the
+ * offer of a call back, a person who is rung back, and then to the backend. Claims are judged before a stage changes.
+ */
+function featuresOf(call: CallKernel, resume: SessionResume | undefined): readonly CallFeature[] {
+  return [
+    new SentDigits(call),
+    new Consent(call),
+    new Digits(call),
+    new CallBackOffer(call),
+    new RingBack(call),
+    new Opening(call),
+    new Caller(call),
+    new BackendLink(call),
+    new Words(call),
+    new ToolCalls(call),
+    new EffectWait(call),
+    new Waits(call),
+    new WaitingSound(call),
+    new Handover(call),
+    new Claims(call),
+    new StageChanges(call),
+    new Presence(call),
+    new EscalationSide(call, resume),
+    new Ending(call),
+  ]
 }

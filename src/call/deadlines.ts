@@ -40,6 +40,11 @@ export class Deadlines<Name extends string> {
     ) as Partial<Record<Name, number>>
   }
 
+  /** Time until the deadline; Infinity if it is not set. */
+  leftMs(name: Name, nowMs: number): number {
+    return (this.#atMs[this.#names.indexOf(name)] as number) - nowMs
+  }
+
   isSet(name: Name): boolean {
     return (this.#atMs[this.#names.indexOf(name)] as number) < Infinity
   }

@@ -118,7 +118,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
     }),
     afterSpeech: true,
     run: (call, callId, args) =>
-      void call.escalation.escalate({
+      void call.ask('escalate', {
         reason: String(args['reason']),
         summary: textOf(args['summary']),
         origin: 'agent',
@@ -154,7 +154,8 @@ const SESSION_TOOLS: readonly SessionTool[] = [
     run: (call, callId, args) => {
       const { number, at } = args
       const wantedAt = textOf(at).trim()
-      const refusal = call.callBack.request(
+      const refusal = call.ask(
+        'noteCallBack',
         typeof number === 'string' ? number : null,
         textOf(args['note']),
         wantedAt === '' ? null : wantedAt,
@@ -178,7 +179,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
     leaves: true,
     run: (call, callId, args) => {
       const silent = !call.agentSpokeLast && !call.sounding
-      call.ending.endAfterSpeech(textOf(args['reason']), callId, silent ? call.goodbye : '')
+      call.ask('endAfterSpeech', textOf(args['reason']), callId, silent ? call.goodbye : '')
     },
   },
   /** Answered once it is written, or could not be. */
@@ -219,8 +220,8 @@ const SESSION_TOOLS: readonly SessionTool[] = [
       once: true,
     }),
     afterSpeech: true,
-    fault: (call, args) => call.sentDigits.fault(args),
-    run: (call, callId, { digits }) => call.sentDigits.send(callId, textOf(digits)),
+    fault: (call, args) => call.ask('sendDigitsFault', args),
+    run: (call, callId, { digits }) => call.ask('sendDigits', callId, textOf(digits)),
   },
   {
     name: 'set_language',
@@ -240,7 +241,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
     fault: ({ options }, { language }) =>
       options.languages.includes(String(language)) ? null : `language must be one of ${options.languages.join(', ')}.`,
     run: (call, callId, { language }) => {
-      if (call.language.set(String(language))) call.words.languageChanged()
+      if (call.language.set(String(language))) call.languageChanged()
       answer(call, callId, { language: call.language.now }, null)
     },
   },
@@ -248,7 +249,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
     name: STAGE_TOOL,
     when: ({ stage }) => stage !== null,
     spec: ({ stage }) => stage,
-    run: (call, callId, args) => call.stages.asked(callId, args),
+    run: (call, callId, args) => call.ask('goToStage', callId, args),
   },
   {
     name: HANDOVER_TOOL,
@@ -278,9 +279,9 @@ const SESSION_TOOLS: readonly SessionTool[] = [
     },
     run: (call, callId, args) => {
       const value = { agent: args['agent'] }
-      const refusal = call.handover.handOver(String(args['agent']), textOf(args['summary']))
+      const refusal = call.ask('handOver', String(args['agent']), textOf(args['summary']))
       // The model that called it says nothing more.
-      if (refusal === null) call.ledger.result(callId, { ok: true, value, error: undefined })
+      if (refusal === null) call.effects.ledger.result(callId, { ok: true, value, error: undefined })
       else answer(call, callId, value, refusal)
     },
   },
@@ -293,15 +294,15 @@ const SESSION_TOOLS: readonly SessionTool[] = [
         'want to go on, and not before. Their identity has to be verified again.',
       parameters: NO_ARGUMENTS,
     }),
-    run: (call, callId) => call.ringBack.asked(callId),
+    run: (call, callId) => call.ask('confirmRingBack', callId),
   },
   /** Answered when the caller has entered the digits, or does not. Models are offered it with the agent's own tools. */
   {
     name: COLLECT_TOOL,
     when: () => true,
     spec: () => null,
-    fault: (call, args) => call.digits.fault(args),
-    run: (call, callId, args) => call.digits.collect(callId, args),
+    fault: (call, args) => call.ask('digitsFault', args),
+    run: (call, callId, args) => call.ask('collectDigits', callId, args),
   },
 ]
 
@@ -340,14 +341,14 @@ export function sessionTools(offer: ToolOffer): readonly GatewayTool[] {
 }
 
 /** Why this call does not have the tool, whoever calls it; null where it has: then its model was offered it. */
-export function absence(tool: SessionTool, { options, stages, ringBack }: CallKernel): string | null {
+export function absence(tool: SessionTool, { options, stages, person }: CallKernel): string | null {
   const { escalation, languages, handoverTo, sendsDigits, placed = true, messagesOnly = false } = options
   const offer: ToolOffer = {
     ...{ languages, handoverTo, sendsDigits, placed, messagesOnly },
     escalation: escalation === null ? null : { strategies: escalation.callback === null ? [] : ['callback'] },
-    asksToGoOn: ringBack.unconfirmed !== null,
+    asksToGoOn: person.unconfirmed !== null,
     // `Stages` itself refuses what the stage does not offer.
-    stage: stages.machine === null ? null : { name: STAGE_TOOL, description: '', parameters: NO_ARGUMENTS },
+    stage: stages === null ? null : { name: STAGE_TOOL, description: '', parameters: NO_ARGUMENTS },
   }
   return tool.when(offer) ? null : (tool.absent?.(offer) ?? noTool(tool.name))
 }
@@ -360,7 +361,7 @@ export function noTool(name: string): string {
 }
 
 function answer(call: CallKernel, callId: string, value: unknown, refusal: string | null): void {
-  call.tools.result(callId, refusal === null, refusal === null ? value : { error: refusal }, refusal ?? undefined)
+  call.ask('answerTool', callId, refusal === null, refusal === null ? value : { error: refusal }, refusal ?? undefined)
 }
 
 const NO_HUMAN = 'No human can be reached from this line.'

@@ -357,7 +357,7 @@ export class ToolLedger {
   }
 }
 
-interface ToolResult {
+export interface ToolResult {
   readonly ok: boolean
   readonly value: unknown
   readonly error: string | undefined

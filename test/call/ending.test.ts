@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { CallState } from '../../src/call/call-feature.js'
+import type { CallState } from '../../src/call/call-deadlines.js'
 import { isClosing } from '../../src/call/closing-cues.js'
 import type { Collection } from '../../src/call/digit-collection.js'
 import { outcomeOf } from '../../src/call/outcome.js'

@@ -1,9 +1,10 @@
 import { assertNever } from '../../core/assert.js'
 import type { BackendEvent } from '../backend-events.js'
 import { Feature } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
-import type { CallKernel } from '../call-kernel.js'
+import type { CallFeature } from '../call-feature.js'
+import type { DeadlineName } from '../call-deadlines.js'
 import type { CallInput } from '../events.js'
+import type { Fact } from '../facts.js'
 import { addUsage } from '../usage.js'
 
 /** Responses that may fail one after another before the backend counts as dead. */
@@ -20,21 +21,9 @@ const ANSWERS_MISSING_MAX = 2
  *     backend   --no sound in answerTimeoutMs, twice in a row, or once before the greeting--> dead
  */
 export class BackendLink extends Feature implements CallFeature {
-  /** Something that the backend said was played to the caller. */
-  spoke: boolean
-  // The backend.
-  ready = false
-  dead = false
-  #closed = false
-  /** When the backend last gave a sign of a response. */
-  activeAtMs = -Infinity
+  readonly answers = ['failModel'] as const
   #responsesFailed = 0
   #answersMissing = 0
-
-  constructor(call: CallKernel) {
-    super(call)
-    this.spoke = call.resume?.greetingMs != null
-  }
 
   due(name: DeadlineName): void {
     if (name === 'answer') this.#answerDue()
@@ -46,29 +35,8 @@ export class BackendLink extends Feature implements CallFeature {
     return true
   }
 
-  /** Audio of a live response came. @param first  the first of its response */
-  audio(first: boolean): void {
-    this.activeAtMs = this.call.nowMs
-    if (!first) return
-    this.call.mark('agent-audio')
-    this.call.tools.cancelFiller()
-  }
-
-  /** The caller hears what it says. */
-  answers(): void {
-    this.#answersMissing = 0
-    this.spoke = true
-  }
-
-  /** The backend takes commands. */
-  get usable(): boolean {
-    return !this.dead && !this.#closed
-  }
-
-  close(reason: string): void {
-    if (this.#closed) return
-    this.#closed = true
-    this.call.out({ type: 'backend-close', reason })
+  hear(fact: Fact): void {
+    if (fact.type === 'agent-sounds' && fact.kind === 'answer') this.#answersMissing = 0
   }
 
   #event(event: BackendEvent): void {
@@ -76,15 +44,9 @@ export class BackendLink extends Feature implements CallFeature {
       case 'ready':
         return this.#isReady()
       case 'turn-start':
-        if (this.call.agentSpeech.begin(event.generation)) this.activeAtMs = this.call.nowMs
-        else if (
-          this.call.greeting.instead ||
-          this.call.words.asksToWait ||
-          this.call.digits.collection !== null ||
-          this.call.consent.awaitsAnswer
-        ) {
-          if (this.call.greeting.instead) this.call.mark('greeting-too-late')
-          this.call.consent.interrupted ||= this.call.consent.awaitsAnswer
+        if (this.call.agentSpeech.begin(event.generation)) this.call.model.active()
+        else if (this.call.floor.interruptsModel) {
+          this.call.tell({ type: 'response-unwanted' })
           this.call.out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
         }
         return
@@ -99,33 +61,31 @@ export class BackendLink extends Feature implements CallFeature {
       case 'understood':
         // A partial result of hold music may resemble words by chance: only the words of a whole segment end the wait, or
         // the suspicion before it.
-        if (this.call.presence.putOnHold.waiting) return
+        if (this.call.putOnHold.waiting) return
         this.call.level.understood()
-        return this.call.presence.understood(!this.call.presence.putOnHold.suspected)
+        return this.call.tell({ type: 'understood', endsHold: !this.call.putOnHold.suspected })
       case 'expects':
-        if (event.keys !== undefined) this.call.digits.dialogueExpects(event.keys)
+        if (event.keys !== undefined) this.call.tell({ type: 'dialogue-keys', keys: event.keys })
         return this.call.callerSpeech.expect(event.what)
       case 'interrupted':
         return this.call.backendInterrupted(event.generation)
       case 'transcript':
-        return event.role === 'caller'
-          ? this.call.words.ofCaller(event.itemId, event.text, event.final, event.languages)
-          : this.call.words.ofAgent(event)
+        return this.call.tell(event)
       case 'tool-call':
         // With a human on the line the backend is closing: its tool calls are ignored.
-        if (this.call.streaming && this.call.state !== 'bridged') {
-          if (event.spent === true) return this.call.ending.budgetSpent(event)
-          if (this.call.agentSpeech.wanted(event.generation)) return this.call.tools.take(event)
+        if (this.call.line.streaming && this.call.line.state !== 'bridged') {
+          if (event.spent === true) return this.call.ask('endForBudget', event)
+          if (this.call.agentSpeech.wanted(event.generation)) return this.call.ask('takeTool', event)
         }
         this.call.counters.lateEventsDropped++
         return
       case 'tool-cancel':
-        return this.call.tools.takenBack(event.callIds)
+        return this.call.tell({ type: 'tools-taken-back', callIds: event.callIds })
       case 'usage':
         return addUsage(this.call.usage, event.usage)
       case 'error':
         this.call.mark('backend-error', event.code)
-        return event.fatal ? this.failed(`backend error ${event.code}`) : undefined
+        return event.fatal ? this.failModel(`backend error ${event.code}`) : undefined
       case 'expiring':
         return this.call.mark('backend-expiring', String(event.inMs))
       case 'failover':
@@ -134,25 +94,24 @@ export class BackendLink extends Feature implements CallFeature {
           `${event.from} to ${event.to} in ${Math.round(event.gapMs)} ms: ${event.reason}`,
         )
         this.call.callerSpeech.expect('open')
-        this.call.digits.modelHasTheCall()
+        this.call.tell({ type: 'model-replaced' })
         // The new backend was asked only now.
-        if (this.call.deadlines.isSet('answer')) this.call.awaitAnswer()
+        if (this.call.wait.answerDue) this.call.wait.forAnswer()
         return
       case 'holding':
         return this.#holding()
       case 'closed':
-        return this.#closed ? undefined : this.failed(`backend closed with ${event.code}`)
+        return this.call.model.closed ? undefined : this.failModel(`backend closed with ${event.code}`)
       default:
         return assertNever(event)
     }
   }
 
   #isReady(): void {
-    if (this.ready) return
-    this.ready = true
+    if (this.call.model.ready) return
+    this.call.model.becomeReady()
     this.call.mark('backend-ready')
-    if (this.call.state === 'connecting' && !this.call.opening.amd && !this.call.consent.waiting)
-      this.call.opening.begin()
+    this.call.tell({ type: 'model-ready' })
   }
 
   #turnDone({ generation, status, reason, cut }: Extract<BackendEvent, { type: 'turn-done' }>): void {
@@ -160,59 +119,57 @@ export class BackendLink extends Feature implements CallFeature {
     this.call.transcript.withoutSound((itemId) => this.call.agentSpeech.isOpen(itemId), this.call.streamMs)
     if (status === 'completed') this.#responsesFailed = 0
     if (cut !== undefined) this.call.mark('answer-cut', cut)
-    if (status !== 'failed' || this.call.state !== 'live' || this.call.agentSpeech.isDead(generation)) return
+    if (status !== 'failed' || this.call.line.state !== 'live' || this.call.agentSpeech.isDead(generation)) return
     this.call.mark('response-failed', reason)
     if (++this.#responsesFailed >= RESPONSES_FAILED_MAX)
-      return this.failed(`${this.#responsesFailed} responses failed in a row`)
-    this.call.clear('answer')
+      return this.failModel(`${this.#responsesFailed} responses failed in a row`)
+    this.call.wait.noAnswer()
     this.call.announce(this.call.text(this.call.options.responseFailedText), 'apology')
   }
 
   /** The backend has made no sound for too long after the caller's turn or the kick-off. */
   #answerDue(): void {
-    if (this.call.state !== 'live') return
+    if (this.call.line.state !== 'live') return
     const { answerTimeoutMs, responseFailedText } = this.call.options
     // A backend that waits for a tool's outcome need not say anything until then.
-    const waits =
-      this.call.ledger.running > 0 || this.call.digits.collection !== null || this.call.waits.pending.waiting.length > 0
+    const waits = this.call.effects.running > 0 || this.call.input.grants.has('digits') || this.call.effects.awaited
     if (waits || this.call.sounding || this.call.bargeIn.paused || this.call.callerSpeech.speaking)
-      return this.call.in('answer', answerTimeoutMs)
+      return this.call.wait.forAnswer()
     // One missing answer is allowed: the backend may not have taken the caller's words for a question.
-    if (++this.#answersMissing >= ANSWERS_MISSING_MAX || !this.spoke)
-      return this.failed(`no answer in ${answerTimeoutMs} ms`)
+    if (++this.#answersMissing >= ANSWERS_MISSING_MAX || !this.call.model.spoke)
+      return this.failModel(`no answer in ${answerTimeoutMs} ms`)
     this.call.mark('answer-missing')
     this.call.announce(this.call.text(responseFailedText), 'apology')
-    this.call.in('answer', answerTimeoutMs)
+    this.call.wait.forAnswer()
   }
 
   /** Failover takes long and the caller waits: say a filler. */
   #holding(): void {
     this.call.mark('backend-holding')
-    if (this.call.state !== 'live' || this.call.sounding || this.call.agentSpeech.anyOpen) return
-    if (this.call.tools.fillers.none && !this.call.callerSpeech.speaking && !this.call.bargeIn.paused)
-      this.call.tools.sayFiller()
+    if (this.call.line.state !== 'live' || this.call.sounding || this.call.agentSpeech.anyOpen) return
+    this.call.tell({ type: 'model-holding' })
   }
 
   /** The backend is dead. The caller hears an apology, then gets a human or the end of the call. */
-  failed(detail: string): void {
-    if (this.dead && this.call.streaming && this.call.state !== 'connecting') return
-    this.dead = true
-    if (this.call.state === 'waiting' || this.call.opening.amd) return
+  failModel(detail: string): void {
+    if (this.call.model.dead && this.call.line.streaming && this.call.line.state !== 'connecting') return
+    this.call.model.die()
+    if (this.call.line.state === 'waiting' || this.call.line.screening) return
     this.call.mark('backend-failed', detail)
-    if (this.call.state !== 'live' && this.call.state !== 'connecting') return
+    if (this.call.line.state !== 'live' && this.call.line.state !== 'connecting') return
     if (this.call.bargeIn.paused) this.call.stopAgent()
-    this.call.agentSpeech.responding = null
+    this.call.agentSpeech.giveUp()
     // The caller is promised an agent with a backend of their own.
-    if (this.call.handover.to !== null) return
-    this.call.tools.cancelAll()
-    this.close('backend-failed')
+    if (this.call.line.promised !== null) return
+    this.call.ask('cancelTools', 'all')
+    this.call.model.close('backend-failed')
     const request = {
       reason: 'technical problem',
       summary: detail,
       origin: 'backend-failed',
       toolCallId: null,
     } as const
-    if (this.call.options.onBackendFailure === 'escalate' && this.call.escalation.escalate(request)) return
-    this.call.ending.speakThenEnd('backend-failed', detail, this.call.text(this.call.options.apologyText), false)
+    if (this.call.options.onBackendFailure === 'escalate' && this.call.ask('escalate', request)) return
+    this.call.ask('sayThenEnd', 'backend-failed', detail, this.call.text(this.call.options.apologyText), false)
   }
 }

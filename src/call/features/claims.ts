@@ -1,8 +1,10 @@
 import { Feature } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
+import type { CallFeature } from '../call-feature.js'
+import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import { ClaimAudit, correctionOf } from '../claim-audit.js'
 import type { CallCheckpoint, OpenClaim } from '../documents/checkpoint.js'
+import type { Fact } from '../facts.js'
 import type { ClaimRecord, TranscriptEntry } from '../documents/record.js'
 
 /** A claim that nothing supports waits this long, once it was heard and the response is over, for a tool call to follow. */
@@ -17,13 +19,13 @@ const CLAIM_CORRECTIONS_MAX = 3
  *     heard --CLAIM_GRACE_MS, no response and none of its tools running | call over--> recorded; corrected where that is set
  */
 export class Claims extends Feature implements CallFeature {
-  readonly audit: ClaimAudit | null
+  readonly #audit: ClaimAudit | null
   #corrections = 0
 
   constructor(call: CallKernel) {
     super(call)
     const { claims } = call.options
-    this.audit = claims === null ? null : new ClaimAudit(claims, call.log, call.resume?.openClaims)
+    this.#audit = claims === null ? null : new ClaimAudit(claims, call.log, call.resume?.openClaims)
   }
 
   due(name: DeadlineName): void {
@@ -34,36 +36,50 @@ export class Claims extends Feature implements CallFeature {
     return this.#open.length === 0 ? {} : { openClaims: this.#open }
   }
 
-  /** Claims that were open before the worker changed are judged again. */
-  await(): void {
+  hear(fact: Fact): void {
+    switch (fact.type) {
+      case 'conversation-begins':
+        // Claims that were open before the worker changed are judged again.
+        return this.#await()
+      case 'conversation-over':
+        return this.#judge(true)
+      case 'tool-settled':
+        return this.#judge(false)
+      case 'model-given':
+        return this.#audit?.given(fact.text, fact.ofCaller)
+      case 'arranged':
+        return this.#audit?.arranged(fact.tool)
+      case 'agent-said':
+        return fact.by === 'model' ? this.#agentSaid(fact.entry, fact.playedMs) : undefined
+      default:
+        return
+    }
+  }
+
+  #await(): void {
     if (this.#open.length > 0) this.call.in('claims', CLAIM_GRACE_MS)
   }
 
   get #open(): readonly OpenClaim[] {
-    return this.audit?.open ?? []
+    return this.#audit?.open ?? []
   }
 
-  /** An entry of the agent is complete. The gateway's own phrases claim nothing. */
-  agentSaid(entry: TranscriptEntry, itemId: string, playedMs: number | null): void {
-    // The audit learnt the greeting when it began.
-    if (itemId === this.call.greeting.itemId) return
-    if (this.call.isAnnouncement(itemId)) return this.call.words.gatewaySaid(entry.text, itemId, playedMs)
-    this.call.language.answered()
-    if (this.audit === null) return
-    this.audit.said(entry, playedMs, this.call.nowMs + this.call.options.wallOffsetMs)
-    this.judge(false)
-    if (this.audit.open.length > 0 && this.call.state !== 'ended') this.call.in('claims', CLAIM_GRACE_MS)
+  #agentSaid(entry: TranscriptEntry, playedMs: number | null): void {
+    if (this.#audit === null) return
+    this.#audit.said(entry, playedMs, this.call.nowMs + this.call.options.wallOffsetMs)
+    this.#judge(false)
+    if (this.#audit.open.length > 0 && this.call.line.state !== 'ended') this.call.in('claims', CLAIM_GRACE_MS)
   }
 
   #due(): void {
-    if (this.call.agentSpeech.responding === null || this.call.backend.dead) this.judge(true)
-    this.await()
+    if (this.call.agentSpeech.responding === null || this.call.model.dead) this.#judge(true)
+    this.#await()
   }
 
   /** @param over  what nothing supports now is false */
-  judge(over: boolean): void {
+  #judge(over: boolean): void {
     if (this.#open.length === 0) return
-    const unsupported = (this.audit?.judge(over, this.call.ledger.runningNames()) ?? []).filter((record) => {
+    const unsupported = (this.#audit?.judge(over, this.call.effects.ledger.runningNames()) ?? []).filter((record) => {
       const { tool, phrase, verdict } = record
       this.call.record({ kind: 'claim', record })
       const about = tool ?? (verdict === 'no-source' ? 'fact' : 'no tool')
@@ -76,11 +92,11 @@ export class Claims extends Feature implements CallFeature {
 
   /** Has the model correct itself: now when nobody speaks, else with its next answer. */
   #correct(claims: readonly ClaimRecord[]): void {
-    if (this.call.state !== 'live' || !this.call.backend.usable) return
+    if (this.call.line.state !== 'live' || !this.call.model.usable) return
     if (this.#corrections >= CLAIM_CORRECTIONS_MAX) return
     this.#corrections++
     const respond = this.call.allQuiet
     this.call.mark('claim-corrected', respond ? 'now' : 'with the next answer')
-    this.call.tellModel(correctionOf(claims), respond)
+    this.call.model.tell(correctionOf(claims), respond)
   }
 }

@@ -1,9 +1,11 @@
 import { Feature } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
+import type { CallFeature } from '../call-feature.js'
+import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
+import type { Fact } from '../facts.js'
 import { isSmallTalk, isYesNo, saysNo } from '../turn-words.js'
 
 /**
@@ -14,6 +16,8 @@ const CONSENT_WORDS_MS = 2000
 const CONSENT_SPEECH_MS = 4000
 
 const CONSENT_POLL_MS = 100
+type Progress = 'due' | 'saying' | 'answer' | 'withdrawn' | 'refused' | 'said'
+
 /** A no by key; YES_DIGIT is a yes. */
 const NO_DIGIT = '2'
 /** To the model: nothing that it says has to come back to it. */
@@ -31,15 +35,16 @@ const REFUSED_TEXT =
  *     withdrawn --a no: it is a person who talks for long--> refused: nothing is kept --somebody takes the call--> said
  */
 export class Consent extends Feature implements CallFeature {
+  readonly answers = ['askConsent'] as const
   /** Progress of the announcement that the call is recorded, where one is set. */
-  #progress: 'due' | 'saying' | 'answer' | 'withdrawn' | 'refused' | 'said'
+  #progress: Progress
   /** The backend does not know yet that the caller does not want to be recorded. */
   #refusalUntold = false
   #itemId: string | null = null
   /** When it was heard. */
   #heardAtMs = Infinity
   /** The backend began to answer before it was known what the caller had said, and was interrupted. */
-  interrupted = false
+  #interrupted = false
 
   constructor(call: CallKernel) {
     super(call)
@@ -65,46 +70,50 @@ export class Consent extends Feature implements CallFeature {
     if (itemId === this.#itemId) this.#textOver(over === 'heard')
   }
 
+  hear(fact: Fact): void {
+    if (fact.type === 'conversation-begins') this.#tellRefusal()
+    else if (fact.type === 'recording-found') this.#withdraw()
+    else if (fact.type === 'response-unwanted') this.#interrupted ||= this.#progress === 'answer'
+    else if (fact.type === 'caller-said' && fact.final) this.#words(fact.text)
+  }
+
   /** Says the text. @returns false when it was said before, or need not be said any more */
-  ask(text: string): boolean {
+  askConsent(text: string): boolean {
     if (this.#progress === 'refused') {
-      this.#progress = 'said'
+      this.#become('said')
       this.#sayRefused()
     }
     if (this.#progress !== 'due' && this.#progress !== 'withdrawn') return false
-    this.#progress = 'saying'
+    this.#become('saying')
     this.#itemId = this.call.announce(text, 'prompt')
     this.call.in('consent', this.call.wordsMs(text))
     return true
   }
 
   /** Nobody is there who could hear it, or answer: whoever comes hears it from its beginning. */
-  withdraw(): void {
-    if (!this.waiting) return
+  #withdraw(): void {
+    if (!this.#waiting) return
     this.call.clear('consent')
-    this.#progress = 'withdrawn'
+    this.#become('withdrawn')
     this.#itemId = null
   }
 
-  /** The text is being said, and the caller cannot interrupt it. */
-  get saying(): boolean {
-    return this.#progress === 'saying'
-  }
-
-  /** Only an answer to the text is waited for. */
-  get awaitsAnswer(): boolean {
-    return this.#progress === 'answer'
+  #become(progress: Progress): void {
+    this.#progress = progress
+    this.call.keypad.grants.set('consent', this.#waiting)
+    this.call.floor.sound.set('consent', progress === 'saying')
+    if (progress !== 'answer') this.call.floor.open('consent')
   }
 
   /** The backend is ready: it learns of a refusal. */
-  tellRefusal(): void {
+  #tellRefusal(): void {
     if (!this.#refusalUntold) return
     this.#refusalUntold = false
-    this.call.tellModel(REFUSED_TEXT)
+    this.call.model.tell(REFUSED_TEXT)
   }
 
   /** The conversation waits for it. */
-  get waiting(): boolean {
+  get #waiting(): boolean {
     return this.#progress === 'saying' || this.#progress === 'answer'
   }
 
@@ -114,10 +123,10 @@ export class Consent extends Feature implements CallFeature {
     const { refusal } = this.call.options
     this.call.clear('consent')
     this.call.mark('recording', heard ? 'the caller was told' : 'the caller could not be told')
-    if (!heard || refusal === null || this.call.state !== 'connecting') return this.#settled(heard)
-    this.#progress = 'answer'
+    if (!heard || refusal === null || this.call.line.state !== 'connecting') return this.#settled(heard)
+    this.#become('answer')
     // A backend that ends turns of itself answers before the words are known: not yet. Others answer what is known.
-    if (this.call.options.serverVad) this.call.agentSpeech.close()
+    if (this.call.options.serverVad) this.call.floor.close('consent')
     this.#heardAtMs = this.call.nowMs
     this.call.in('consent', refusal.waitMs)
   }
@@ -133,34 +142,34 @@ export class Consent extends Feature implements CallFeature {
   }
 
   /** A no counts while the text is said, and where it comes after `withdraw`; anything else only after the text. */
-  words(text: string): void {
+  #words(text: string): void {
     const refused = saysNo(text)
     if (refused && this.#progress === 'withdrawn' && this.call.options.refusal !== null) {
-      this.#progress = 'refused'
+      this.#become('refused')
       return this.#refused()
     }
-    if (!this.waiting || (!refused && this.#progress !== 'answer')) return
+    if (!this.#waiting || (!refused && this.#progress !== 'answer')) return
     // One that ends turns of itself was interrupted: it is asked to greet, unless there is more to answer than a greeting.
     const asks = !refused && !isYesNo(text) && !isSmallTalk(text)
-    this.call.opening.answersFirst = asks || !this.call.options.serverVad
+    this.call.ask('answerFirst', asks || !this.call.options.serverVad, this.#interrupted)
     this.#answered(refused)
   }
 
   /** @returns whether the digit was an answer */
   #digit(digit: string): boolean {
     const refused = digit === NO_DIGIT
-    if (!(refused && this.waiting) && !(digit === YES_DIGIT && this.#progress === 'answer')) return false
+    if (!(refused && this.#waiting) && !(digit === YES_DIGIT && this.#progress === 'answer')) return false
     return this.#answered(refused)
   }
 
   /** @returns false where no answer is waited for */
   #answered(refused: boolean): boolean {
     const { refusal } = this.call.options
-    if (!this.waiting || refusal === null) return false
+    if (!this.#waiting || refusal === null) return false
     this.call.clear('consent')
     if (this.call.options.serverVad) {
-      this.call.agentSpeech.raiseFence(this.call.agentSpeech.latest)
-      if (this.call.state === 'connecting') this.call.agentSpeech.open()
+      this.call.floor.discard()
+      this.call.floor.open('consent')
     }
     if (refused) {
       this.#refused()
@@ -181,8 +190,8 @@ export class Consent extends Feature implements CallFeature {
   }
 
   #settled(announced: boolean): void {
-    this.#progress = 'said'
+    this.#become('said')
     if (announced) this.call.out({ type: 'recording-announced' })
-    if (this.call.state === 'connecting') this.call.opening.converse()
+    if (this.call.line.state === 'connecting') this.call.ask('converse')
   }
 }

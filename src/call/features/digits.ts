@@ -1,14 +1,17 @@
 import { assertNever } from '../../core/assert.js'
 import { Feature } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
+import type { CallFeature } from '../call-feature.js'
+import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
-import { DigitCollection, maskedDigits, PRIVATE_TAIL_MS, readBack, TERMINATOR_LATE_MS } from '../digit-collection.js'
+import { DigitCollection, maskedDigits, readBack, TERMINATOR_LATE_MS } from '../digit-collection.js'
 import type { Collection, CollectionStep } from '../digit-collection.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
-import { KEYS_PRIVATE_MS, SecretNumbers } from '../private-keys.js'
-import { COLLECT_TOOL } from '../gateway-tools.js'
+import type { Fact } from '../facts.js'
+import type { Keypad } from '../resources/keypad.js'
 import { CUT_OFF, UNCERTAIN } from '../tool-ledger.js'
+import { SecretNumbers } from '../private-keys.js'
+import { COLLECT_TOOL } from '../gateway-tools.js'
 
 /** A caller who is just speaking when the digits are due is heard first. */
 const DIGITS_POLL_MS = 500
@@ -33,14 +36,9 @@ const PRIVATE_AFTER_TAKEOVER_MS = 8000
  *     guarded --the number has reached its tool; another number or key is asked for; KEYS_PRIVATE_MS-->     open
  */
 export class Digits extends Feature implements CallFeature {
+  readonly answers = ['collectDigits', 'digitsFault'] as const
   // Digits that `collect_digits` takes.
-  collection: DigitCollection | null = null
-  /** Digits that only a tool may get are being entered: nothing of the caller is heard. */
-  private = false
-  /** Such digits were just asked for: keys are private, and what the caller says is heard. */
-  #keysGuarded = false
-  /** How a dialogue without a model takes keys; null: a model has the call, and gets none that are private. */
-  #dialogueKeys: 'open' | 'secret' | null = null
+  #collection: DigitCollection | null = null
   /** Private keys came that nothing collects. */
   #keyedUnasked = false
   readonly #secretNumbers: SecretNumbers
@@ -50,32 +48,66 @@ export class Digits extends Feature implements CallFeature {
   constructor(call: CallKernel) {
     super(call)
     this.#secretNumbers = new SecretNumbers(call.options.collections)
-    const { privateKeys, callBack } = call.resume ?? {}
-    // Also with an agent that takes no such digits: the one before it has asked. Who is rung back is asked anew.
-    this.#keysGuarded = privateKeys !== undefined && callBack !== 'asks'
-    // The caller may be entering them at this moment.
-    if (this.#keysGuarded && privateKeys === 'pressed') this.#setPrivate(true)
   }
 
   due(name: DeadlineName): void {
     if (name === 'digits') this.#due()
     else if (name === 'private') this.#privateOver()
-    else if (name === 'private-keys') this.#guardKeys(this.#dialogueKeys === 'secret')
+    else if (name === 'private-keys') this.#keypad.guard(this.#keypad.dialogue === 'secret')
   }
 
-  /** Nobody but a tool may have the keys that the caller presses now. The gateway's own questions by key are newer. */
-  get privateKeys(): boolean {
-    const { callBack, consent, ringBack } = this.call
-    const asks = callBack.offer !== null || consent.waiting || ringBack.unconfirmed !== null
-    return this.private || (this.#keysGuarded && !asks)
+  hear(fact: Fact): void {
+    switch (fact.type) {
+      case 'stream-open':
+        return this.#streamOpens()
+      case 'conversation-begins':
+        if (this.#keypad.private) this.#keypad.privateFor(PRIVATE_AFTER_TAKEOVER_MS)
+        return
+      case 'line':
+        if (fact.to === 'escalating' || fact.to === 'closing' || fact.to === 'bridged') this.#abandon()
+        // A human is on the line.
+        if (fact.to === 'bridged' && this.#keypad.private) this.#keypad.privateFor()
+        return
+      case 'agent-promised':
+      case 'recording-found':
+        return this.#abandon()
+      case 'call-ends':
+        return this.#drop()
+      case 'dialogue-keys':
+        return this.#dialogueKeys(fact.keys)
+      case 'model-replaced':
+        // The new backend may be a model.
+        this.#keypad.dialogueTakes(null)
+        return
+      case 'agent-words':
+        return this.#agentSays(fact.text, fact.by === 'model')
+      case 'caller-said':
+        return fact.final ? this.#words(fact.text) : undefined
+      case 'tool-refused':
+        return this.#refused(fact.name, fact.args)
+      case 'tools-taken-back':
+        if (this.#collection !== null && fact.callIds.includes(this.#collection.callId)) this.#abandon()
+        return
+      case 'tool-settled':
+        if (this.#collection !== null && fact.callId === this.#collection.toolCallId) this.#collection.answered = true
+        return
+      case 'own-tool-settled':
+        return fact.callId === this.#collection?.toolCallId ? this.#over(fact.ok, fact.value, fact.error) : undefined
+      default:
+        return
+    }
+  }
+
+  get #keypad(): Keypad {
+    return this.call.keypad
   }
 
   checkpoint(): Pick<CallCheckpoint, 'privateKeys'> {
-    return this.privateKeys ? { privateKeys: this.private ? 'pressed' : 'asked' } : {}
+    return this.#keypad.privateKeys ? { privateKeys: this.#keypad.private ? 'pressed' : 'asked' } : {}
   }
 
   get busy(): boolean {
-    return this.collection !== null
+    return this.#collection !== null
   }
 
   input(input: CallInput): boolean {
@@ -83,27 +115,28 @@ export class Digits extends Feature implements CallFeature {
   }
 
   itemOver(itemId: string): void {
-    if (itemId === this.collection?.itemId) this.#asked()
+    if (itemId === this.#collection?.itemId) this.#asked()
   }
 
   /** A line that was private when the previous worker was lost stays so until the model can have asked again. */
-  streamOpens(): void {
-    if (this.private) this.call.in('private', this.call.options.backendReadyTimeoutMs + PRIVATE_AFTER_TAKEOVER_MS)
-    if (this.#keysGuarded) this.#guardKeys(true)
-  }
-
-  conversationBegins(): void {
-    if (this.private) this.call.in('private', PRIVATE_AFTER_TAKEOVER_MS)
-  }
-
-  /** A human is on the line. */
-  bridged(): void {
-    if (this.private) this.call.in('private', PRIVATE_TAIL_MS)
+  #streamOpens(): void {
+    if (this.#keypad.private)
+      this.#keypad.privateFor(this.call.options.backendReadyTimeoutMs + PRIVATE_AFTER_TAKEOVER_MS)
+    if (this.#keypad.guarded) this.#keypad.guard(true)
   }
 
   /** The call ends: nobody is answered any more. */
-  drop(): void {
-    this.collection = null
+  #drop(): void {
+    this.#collection = null
+    this.#hold()
+    this.call.floor.open('digits')
+  }
+
+  /** The floor, the words and the keys are held as long as digits are collected; the keys not while the tool has them. */
+  #hold(): void {
+    const collection = this.#collection
+    this.call.input.grants.set('digits', collection !== null)
+    this.call.keypad.grants.set('digits', collection !== null && !collection.running)
   }
 
   #collectionOf(tool: string, { name }: Readonly<Record<string, unknown>>): Collection | null {
@@ -112,30 +145,31 @@ export class Digits extends Feature implements CallFeature {
   }
 
   /** @returns why they cannot be asked for; null when they can */
-  fault(args: Readonly<Record<string, unknown>>): string | null {
-    if (this.collection !== null) return 'The caller is entering something already. Wait for it.'
+  digitsFault(args: Readonly<Record<string, unknown>>): string | null {
+    if (this.#collection !== null) return 'The caller is entering something already. Wait for it.'
     const names = this.call.options.collections.map((one) => one.name)
     if (this.#collectionOf(COLLECT_TOOL, args) === null) return `name must be one of ${names.join(', ') || '(none)'}.`
     const { with: other = {} } = args
     return typeof other !== 'object' || other === null || Array.isArray(other) ? 'with must be an object.' : null
   }
 
-  collect(callId: string, args: Readonly<Record<string, unknown>>): void {
+  collectDigits(callId: string, args: Readonly<Record<string, unknown>>): void {
     const spec = this.#collectionOf(COLLECT_TOOL, args)
     if (spec === null) return
-    this.collection = new DigitCollection(spec, callId, { ...(args['with'] as object | undefined) }, this.call.nowMs)
+    this.#collection = new DigitCollection(spec, callId, { ...(args['with'] as object | undefined) }, this.call.nowMs)
     this.#terminator = spec.terminator
     this.#keyedUnasked = false
-    this.#guardKeys(spec.secretFor !== null)
-    this.#setPrivate(spec.secretFor !== null)
-    this.call.clear('answer', 'filler', 'closing-cue')
-    this.call.agentSpeech.close()
+    this.#keypad.guard(spec.secretFor !== null)
+    this.#keypad.makePrivate(spec.secretFor !== null)
+    this.call.wait.callerActs()
+    this.#hold()
+    this.call.floor.close('digits')
     this.call.mark('digits', spec.name)
     this.#ask('say')
   }
 
   #ask(what: 'say' | 'again' | 'confirm'): void {
-    const collection = this.collection
+    const collection = this.#collection
     if (collection === null) return
     const { say, again, confirm, firstMs } = collection.spec
     const texts =
@@ -150,21 +184,21 @@ export class Digits extends Feature implements CallFeature {
 
   /** The question was heard, or will not be. */
   #asked(): void {
-    if (this.collection === null) return
-    this.collection.itemId = null
-    this.call.in('digits', this.collection.spec.firstMs)
+    if (this.#collection === null) return
+    this.#collection.itemId = null
+    this.call.in('digits', this.#collection.spec.firstMs)
   }
 
   /** @returns true when the key belongs to an entry, or must not be heard */
   #digit(digit: string): boolean {
-    const collection = this.collection
+    const collection = this.#collection
     const late = digit === this.#terminator && this.call.nowMs - this.#collectedAtMs < TERMINATOR_LATE_MS
-    if (collection === null || collection.running || this.call.state !== 'live') {
-      if (this.privateKeys) this.#privateKey()
-      return this.#dialogueKeys === 'secret' && collection === null ? false : this.private || late
+    if (collection === null || collection.running || this.call.line.state !== 'live') {
+      if (this.#keypad.privateKeys) this.#privateKey()
+      return this.#keypad.dialogue === 'secret' && collection === null ? false : this.#keypad.private || late
     }
     this.call.callerActive()
-    this.call.presence.understood()
+    this.call.tell({ type: 'understood', endsHold: true })
     if (collection.itemId !== null) this.call.stopAgent()
     collection.itemId = null
     this.#step(collection.key(digit))
@@ -174,95 +208,80 @@ export class Digits extends Feature implements CallFeature {
   /** A key that nobody may have. */
   #privateKey(): void {
     const call = this.call
-    if (this.collection === null && this.#keysGuarded) {
-      this.#keyedUnasked = this.#dialogueKeys === null
+    if (this.#collection === null && this.#keypad.guarded) {
+      this.#keyedUnasked = this.#keypad.dialogue === null
       if (call.options.bargeIn.onDtmf && call.interruptible) call.commitBargeIn('a digit', call.agentSpeech.latest)
       call.callerActive()
-      call.presence.understood()
-      this.#guardKeys(true)
-      if (!this.private) this.#setPrivate(true)
-      call.in('private', PRIVATE_TAIL_MS)
-    } else if (call.deadlines.isSet('private')) call.in('private', PRIVATE_TAIL_MS)
+      call.tell({ type: 'understood', endsHold: true })
+      this.#keypad.guard(true)
+      if (!this.#keypad.private) this.#keypad.makePrivate(true)
+      this.#keypad.privateFor()
+    } else this.#keypad.pressed()
   }
 
   /** A dialogue says itself which of its questions are secret. */
-  dialogueExpects(keys: 'open' | 'secret'): void {
-    const before = this.#dialogueKeys
-    this.#dialogueKeys = keys
-    if (keys === 'secret' || before === 'secret') this.#guardKeys(keys === 'secret')
-  }
-
-  /** Another backend has the call, which may be a model. */
-  modelHasTheCall(): void {
-    this.#dialogueKeys = null
+  #dialogueKeys(keys: 'open' | 'secret'): void {
+    const before = this.#keypad.dialogue
+    this.#keypad.dialogueTakes(keys)
+    if (keys === 'secret' || before === 'secret') this.#keypad.guard(keys === 'secret')
   }
 
   /** A tool call was refused with which the model was about to ask for a secret number: it may do so in words. */
-  refused(tool: string, args: Readonly<Record<string, unknown>>): void {
+  #refused(tool: string, args: Readonly<Record<string, unknown>>): void {
     const secret = this.call.options.collections.some(
       (one) => one.secretFor !== null && (one === this.#collectionOf(tool, args) || one.secretFor.tool === tool),
     )
-    if (secret) this.#guardKeys(true)
-  }
-
-  /** Keys are private from now on, for KEYS_PRIVATE_MS, or are not. */
-  #guardKeys(on: boolean): void {
-    if (on && this.#dialogueKeys === 'open') return
-    if (on) this.call.in('private-keys', KEYS_PRIVATE_MS)
-    else this.call.clear('private-keys')
-    if (this.#keysGuarded === on) return
-    this.#keysGuarded = on
-    this.call.mark('private-keys', on ? 'on' : 'off')
-    this.call.changed()
+    if (secret) this.#keypad.guard(true)
   }
 
   /**
    * While a dialogue asks for a secret its words open nothing: they may sound like those for another number.
    * @param opens  the model's words: what the gateway says of itself, such as that nobody is heard, leaves a question open
    */
-  agentSays(words: string, opens: boolean): void {
-    if (this.#secretNumbers.none && !this.#keysGuarded) return
+  #agentSays(words: string, opens: boolean): void {
+    if (this.#secretNumbers.none && !this.#keypad.guarded) return
     const asked = this.#secretNumbers.asked(words)
-    if (asked === 'secret') this.#guardKeys(true)
-    else if (asked === 'other' && opens && !this.private && this.#dialogueKeys !== 'secret') this.#guardKeys(false)
+    if (asked === 'secret') this.#keypad.guard(true)
+    else if (asked === 'other' && opens && !this.#keypad.private && this.#keypad.dialogue !== 'secret')
+      this.#keypad.guard(false)
   }
 
   /** The line is open again. The model, which has heard nothing of the keys, must know that there were some. */
   #privateOver(): void {
     const call = this.call
-    this.#setPrivate(false)
+    this.#keypad.makePrivate(false)
     if (!this.#keyedUnasked) return
     this.#keyedUnasked = false
-    if (call.state !== 'live' || !call.backend.usable) return
+    if (call.line.state !== 'live' || !call.model.usable) return
     const names = call.options.collections.flatMap(({ name, secretFor }) => (secretFor === null ? [] : [name]))
     const next =
       names.length === 0
         ? 'Go on without them.'
         : `They are lost: where you need ${names.join(' or ')}, call ${COLLECT_TOOL}, which asks the caller and has your tool get them.`
-    call.tellModel(
+    call.model.tell(
       `The caller has keyed in digits that are secret, so that you do not get them. ${next}`,
       call.allQuiet,
     )
   }
 
-  words(text: string): void {
-    const collection = this.collection
+  #words(text: string): void {
+    const collection = this.#collection
     if (collection === null || collection.running || !collection.spec.speech) return
     this.#step(collection.words(text))
   }
 
   #due(): void {
-    const collection = this.collection
+    const collection = this.#collection
     if (collection === null || collection.running) return
     if (this.call.nowMs >= collection.untilMs)
-      return this.over(false, { error: 'The caller took too long to enter this.' }, 'too long')
+      return this.#over(false, { error: 'The caller took too long to enter this.' }, 'too long')
     const speaks = this.call.callerSpeech.speaking || this.call.transcript.callerOpen || this.call.bargeIn.paused
     if (speaks && collection.spec.speech) return this.call.in('digits', DIGITS_POLL_MS)
     this.#step(collection.overdue())
   }
 
   #step(step: CollectionStep): void {
-    const collection = this.collection
+    const collection = this.#collection
     if (collection === null) return
     switch (step.type) {
       case 'nothing':
@@ -280,11 +299,11 @@ export class Digits extends Feature implements CallFeature {
         if (collection.spec.secretFor !== null) return this.#runSecretTool(collection, collection.spec.secretFor)
         const { entry: digits, masked } = collection
         const { by } = step
-        return this.over(true, { digits, by }, undefined, { digits: masked, by })
+        return this.#over(true, { digits, by }, undefined, { digits: masked, by })
       }
       case 'failed': {
         const { error, said } = step
-        return this.over(false, { error, ...(said === undefined ? {} : { said }) }, 'no digits')
+        return this.#over(false, { error, ...(said === undefined ? {} : { said }) }, 'no digits')
       }
       default:
         return assertNever(step)
@@ -298,49 +317,42 @@ export class Digits extends Feature implements CallFeature {
   ): void {
     const { toolCallId: callId, toolArgs, entry } = collection
     const args = { ...toolArgs, [argument]: maskedDigits(entry) }
-    const decision = this.call.ledger.call(callId, name, args)
+    const decision = this.call.effects.ledger.call(callId, name, args)
     if (decision.type !== 'run') {
       const error = 'error' in decision ? decision.error : 'This was done already.'
-      return this.over(false, { error }, error)
+      return this.#over(false, { error }, error)
     }
     collection.running = true
+    this.#hold()
     this.call.mark('tool-start', name)
     const { occurrence } = decision
     this.call.out({ type: 'run-tool', callId, name, args, occurrence, secret: { argument, digits: entry.length } })
-    this.call.in('private', PRIVATE_TAIL_MS)
-    this.call.tools.runs(true)
+    this.#keypad.privateFor()
+    this.call.ask('watchTool', true, callId)
   }
 
   /** @param recorded  what records have in place of the value */
-  over(ok: boolean, value: unknown, error?: string, recorded?: unknown): void {
-    const collection = this.collection
+  #over(ok: boolean, value: unknown, error?: string, recorded?: unknown): void {
+    const collection = this.#collection
     if (collection === null) return
-    this.collection = null
+    this.#collection = null
     this.call.clear('digits')
-    if (this.private) this.call.in('private', PRIVATE_TAIL_MS)
+    if (this.#keypad.private) this.#keypad.privateFor()
     // A caller who was too slow, or cut short, goes on keying.
-    this.#guardKeys(collection.spec.secretFor !== null && !collection.running)
-    this.call.agentSpeech.open()
-    this.call.tools.result(collection.callId, ok, value, error, 'answered', recorded)
+    this.#keypad.guard(collection.spec.secretFor !== null && !collection.running)
+    this.#hold()
+    this.call.floor.open('digits')
+    this.call.ask('answerTool', collection.callId, ok, value, error, recorded)
   }
 
   /** The call goes another way: the digits are not wanted any more. */
-  abandon(): void {
-    const collection = this.collection
+  #abandon(): void {
+    const collection = this.#collection
     if (collection === null || collection.answered) return
     // An effect that was sent goes on, and its own entry has its end.
-    if (collection.running && this.call.ledger.isEffect(collection.toolCallId))
-      return this.over(false, { error: CUT_OFF }, UNCERTAIN)
-    if (collection.running) this.call.tools.takeBack([collection.toolCallId])
-    this.over(false, { error: 'The caller did not finish: the call went on in another way.' }, 'abandoned')
-  }
-
-  #setPrivate(on: boolean): void {
-    this.call.clear('private')
-    if (this.private === on) return
-    this.private = on
-    this.call.mark('private', on ? 'on' : 'off')
-    this.call.out({ type: 'private', on })
-    this.call.changed()
+    if (collection.running && this.call.effects.ledger.isEffect(collection.toolCallId))
+      return this.#over(false, { error: CUT_OFF }, UNCERTAIN)
+    if (collection.running) this.call.ask('cancelTools', [collection.toolCallId])
+    this.#over(false, { error: 'The caller did not finish: the call went on in another way.' }, 'abandoned')
   }
 }

@@ -1,14 +1,17 @@
 import { assertNever } from '../../core/assert.js'
 import type { CarrierState } from '../../sautikit/carrier-state.js'
-import { Feature, OF_THE_CONVERSATION, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
+import { Feature } from '../call-feature.js'
+import { QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-deadlines.js'
+import type { CallFeature } from '../call-feature.js'
+import type { DeadlineName } from '../call-deadlines.js'
 import { isClosing, saysGoodbye } from '../closing-cues.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { EndReason } from '../documents/record.js'
 import type { CallInput, StreamFault } from '../events.js'
-import type { ToolCallEvent } from './tool-calls.js'
+import type { Fact } from '../facts.js'
 import { closeCodeOf, outcomeOf } from '../outcome.js'
 import type { OutcomeFacts } from '../outcome.js'
+import type { ToolCallEvent } from '../requests.js'
 
 /** An audio socket that we closed counts as closed after this, whatever the other side does. */
 const STREAM_CLOSE_WAIT_MS = 2000
@@ -57,10 +60,12 @@ const QUIET_WHILE_RESPONDING_MS = 1500
  *     waiting  --end-->              ended    there is no stream to close
  */
 export class Ending extends Feature implements CallFeature {
-  streamClosedAtMs: number | null = null
+  readonly answers = ['sayThenEnd', 'endNow', 'endAfterSpeech', 'endForBudget'] as const
   // The end.
   #plan: EndPlan | null = null
   #outcomeFacts: OutcomeFacts | null = null
+  /** An end that waits for tools with an effect. */
+  #delayed: { readonly reason: EndReason; readonly detail: string } | null = null
   #closedFor: { readonly reason: EndReason; readonly detail: string } | null = null
   /** The end of a call whose budget is used up, while the agent may not speak. */
   #spent: ToolCallEvent | null = null
@@ -69,20 +74,22 @@ export class Ending extends Feature implements CallFeature {
     if (name === 'closing-cue') this.#closingCueDue()
     else if (name === 'duration') this.#durationDue()
     else if (name === 'budget') this.#budgetDue()
-    else if (name === 'words-heard') this.#wordsHeardDue()
+    else if (name === 'goodbye-heard') this.#endAsPlanned()
     else if (name === 'quiet-goodbye') this.#quietGoodbyeDue()
-    else if (name === 'quiet-goodbye-limit') this.endAsPlanned()
+    else if (name === 'quiet-goodbye-limit') this.#endAsPlanned()
     else if (name === 'stream-close') this.#streamCloseOverdue()
   }
 
-  #wordsHeardDue(): void {
-    if (this.call.state === 'closing') this.endAsPlanned()
-    else this.call.escalation.transferAnnouncementOver()
+  hear(fact: Fact): void {
+    if (fact.type === 'stream-open') this.call.deadlines.set('duration', fact.durationDueMs)
+    else if (fact.type === 'barge-in') this.#cancelGoodbye()
+    else if (fact.type === 'caller-turn') this.#closingCue(fact.text)
+    else if (fact.type === 'caller-acts') this.call.clear('closing-cue')
   }
 
   input(input: CallInput): boolean {
     if (input.type === 'stream-closed') {
-      if (this.call.streamOpenedAtMs !== null) this.#streamClosed(input.code, input.fault ?? null)
+      if (this.call.stream.openedAtMs !== null) this.#streamClosed(input.code, input.fault ?? null)
     } else if (input.type === 'carrier-state') this.#carrierState(input.state)
     else if (input.type === 'hangup-requested') this.#hangup(input.reason, input.detail, input.speak)
     else return false
@@ -92,30 +99,20 @@ export class Ending extends Feature implements CallFeature {
   itemOver(itemId: string): void {
     if (this.#plan?.itemId !== itemId) return
     this.#plan.itemId = null
-    if (!this.#plan.cancellable) this.endAsPlanned()
+    if (!this.#plan.cancellable) this.#endAsPlanned()
   }
 
   checkpoint(): Pick<CallCheckpoint, 'ending'> {
-    const end = this.#plan ?? this.call.effects.end
+    const end = this.#plan ?? this.#delayed
     return {
       ending: end === null ? (this.call.resume?.ending ?? null) : { reason: end.reason, detail: end.detail },
     }
   }
 
-  /** The agent's own end, which a caller who speaks up takes back. */
-  get cancellable(): boolean {
-    return this.#plan?.cancellable === true
-  }
-
-  /** The gateway's goodbye in the agent's place. */
-  isAgentsGoodbye(itemId: string): boolean {
-    return this.#plan?.cancellable === true && this.#plan.itemId === itemId
-  }
-
   #carrierState(state: CarrierState): void {
     this.call.mark('carrier-state', state)
-    if (this.call.state === 'closed') return
-    const noStream = this.call.streamOpenedAtMs === null
+    if (this.call.line.state === 'closed') return
+    const noStream = this.call.stream.openedAtMs === null
     switch (state) {
       case 'completed':
       case 'failed':
@@ -123,7 +120,7 @@ export class Ending extends Feature implements CallFeature {
           return this.#finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
         // The socket may stay open for seconds after the leg has ended: stop speaking now.
         this.call.stopAgent()
-        return this.call.state === 'bridged'
+        return this.call.line.state === 'bridged'
           ? this.#endAtOnce('escalated', 'the call with the human ended', false)
           : this.#endAtOnce('caller-hung-up', `carrier says ${state}`, false)
       case 'busy':
@@ -146,23 +143,20 @@ export class Ending extends Feature implements CallFeature {
   }
 
   /** The caller may have said that this is all. The agent answers it as anything; then the call ends. */
-  closingCue(words: string): void {
+  #closingCue(words: string): void {
     const { closing = null } = this.call.options
     this.call.clear('closing-cue')
-    if (closing === null || this.call.state !== 'live' || !isClosing(words)) return
+    if (closing === null || this.call.line.state !== 'live' || !isClosing(words)) return
     this.call.mark('closing-cue')
     this.call.in('closing-cue', closing.afterMs)
   }
 
   #closingCueDue(): void {
     const { afterMs = 0 } = this.call.options.closing ?? {}
-    if (this.call.state !== 'live') return
+    if (this.call.line.state !== 'live') return
     const last = this.call.log.transcript.at(-1)
     const answered =
-      last?.role === 'agent' &&
-      this.call.agentSpokeLast &&
-      !this.call.presence.engaged &&
-      !this.call.callerSpeech.speaking
+      last?.role === 'agent' && this.call.agentSpokeLast && !this.call.wait.engaged && !this.call.callerSpeech.speaking
     const quietMs = this.call.nowMs - Math.max(this.call.agentHeardAtMs, this.call.callerSpeech.lastVoicedMs || 0)
     if (!answered || quietMs < afterMs) return this.call.in('closing-cue', CLOSING_POLL_MS)
     // A question is to be answered.
@@ -172,50 +166,51 @@ export class Ending extends Feature implements CallFeature {
   }
 
   #hangup(reason: EndReason, detail: string, speak: boolean): void {
-    if (this.call.state === 'closed') return
-    if (!speak || !this.call.streaming) return this.endNow(reason, detail)
-    if (this.call.state === 'closing' && this.#plan?.cancellable === false) return
+    if (this.call.line.state === 'closed') return
+    if (!speak || !this.call.line.streaming) return this.endNow(reason, detail)
+    if (this.call.line.state === 'closing' && this.#plan?.cancellable === false) return
     // The gateway does not speak over a human on the line.
-    if (this.call.state === 'bridged' || this.call.state === 'holding') return this.endNow(reason, detail)
-    this.speakThenEnd(reason, detail, this.call.goodbye, true)
+    if (this.call.line.state === 'bridged' || this.call.line.state === 'holding') return this.endNow(reason, detail)
+    this.sayThenEnd(reason, detail, this.call.goodbye, true)
   }
 
   #durationDue(): void {
-    if (this.call.state === 'bridged') return
-    if (this.call.state !== 'live' && this.call.state !== 'connecting')
+    if (this.call.line.state === 'bridged') return
+    if (this.call.line.state !== 'live' && this.call.line.state !== 'connecting')
       return this.call.in('duration', DURATION_POLL_MS)
     const { text, maxMs } = this.call.options.duration
-    this.speakThenEnd('duration-limit', `${maxMs} ms`, this.call.text(text), true)
+    this.sayThenEnd('duration-limit', `${maxMs} ms`, this.call.text(text), true)
   }
 
   /** The budget of the call is used up. Who waits for a human, or keys in a number, is not hung up on: it ends after that. */
-  budgetSpent(event: ToolCallEvent): void {
-    const { state, agentSpeech, presence, tools, effects } = this.call
-    if (state === 'live' && !agentSpeech.closed && !presence.callerWaits && !effects.holds()) return tools.take(event)
+  endForBudget(event: ToolCallEvent): void {
+    const { line, floor, wait } = this.call
+    if (line.state === 'live' && !floor.closed && !wait.callerWaits && !this.call.ask('awaitEffects'))
+      return this.call.ask('takeTool', event)
     this.#spent = event
     this.call.in('budget', QUIET_POLL_MS)
   }
 
   #budgetDue(): void {
     if (this.#spent === null) return
-    const { handover, presence, effects } = this.call
-    const waits = this.call.state !== 'live' || handover.to !== null || presence.engaged || effects.holds()
+    const { line, wait } = this.call
+    const waits = line.state !== 'live' || line.promised !== null || wait.engaged || this.call.ask('awaitEffects')
     if (waits) return this.call.in('budget', QUIET_POLL_MS)
     // Nobody heard a goodbye of the model meanwhile.
-    this.call.agentSpokeLast = false
-    this.call.tools.take(this.#spent)
+    this.call.callerSpokeLast()
+    this.call.ask('takeTool', this.#spent)
     this.#spent = null
   }
 
   /** Says `text`, then ends the stream. `interrupt` cuts what the agent is saying. */
-  speakThenEnd(reason: EndReason, detail: string, text: string, interrupt: boolean): void {
-    if (!this.call.streaming || text === '') return this.endNow(reason, detail)
-    if (this.#waits(reason, detail, () => this.speakThenEnd(reason, detail, text, interrupt))) return
+  sayThenEnd(reason: EndReason, detail: string, text: string, interrupt: boolean): void {
+    if (this.#waits(reason, detail, () => this.sayThenEnd(reason, detail, text, interrupt))) return
+    if (!this.call.line.streaming || text === '') return this.endNow(reason, detail)
     if (interrupt) this.call.stopAgent()
-    this.#beginClosing()
+    this.#beginClosing(false)
     const itemId = this.call.announce(text, reason === 'backend-failed' ? 'apology' : 'goodbye')
     this.#plan = { reason, detail, cancellable: false, toolCallId: null, itemId, quietSinceMs: null }
-    this.call.in('words-heard', this.call.wordsMs(text))
+    this.call.in('goodbye-heard', this.call.wordsMs(text))
     this.call.mark('goodbye', detail === '' ? reason : `${reason}: ${detail}`)
   }
 
@@ -225,34 +220,36 @@ export class Ending extends Feature implements CallFeature {
    */
   endAfterSpeech(detail: string, toolCallId: string | null, goodbye: string): void {
     if (this.#waits('agent-goodbye', detail, () => this.endAfterSpeech(detail, toolCallId, goodbye))) return
-    this.#beginClosing()
-    const itemId = goodbye === '' ? null : this.call.announce(goodbye, 'goodbye')
+    this.#beginClosing(true)
+    const itemId = goodbye === '' ? null : this.call.announce(goodbye, 'goodbye', 'answer')
     this.#plan = { reason: 'agent-goodbye', detail, cancellable: true, toolCallId, itemId, quietSinceMs: null }
     this.call.in('quiet-goodbye', QUIET_POLL_MS)
     this.call.in('quiet-goodbye-limit', WORDS_HEARD_MS_MAX + this.call.playout.pendingMs())
     this.call.mark('goodbye', 'agent-goodbye')
   }
 
-  #beginClosing(): void {
-    this.call.digits.abandon()
-    this.call.enter('closing')
-    this.call.agentSpeech.close()
-    this.call.clear(...OF_THE_CONVERSATION)
+  #beginClosing(revocable: boolean): void {
+    this.call.line.enter('closing', revocable)
     this.call.changed()
   }
 
   /** The caller spoke up before an agreed end: the call continues, and the model learns it. */
-  cancelGoodbye(): void {
+  #cancelGoodbye(): void {
     const plan = this.#plan
     if (plan === null || !plan.cancellable) return
     this.#plan = null
     this.call.clear('quiet-goodbye', 'quiet-goodbye-limit')
-    this.call.enter('live')
-    this.call.agentSpeech.open()
+    this.call.line.enter('live')
     this.call.mark('goodbye-taken-back')
     if (plan.toolCallId !== null)
-      this.call.tools.result(plan.toolCallId, false, { error: 'The caller spoke up; the call goes on.' }, 'taken back')
-    this.call.in('silence', this.call.options.silence.afterMs)
+      this.call.ask(
+        'answerTool',
+        plan.toolCallId,
+        false,
+        { error: 'The caller spoke up; the call goes on.' },
+        'taken back',
+      )
+    this.call.tell({ type: 'conversation-continues', after: 'goodbye' })
   }
 
   /** Ends the call once the agent's last words were heard and nothing follows. */
@@ -264,47 +261,47 @@ export class Ending extends Feature implements CallFeature {
     } else {
       plan.quietSinceMs ??= this.call.nowMs
       const neededMs = this.call.agentSpeech.responding === null ? QUIET_MS : QUIET_WHILE_RESPONDING_MS
-      if (this.call.nowMs - plan.quietSinceMs >= neededMs) return this.endAsPlanned()
+      if (this.call.nowMs - plan.quietSinceMs >= neededMs) return this.#endAsPlanned()
     }
     this.call.in('quiet-goodbye', QUIET_POLL_MS)
   }
 
-  endAsPlanned(): void {
+  #endAsPlanned(): void {
     if (this.#plan !== null) this.endNow(this.#plan.reason, this.#plan.detail)
   }
 
-  /** Ends the stream, where no tool with an effect runs: without another word. With `hangup` false the leg stays up for a human. */
+  /** Ends the stream without another word, once no tool with an effect runs. With `hangup` false the leg stays up for a human. */
   endNow(reason: EndReason, detail: string, hangup = true): void {
     if (!this.#waits(reason, detail, () => this.endNow(reason, detail, hangup))) this.#endAtOnce(reason, detail, hangup)
   }
 
-  /** @returns true where the gateway's own end waits for effects. A broken line waits for nothing, and nobody hears anything there. */
+  /** @returns true if the gateway's own end waits for effects. A broken line waits for nothing, and nobody hears anything there. */
   #waits(reason: EndReason, detail: string, end: () => void): boolean {
-    if (!OWN_ENDS.has(reason) || !this.call.streaming) return false
-    return this.call.effects.delays(reason, detail, end)
+    const waits = OWN_ENDS.has(reason) && this.call.line.streaming && this.call.ask('delayEnd', end)
+    this.#delayed = waits ? { reason, detail } : null
+    return waits
   }
 
   #endAtOnce(reason: EndReason, detail: string, hangup: boolean): void {
-    if (this.call.state === 'closed' || this.call.state === 'ended') return
-    const hadStream = this.call.streaming
+    if (this.call.line.state === 'closed' || this.call.line.state === 'ended') return
+    const hadStream = this.call.line.streaming
     this.call.out({ type: 'end-stream', code: closeCodeOf(reason), reason, detail, hangup })
     if (!hadStream) return this.#finish(reason, detail)
     this.#closedFor = { reason, detail }
     this.#release(reason)
-    this.call.enter('closed')
-    this.call.deadlines.clearAll()
+    this.call.line.enter('closed')
     this.call.in('stream-close', STREAM_CLOSE_WAIT_MS)
   }
 
   /** The socket is closed. @param fault  null when it was closed normally */
   #streamClosed(code: number, fault: StreamFault | null): void {
-    this.streamClosedAtMs = this.call.nowMs
+    this.call.stream.close(this.call.nowMs)
     if (this.#closedFor !== null) return this.#finish(this.#closedFor.reason, this.#closedFor.detail)
-    if (this.call.state === 'bridged') return this.#finish('escalated', 'the call with the human ended')
-    if (fault === null) return this.#finish('caller-hung-up', `in ${this.call.state}`)
+    if (this.call.line.state === 'bridged') return this.#finish('escalated', 'the call with the human ended')
+    if (fault === null) return this.#finish('caller-hung-up', `in ${this.call.line.state}`)
     // After a failed socket the carrier holds the leg in silence, so it is asked to hang up, unless a human is on the
     // way. A lost connection usually means that the leg is lost too.
-    if (fault.reason !== 'socket-lost' && this.call.escalation.asked?.outcome !== null)
+    if (fault.reason !== 'socket-lost' && this.call.line.human?.outcome !== null)
       this.call.out({ type: 'end-stream', code, ...fault, hangup: true })
     this.#finish(fault.reason, fault.detail)
   }
@@ -316,13 +313,11 @@ export class Ending extends Feature implements CallFeature {
   }
 
   #finish(reason: EndReason, detail: string): void {
-    if (this.call.state === 'ended') return
+    if (this.call.line.state === 'ended') return
     const facts = this.#release(reason)
-    const message = reason === 'caller-hung-up' ? this.call.callBack.begunMessage() : null
-    if (message !== null) this.call.callBack.note('words', null, message)
-    this.call.enter('ended')
-    this.streamClosedAtMs ??= this.call.nowMs
-    this.call.deadlines.clearAll()
+    this.call.tell({ type: 'call-ended', callerHungUp: reason === 'caller-hung-up' })
+    this.call.line.enter('ended')
+    this.call.stream.close(this.call.nowMs)
     const { turns, turnsAnswered } = this.call.log
     const figures = `${Math.round(this.call.streamMs)} ms of stream, ${turnsAnswered} of ${turns.length} turns answered${facts.waiting ? ', the caller was waiting' : ''}`
     this.call.mark('ended', `${reason}${detail === '' ? '' : `: ${detail}`}; ${figures}`)
@@ -334,25 +329,25 @@ export class Ending extends Feature implements CallFeature {
    * @returns facts for the outcome
    */
   #release(reason: EndReason): OutcomeFacts {
-    const bridged = this.call.escalation.asked?.outcome === 'answered'
+    const bridged = this.call.line.human?.outcome === 'answered'
     // Read before the turn is closed: a caller who waits at the end was not served.
     const facts = (this.#outcomeFacts ??= {
       escalated: bridged,
       answered: this.call.log.turnsAnswered > 0,
       waiting:
         this.call.turns.waitingForReal ||
-        (this.call.escalation.asked !== null && !bridged && this.call.state !== 'live') ||
-        this.call.ledger.effectsRunning.length > 0,
+        (this.call.line.human !== null && !bridged && this.call.line.state !== 'live') ||
+        this.call.effects.ledger.effectsRunning.length > 0,
     })
     const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
-    this.call.digits.drop()
-    this.call.ledger.close(asAsked)
+    this.call.tell({ type: 'call-ends' })
+    this.call.effects.ledger.close(asAsked)
     this.call.settleBargeIn()
     this.call.bargeIn.abandon()
-    this.call.tools.cutAll()
-    this.call.backend.close(reason)
+    this.call.ask('cancelTools', 'cut')
+    this.call.model.close(reason)
     this.call.transcript.close(this.call.streamMs)
-    this.call.claims.judge(true)
+    this.call.tell({ type: 'conversation-over' })
     this.call.recordTurn(this.call.turns.close(this.call.streamZeroMs))
     return facts
   }

@@ -1,26 +1,16 @@
 import { assertNever } from '../../core/assert.js'
-import { TRANSCRIPT_ENTRIES_MAX } from '../../core/limits.js'
 import { Feature } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
+import type { CallFeature } from '../call-feature.js'
+import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint, SessionResume } from '../documents/checkpoint.js'
-import type { EscalationPacket } from '../documents/handoff.js'
-import type { EscalationHistory, EscalationOutcome, EscalationStrategy } from '../documents/record.js'
+import type { EscalationOutcome, EscalationStrategy } from '../documents/record.js'
 import { EscalationRules } from '../escalation-rules.js'
 import type { CallInput, EscalationStep } from '../events.js'
+import type { Fact } from '../facts.js'
 import { ESCALATE_TOOL } from '../gateway-tools.js'
-
-export type EscalationAsked = Pick<EscalationHistory, 'reason' | 'strategy' | 'outcome'>
-
-interface EscalationRequest {
-  readonly reason: string
-  readonly summary: string
-  readonly origin: 'agent' | 'operator' | 'rule' | 'backend-failed'
-  /** The tool call that asked; it is answered only if the escalation fails. */
-  readonly toolCallId: string | null
-  /** The backend that asks tells the caller itself that nobody can come, and takes a message: no call back is offered by key. */
-  readonly takesMessage?: boolean
-}
+import { handoffPacket } from '../handoff-packet.js'
+import type { EscalationRequest } from '../requests.js'
 
 /**
  * The session's side of an escalation to a human.
@@ -37,8 +27,8 @@ interface EscalationRequest {
  *     holding    --step close-stream-->               closed      the next strategy needs the stream gone
  */
 export class EscalationSide extends Feature implements CallFeature {
+  readonly answers = ['escalate', 'continueEscalation', 'bridge'] as const
   readonly #rules: EscalationRules | null
-  asked: EscalationAsked | null = null
   #request: EscalationRequest | null = null
   /** The announcement that must be heard before the stream may close. */
   #transferItemId: string | null = null
@@ -53,6 +43,7 @@ export class EscalationSide extends Feature implements CallFeature {
 
   due(name: DeadlineName): void {
     if (name === 'escalation-step') this.#unreached('failed', 'no step from the escalation machine', false, false)
+    else if (name === 'transfer-heard') this.#announcementOver()
     else if (name === 'hold') this.#unreached('no-answer', 'held too long', false, false)
   }
 
@@ -64,7 +55,7 @@ export class EscalationSide extends Feature implements CallFeature {
   }
 
   itemOver(itemId: string): void {
-    if (itemId === this.#transferItemId) this.transferAnnouncementOver()
+    if (itemId === this.#transferItemId) this.#announcementOver()
   }
 
   checkpoint(): Pick<CallCheckpoint, 'escalation'> {
@@ -72,42 +63,47 @@ export class EscalationSide extends Feature implements CallFeature {
     return { escalation: request === null ? null : { reason: request.reason, summary: request.summary } }
   }
 
-  /** A call back is the outcome: asked for, or accepted. */
-  calledBack(reason: string): void {
-    this.asked = { reason, strategy: 'callback', outcome: 'answered' }
+  hear(fact: Fact): void {
+    // The announcement was cut: continue without it.
+    if (fact.type === 'barge-in' && this.call.line.state === 'escalating') this.call.in('transfer-heard', 0)
   }
 
   /** The call goes on here in the middle of an escalation. */
-  resume(request: EscalationRequest, holding: boolean): void {
+  continueEscalation(request: EscalationRequest, holding: boolean): void {
     this.#enter(request)
     this.#transferAnnounced = true
     if (holding) this.#hold()
   }
 
-  /** The agent's escalation rules, independent of the backend. */
-  applyRules(input: CallInput): void {
-    const reason = this.#rules?.applies(input, this.call.identity) ?? null
-    if (reason !== null && this.call.state === 'live')
+  /** The agent's escalation rules, independent of the backend; then the stage that the call has come into. */
+  settled(input: CallInput): void {
+    const reason = this.#rules?.applies(input, this.call.person.identity) ?? null
+    if (reason !== null && this.call.line.state === 'live')
       this.escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
-    this.call.stages.escalates()
+    this.call.ask('followStage')
   }
 
   #operatorAsks(reason: string): void {
     const possible =
-      this.call.state === 'live' ||
-      this.call.state === 'connecting' ||
-      this.call.state === 'escalating' ||
-      this.call.state === 'holding'
+      this.call.line.state === 'live' ||
+      this.call.line.state === 'connecting' ||
+      this.call.line.state === 'escalating' ||
+      this.call.line.state === 'holding'
     const request = { reason, summary: '', origin: 'operator', toolCallId: null } as const
-    if (!possible || !this.escalate(request)) this.call.mark('escalation-refused', this.call.state)
+    if (!possible || !this.escalate(request)) this.call.mark('escalation-refused', this.call.line.state)
   }
 
   /** @returns false when this agent cannot escalate. A second request during an escalation changes nothing. */
   escalate(request: EscalationRequest): boolean {
     if (this.call.options.escalation === null) return false
-    if (this.call.state === 'escalating' || this.call.state === 'holding' || this.call.state === 'bridged') return true
+    if (
+      this.call.line.state === 'escalating' ||
+      this.call.line.state === 'holding' ||
+      this.call.line.state === 'bridged'
+    )
+      return true
     this.#enter(request)
-    if (request.toolCallId === null) this.call.claims.audit?.arranged(ESCALATE_TOOL)
+    if (request.toolCallId === null) this.call.tell({ type: 'arranged', tool: ESCALATE_TOOL })
     this.#transferAnnounced = false
     if (request.origin === 'operator' || request.origin === 'rule') this.call.stopAgent()
     if (request.origin === 'backend-failed') this.#sayBeforeTransfer(this.call.text(this.call.options.apologyText))
@@ -116,48 +112,18 @@ export class EscalationSide extends Feature implements CallFeature {
 
   #enter(request: EscalationRequest): void {
     const { reason, summary, origin } = request
-    this.call.callBack.withdraw()
-    this.call.digits.abandon()
     this.#request = request
-    this.call.enter('escalating')
-    this.call.agentSpeech.close()
-    this.call.clear('silence', 'filler', 'answer', 'backend-ready')
-    this.asked = { reason, strategy: null, outcome: null }
+    this.call.line.enter('escalating')
+    this.call.line.askedForHuman({ reason, strategy: null, outcome: null })
     this.call.in('escalation-step', this.call.options.escalation?.stepTimeoutMs ?? 0)
     this.call.mark('escalation', origin)
-    this.call.out({ type: 'escalate', packet: this.packet(reason, summary) })
+    this.call.out({ type: 'escalate', packet: handoffPacket(this.call, reason, summary) })
     this.call.changed()
   }
 
-  packet(reason: string, summary: string): EscalationPacket {
-    const { callSid, agent, wallOffsetMs } = this.call.options
-    return {
-      version: 1,
-      callSid,
-      agent,
-      language: this.call.language.now,
-      reason,
-      summary,
-      identity: this.call.identity,
-      tried:
-        this.call.ringBack.unconfirmed === null
-          ? this.call.log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args }))
-          : [],
-      ...(this.call.stages.machine === null || this.call.ringBack.unconfirmed !== null
-        ? {}
-        : this.call.stages.machine.left),
-      transcript: [
-        ...this.call.log.transcript.slice(this.call.ringBack.unconfirmed ?? 0),
-        ...this.call.transcript.open,
-      ].slice(-TRANSCRIPT_ENTRIES_MAX),
-      // Only formats a number and reads no clock.
-      at: new Date(this.call.nowMs + wallOffsetMs).toISOString(),
-    }
-  }
-
   #step(step: EscalationStep): void {
-    if (!this.call.streaming || this.call.state === 'closing') return
-    const under = this.call.state === 'escalating' || this.call.state === 'holding'
+    if (!this.call.line.streaming || this.call.line.state === 'closing') return
+    const under = this.call.line.state === 'escalating' || this.call.line.state === 'holding'
     switch (step.type) {
       case 'close-stream':
         if (!under) return this.call.mark('escalation-step-late', step.type)
@@ -171,7 +137,7 @@ export class EscalationSide extends Feature implements CallFeature {
         this.#announceTransfer(false)
         return this.#hold()
       case 'bridged':
-        return this.bridged(step.strategy)
+        return this.bridge(step.strategy)
       case 'offer':
       case 'failed':
         return under ? this.#unreached(step.outcome, step.detail, step.closed, step.type === 'offer') : undefined
@@ -196,46 +162,42 @@ export class EscalationSide extends Feature implements CallFeature {
   #sayBeforeTransfer(text: string): void {
     if (text === '') return
     this.#transferItemId = this.call.announce(text, 'escalation')
-    this.call.in('words-heard', this.call.wordsMs(text))
+    this.call.in('transfer-heard', this.call.wordsMs(text))
   }
 
   /** The announcement was heard, or cannot be heard: continue. */
-  transferAnnouncementOver(): void {
+  #announcementOver(): void {
     this.#transferItemId = null
-    this.call.clear('words-heard')
+    this.call.clear('transfer-heard')
     if (this.#closeForTransfer) this.#closeStreamForTransfer()
   }
 
   #closeStreamForTransfer(): void {
     this.#closeForTransfer = false
-    this.call.ending.endNow('escalated', this.#request?.reason ?? 'operator', false)
+    this.call.ask('endNow', 'escalated', this.#request?.reason ?? 'operator', false)
   }
 
   #hold(): void {
-    this.call.clear('escalation-step', 'silence', 'filler', 'answer')
-    if (this.call.state === 'holding' || this.call.state === 'bridged') return
-    this.call.enter('holding')
-    this.call.agentSpeech.close()
+    this.call.clear('escalation-step')
+    if (this.call.line.state === 'holding' || this.call.line.state === 'bridged') return
+    this.call.line.enter('holding')
     this.call.in('hold', this.call.options.escalation?.holdTimeoutMs ?? 0)
     this.call.mark('hold')
     this.call.changed()
   }
 
-  bridged(strategy: EscalationStrategy): void {
-    if (this.call.state === 'bridged') return
+  bridge(strategy: EscalationStrategy): void {
+    if (this.call.line.state === 'bridged') return
     this.call.stopAgent()
-    this.call.enter('bridged')
-    this.call.agentSpeech.close()
-    this.call.digits.abandon()
-    this.call.deadlines.clearAll()
-    this.call.digits.bridged()
-    this.asked = { reason: this.asked?.reason ?? 'operator', strategy, outcome: 'answered' }
+    this.call.line.enter('bridged')
+    const { line } = this.call
+    line.askedForHuman({ reason: line.human?.reason ?? 'operator', strategy, outcome: 'answered' })
     this.call.mark('bridged', strategy)
-    this.call.tools.cancelAll()
-    this.call.backend.close('bridged')
+    this.call.ask('cancelTools', 'all')
+    this.call.model.close('bridged')
     this.call.changed()
     // A conference holds the call without our stream, which would only cost. Other legs end with their stream.
-    if (strategy === 'conference') this.call.ending.endNow('escalated', 'a human joined the conference', false)
+    if (strategy === 'conference') this.call.ask('endNow', 'escalated', 'a human joined the conference', false)
   }
 
   /**
@@ -244,36 +206,36 @@ export class EscalationSide extends Feature implements CallFeature {
   #unreached(outcome: EscalationOutcome, detail: string, closed: boolean, offered: boolean): void {
     const request = this.#request
     // Another agent goes on with the call, who may call back.
-    const promised = this.call.handover.to !== null
+    const promised = this.call.line.promised !== null
     const offer = offered && !promised
     if (offered && promised) this.call.out({ type: 'callback', wish: null })
     const options = this.call.options.escalation
-    this.call.clear('escalation-step', 'hold', 'words-heard')
-    if (this.asked !== null) this.asked = { ...this.asked, outcome }
+    this.call.clear('escalation-step', 'hold', 'transfer-heard')
+    const { line } = this.call
+    if (line.human !== null) line.askedForHuman({ ...line.human, outcome })
     this.call.mark('escalation-failed', detail)
     this.#request = null
     this.#transferItemId = null
     this.#closeForTransfer = false
     const words = this.call.text(closed ? options?.closedText : options?.failedText)
-    const takesMessage = request?.takesMessage === true && !this.call.backend.dead
-    if (!offer && !promised && this.call.callBack.endsAfterFailure && !takesMessage) {
+    const takesMessage = request?.takesMessage === true && !this.call.model.dead
+    const end = offer || promised || takesMessage ? null : line.endAfterFailure
+    if (end !== null) {
       const text = `${words} ${this.call.goodbye}`.trim()
-      this.call.ending.speakThenEnd(this.call.callBack.reasonAfterFailure, `escalation failed: ${detail}`, text, true)
+      this.call.ask('sayThenEnd', end, `escalation failed: ${detail}`, text, true)
       return
     }
     // The backend's speech meanwhile was not played; its rest must not be played either.
     this.call.stopAgent()
-    this.call.agentSpeech.raiseFence(this.call.agentSpeech.latest)
+    this.call.floor.discard()
     this.call.changed()
     this.call.agentQuietFromNow()
-    if (takesMessage) this.call.callBack.withdraw()
-    else if (offer) this.call.callBack.make(words, request)
+    if (takesMessage) this.call.ask('withdrawOffer')
+    else if (offer) this.call.ask('offerCallBack', words, request, false)
     else if (words !== '') this.call.announce(words, 'escalation')
-    if (this.call.backend.dead && !promised) return
-    this.call.agentSpeech.open()
-    this.call.opening.afterEscalation()
+    if (this.call.model.dead && !promised) return
+    this.call.ask('continueAfterEscalation')
     this.#tellBackendUnreached(request, outcome, closed, offer, takesMessage ? words : null)
-    if (this.call.ledger.running > 0) this.call.in('filler', this.call.options.filler.afterMs)
   }
 
   /** @param say  message that the backend gives the caller; null: the caller knows already */
@@ -294,11 +256,11 @@ export class EscalationSide extends Feature implements CallFeature {
           'request_callback with it.'
         : 'The caller has been told. Go on helping.'
     const note = `${why} ${next}`
-    if (toolCallId === null) return this.call.tellModel(note)
+    if (toolCallId === null) return this.call.model.tell(note)
     const told = offer ? { error: note, outcome, callBackOffered: true } : { error: note, outcome }
     const value = say === null ? told : { error: why, outcome, say }
     this.call.out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value })
-    const answer = this.call.ledger.result(toolCallId, { ok: false, value, error: outcome })
+    const answer = this.call.effects.ledger.result(toolCallId, { ok: false, value, error: outcome })
     if (answer !== null) this.call.mark('tool-end', answer.name)
   }
 }

@@ -1,55 +1,58 @@
 import { assertNever } from '../../core/assert.js'
 import type { AnswerVerdict } from '../answering-machine-detector.js'
-import { Feature, OF_THE_CONVERSATION } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
+import { Feature } from '../call-feature.js'
+import type { CallFeature } from '../call-feature.js'
+import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
-import type { CallCheckpoint, NewStream, OwedAnswer } from '../documents/checkpoint.js'
+import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
+import type { Fact } from '../facts.js'
 
 /**
  * A caller who has heard nothing of the agent for this long gets the greeting from the gateway. Models that work greet within 2 s;
  * callers say "hello?" after 3 to 4.
  */
 const GREETING_DUE_MS = 3000
+const GREETING_POLL_MS = 100
 /** To the model, whose own answer was cut off. */
 const ANSWER_FIRST_TEXT = 'Greet the caller in a word or two, and answer what they have just said.'
 
-/** With the stream the speech was lost that waited in shared memory or was on its way. */
-function owedBy({ owed, openTranscript }: CallCheckpoint, newStream: NewStream | null): OwedAnswer {
-  if (newStream === null || owed !== 'nothing') return owed
-  return openTranscript.some(({ role }) => role === 'agent') ? 'rest-of-answer' : 'nothing'
-}
-
 /**
- * The beginning of a call: the stream opens, somebody has taken the call, the conversation starts or goes on.
+ * The beginning of a call: the stream opens, somebody has taken the call, the conversation starts or continues. The model greets, or
+ * the gateway if that comes too late.
  */
 export class Opening extends Feature implements CallFeature {
-  /** Speech that the caller still waits for from the previous worker. */
-  readonly owed: OwedAnswer
+  readonly answers = ['converse', 'answerFirst', 'begin', 'continueAfterEscalation'] as const
   /** The words that the line was cut off, until they begin: a backend's answer must not come before them. */
-  cutOffItemId: string | null = null
+  #cutOffItemId: string | null = null
   /** The caller has asked for something already: it is answered, and takes the place of the greeting. */
-  answersFirst = false
-  /** It is not yet known who took the outbound call, or it is a recording: the agent is silent and does not listen. */
-  amd = false
-  /** The second of the two. */
+  #answersFirst = false
+  /** The model's answer to that was cut off. */
+  #answerInterrupted = false
+  /** A recording has the call. */
   #recording: boolean
   #begun = false
+  /** The greeting that the gateway says because the model does not. */
+  #greetingItemId: string | null = null
 
   constructor(call: CallKernel) {
     super(call)
-    const { resume, newStream } = call
-    this.owed = resume === null ? 'nothing' : owedBy(resume, newStream)
-    this.#recording = resume?.amd === 'recording'
+    this.#recording = call.resume?.amd === 'recording'
   }
 
-  checkpoint(): Pick<CallCheckpoint, 'amd'> {
-    return this.amd ? { amd: this.#recording ? 'recording' : 'undecided' } : {}
+  checkpoint(): Pick<CallCheckpoint, 'amd' | 'greeted' | 'greetingMs'> {
+    return {
+      // A greeting that was requested but never heard must still be given.
+      greeted: this.call.person.greeted && this.call.greetingMs !== null,
+      greetingMs: this.call.greetingMs,
+      ...(this.call.line.screening ? { amd: this.#recording ? 'recording' : 'undecided' } : {}),
+    }
   }
 
   due(name: DeadlineName): void {
-    if (name === 'backend-ready')
-      this.call.backend.failed(`not ready ${this.call.options.backendReadyTimeoutMs} ms after the stream opened`)
+    if (name === 'greeting') this.#greetingDue()
+    else if (name === 'backend-ready')
+      this.call.ask('failModel', `not ready ${this.call.options.backendReadyTimeoutMs} ms after the stream opened`)
   }
 
   input(input: CallInput): boolean {
@@ -60,19 +63,41 @@ export class Opening extends Feature implements CallFeature {
   }
 
   itemOver(itemId: string): void {
-    if (itemId === this.cutOffItemId) this.cutOffAnnounced()
+    if (itemId === this.#cutOffItemId) this.#cutOffAnnounced()
+  }
+
+  hear(fact: Fact): void {
+    switch (fact.type) {
+      case 'model-ready': {
+        const { line, keypad } = this.call
+        if (line.state === 'connecting' && !line.screening && !keypad.grants.has('consent')) this.begin()
+        return
+      }
+      case 'agent-sounds':
+        if (fact.kind === 'answer') this.call.clear('greeting')
+        if (fact.itemId === this.#greetingItemId && this.call.line.state === 'live') this.#tellGreeting()
+        return
+      case 'agent-sounding':
+        return fact.itemId === this.#cutOffItemId ? this.#cutOffAnnounced() : undefined
+      case 'announce-failed':
+        return this.#greetingFailed(fact.itemId)
+      case 'response-unwanted':
+        return this.call.floor.holds('greeting') ? this.call.mark('greeting-too-late') : undefined
+      default:
+        return
+    }
   }
 
   #streamOpened(atMs: number | undefined): void {
-    if (this.call.streamOpenedAtMs !== null || this.call.state !== 'waiting') return
+    if (this.call.stream.openedAtMs !== null || this.call.line.state !== 'waiting') return
     const openedAtMs = atMs ?? this.call.nowMs
     const resume = this.call.resume
     const openedWallMs = resume?.streamOpenedWallMs ?? null
-    this.call.streamOpenedAtMs =
+    const zeroMs =
       openedWallMs === null ? openedAtMs : Math.min(openedAtMs, openedWallMs - this.call.options.wallOffsetMs)
-    this.call.enter('connecting')
     const newStream = openedWallMs === null ? null : this.call.newStream
-    if (newStream !== null) this.call.gapMs = Math.max(0, openedAtMs - this.call.streamOpenedAtMs - newStream.streamMs)
+    this.call.stream.open(zeroMs, newStream === null ? null : Math.max(0, openedAtMs - zeroMs - newStream.streamMs))
+    this.call.line.enter('connecting')
     if (newStream !== null) this.call.mark('resumed', `${Math.round(newStream.streamMs)} ms of stream before`)
     else if (openedWallMs !== null) this.call.mark('taken-over')
     else if (atMs === undefined) this.call.mark('stream-opened')
@@ -80,21 +105,20 @@ export class Opening extends Feature implements CallFeature {
     this.call.changed()
     // Whoever was handed the call has the whole of its own limit: else the caller might get it for no time at all.
     const handedMs = this.call.log.handovers.at(-1)?.atMs ?? 0
-    const untilMs = this.call.streamOpenedAtMs + handedMs + this.call.gapMs + this.call.options.duration.maxMs
-    this.call.deadlines.set('duration', untilMs)
+    const untilMs = zeroMs + handedMs + this.call.stream.gapMs + this.call.options.duration.maxMs
     this.call.agentQuietFromNow()
-    this.call.digits.streamOpens()
-    const asks = this.call.ringBack.unconfirmed !== null && this.call.newStream !== null
+    this.call.tell({ type: 'stream-open', durationDueMs: untilMs })
+    const asks = this.call.person.unconfirmed !== null && this.call.newStream !== null
     // Whoever had the call before did not know either who took it, or has heard a recording, and was not ending it.
     const screens = resume === null || asks || (resume.amd !== undefined && resume.state !== 'closing')
     if (this.call.options.amd !== null && screens) {
-      this.amd = true
+      this.call.line.screen(true)
       this.call.mark('amd')
       return
     }
     if (newStream !== null && !asks) {
-      if (this.call.greeting.done)
-        this.cutOffItemId = this.call.announce(this.call.text(this.call.options.cutOffText), 'prompt')
+      if (this.call.person.greeted)
+        this.#cutOffItemId = this.call.announce(this.call.text(this.call.options.cutOffText), 'prompt')
       return this.converse()
     }
     if (resume !== null && !asks && this.#resumeElsewhere(resume)) return
@@ -107,18 +131,25 @@ export class Opening extends Feature implements CallFeature {
       case 'closing': {
         const { ending, escalation } = resume
         // The stream was closed for a human, who may have the caller by now.
-        if (ending === null && escalation !== null) this.call.ending.endNow('escalated', escalation.reason, false)
-        else this.call.ending.endNow(ending?.reason ?? 'call-fault', ending?.detail ?? 'taken over while it was ending')
+        if (ending === null && escalation !== null) this.call.ask('endNow', 'escalated', escalation.reason, false)
+        else
+          this.call.ask(
+            'endNow',
+            ending?.reason ?? 'call-fault',
+            ending?.detail ?? 'taken over while it was ending',
+            true,
+          )
         return true
       }
       case 'escalating':
       case 'holding': {
         const { reason, summary } = resume.escalation ?? { reason: '', summary: '' }
-        this.call.escalation.resume(
+        this.call.ask(
+          'continueEscalation',
           {
             reason,
             summary,
-            origin: this.call.backend.dead ? 'backend-failed' : 'agent',
+            origin: this.call.model.dead ? 'backend-failed' : 'agent',
             toolCallId: null,
           },
           resume.state === 'holding',
@@ -126,7 +157,7 @@ export class Opening extends Feature implements CallFeature {
         return true
       }
       case 'bridged':
-        this.call.escalation.bridged('supervision')
+        this.call.ask('bridge', 'supervision')
         return true
       case 'waiting':
       case 'live': {
@@ -134,7 +165,7 @@ export class Opening extends Feature implements CallFeature {
         // It waited for a tool with an effect, of which nobody knows now.
         const { effects, goodbyeText } = this.call.options
         const words = [effects?.said.uncertain, goodbyeText].map((phrase) => this.call.text(phrase)).join(' ')
-        this.call.ending.speakThenEnd(resume.ending.reason, resume.ending.detail, words.trim(), false)
+        this.call.ask('sayThenEnd', resume.ending.reason, resume.ending.detail, words.trim(), false)
         return true
       }
       default:
@@ -145,19 +176,19 @@ export class Opening extends Feature implements CallFeature {
   /** Starts the conversation. Where a consent text is set, the caller hears first that the call is recorded. */
   converse(): void {
     const consentText = this.call.text(this.call.options.consentText)
-    if (consentText !== '' && this.call.consent.ask(consentText)) return
-    if (!this.call.greeting.done) this.call.in('greeting', GREETING_DUE_MS)
-    if (this.call.handover.to !== null) return this.begin()
-    if (this.call.backend.dead) return this.call.backend.failed('died before the stream opened')
-    if (this.call.backend.ready) return this.begin()
+    if (consentText !== '' && this.call.ask('askConsent', consentText)) return
+    if (!this.call.person.greeted) this.call.in('greeting', GREETING_DUE_MS)
+    if (this.call.line.promised !== null) return this.begin()
+    if (this.call.model.dead) return this.call.ask('failModel', 'died before the stream opened')
+    if (this.call.model.ready) return this.begin()
     this.call.in('backend-ready', this.call.options.backendReadyTimeoutMs)
   }
 
   /** The verdict on who took a call that we placed, or what corrects it. */
   #amdResult({ who, why, beep }: AnswerVerdict): void {
     const { amd } = this.call.options
-    const { state } = this.call
-    const first = this.amd && state !== 'live'
+    const { state } = this.call.line
+    const first = this.call.line.screening && state !== 'live'
     if (amd === null || (!first && who !== 'recording' && who !== 'machine')) return
     this.call.mark('answered-by', `${who}: ${why}`)
     this.call.changed()
@@ -165,99 +196,139 @@ export class Opening extends Feature implements CallFeature {
     // Long words and a pause may be those of a person who is annoyed.
     if (beep === true) this.call.out({ type: 'do-not-call-undone' })
     if (state !== 'connecting' && state !== 'live') {
-      this.amd = false
+      this.call.line.screen(false)
       return
     }
     if (who === 'recording') return this.#hearOut()
-    this.amd = false
+    this.call.line.screen(false)
     this.call.agentQuietFromNow()
     if (who === 'human' || (who === 'silence' && amd.onSilence === 'speak')) {
-      this.call.agentSpeech.open()
+      this.call.floor.open('recording')
       return this.converse()
     }
-    if (who === 'silence') return this.call.ending.endNow('nobody-there', why)
-    if (amd.message === null) return this.call.ending.endNow('answering-machine', why)
-    this.call.ending.speakThenEnd('answering-machine', why, this.call.text(amd.message), state === 'live' || !first)
+    if (who === 'silence') return this.call.ask('endNow', 'nobody-there', why, true)
+    if (amd.message === null) return this.call.ask('endNow', 'answering-machine', why, true)
+    this.call.ask('sayThenEnd', 'answering-machine', why, this.call.text(amd.message), state === 'live' || !first)
   }
 
   /** A recording was taken for a person: the agent is silent until its end, as before the first verdict. */
   #hearOut(): void {
-    this.amd = true
-    this.call.enter('connecting')
-    this.call.consent.withdraw()
-    this.call.callBack.withdraw()
-    this.call.digits.abandon()
+    this.call.line.screen(true)
+    this.call.line.enter('connecting')
+    this.call.floor.close('recording')
+    this.call.tell({ type: 'recording-found' })
     this.call.stopAgent()
-    this.call.agentSpeech.close()
-    this.call.clear(...OF_THE_CONVERSATION)
   }
 
   /** Stream open and backend ready: the conversation begins, or goes on. */
   begin(): void {
     this.call.clear('backend-ready')
-    const promised = this.call.handover.to !== null
-    if (!promised && !this.call.greeting.done && !this.answersFirst && this.call.caller.holdsGreeting()) return
-    this.call.enter('live')
+    const promised = this.call.line.promised !== null
+    if (!promised && !this.call.person.greeted && !this.#answersFirst && this.call.ask('awaitCaller')) return
+    this.call.line.enter('live')
     // Whoever had the call has promised another agent, who goes on with it.
     if (promised) return
     this.#conversationBegins()
-    if (this.call.caller.tell()) return
+    if (this.call.ask('tellCaller')) return
     this.#giveLost()
-    if (this.call.greeting.done) {
+    if (this.call.person.greeted) {
       this.call.agentSpeech.greetingOver()
-      if (this.call.agentSpeech.item(this.call.greeting.itemId)?.started === true) this.call.greeting.tell()
+      if (this.call.agentSpeech.item(this.#greetingItemId)?.started === true) this.#tellGreeting()
       return this.#askForOwedResponse()
     }
-    this.call.greeting.done = true
-    if (this.answersFirst) {
+    this.call.person.greet(true)
+    if (this.#answersFirst) {
       this.call.mark('answers-first')
       this.call.agentSpeech.greetingOver()
       // Otherwise it answers what it has just heard of itself.
-      if (this.call.consent.interrupted)
+      if (this.#answerInterrupted)
         this.call.out({ type: 'backend-text', text: ANSWER_FIRST_TEXT, role: 'system', respond: true })
-      return this.call.awaitAnswer()
+      return this.call.wait.forAnswer()
     }
     this.call.mark('kick-off')
-    this.call.tellModel(this.call.options.kickOffText, true)
+    this.call.model.tell(this.call.options.kickOffText, true)
   }
 
   #conversationBegins(): void {
     this.#begun = true
-    this.call.consent.tellRefusal()
-    this.call.handover.tellGone()
-    this.call.in('silence', this.call.options.silence.afterMs)
-    this.call.digits.conversationBegins()
-    this.call.claims.await()
-    this.call.waits.watch()
-    this.call.stages.begin()
+    this.call.tell({ type: 'conversation-begins' })
   }
 
   #giveLost(): void {
-    for (const { callId, value } of this.call.ledger.takeLost())
-      if (this.call.ringBack.unconfirmed === null)
+    for (const { callId, value } of this.call.effects.ledger.takeLost())
+      if (this.call.person.unconfirmed === null)
         this.call.out({ type: 'backend-tool-result', callId, ok: false, value })
   }
 
   /** Nobody could be reached: the conversation goes on. It has not begun here where the escalation came first, or is older. */
-  afterEscalation(): void {
-    this.call.enter('live')
+  continueAfterEscalation(): void {
+    this.call.line.enter('live')
     if (!this.#begun) {
       this.#conversationBegins()
       this.#giveLost()
     }
-    this.call.in('silence', this.call.options.silence.afterMs)
+    this.call.tell({ type: 'conversation-continues', after: 'escalation' })
   }
 
   /** Asks the backend for what the one of the previous worker owed. */
   #askForOwedResponse(): void {
-    if (this.call.greeting.itemId !== null || this.cutOffItemId !== null || this.owed === 'nothing') return
-    this.call.mark('resume', this.owed)
-    this.call.tellModel(this.call.options.resumeText, true)
+    if (this.#greetingItemId !== null || this.#cutOffItemId !== null || this.call.owed === 'nothing') return
+    this.call.mark('resume', this.call.owed)
+    this.call.model.tell(this.call.options.resumeText, true)
   }
 
   /** The words that the line was cut off have begun, or cannot be said. */
-  cutOffAnnounced(): void {
-    this.cutOffItemId = null
-    if (this.call.state === 'live' && this.call.handover.to === null) this.#askForOwedResponse()
+  #cutOffAnnounced(): void {
+    this.#cutOffItemId = null
+    if (this.call.line.state === 'live' && this.call.line.promised === null) this.#askForOwedResponse()
+  }
+
+  /** The caller's own words take the greeting's place. */
+  answerFirst(answers: boolean, interrupted: boolean): void {
+    this.#answersFirst = answers
+    this.#answerInterrupted = interrupted
+  }
+
+  /** The gateway's greeting will not be heard: the model gives it. */
+  #greetingFailed(itemId: string): void {
+    if (itemId !== this.#greetingItemId || this.call.line.state === 'escalating') return
+    this.#greetingItemId = null
+    if (this.call.floor.holds('greeting')) {
+      this.call.floor.endGreeting()
+      this.call.wait.forAnswer()
+    } else if (this.call.greetingMs === null) {
+      this.call.person.greet(false)
+      if (this.call.line.state === 'live') this.begin()
+    }
+  }
+
+  /**
+   * The model has not greeted. The gateway does it with the agent's words, or with a filler if the model was to find
+   * them; the model learns of it when the caller hears it.
+   */
+  #greetingDue(): void {
+    const { line, model, person } = this.call
+    if ((line.state !== 'connecting' && line.state !== 'live') || model.spoke) return
+    if (this.call.callerSpeech.speaking || this.call.sounding || this.call.agentSpeech.anyOpen)
+      return this.call.in('greeting', GREETING_POLL_MS)
+    const { greeting, filler } = this.call.options
+    const text = this.call.text(greeting ?? filler.texts[0])
+    if (text === '') return
+    this.call.mark('greeting-overdue')
+    if (greeting === null) return void this.call.announce(text, 'filler')
+    this.#greetingItemId = this.call.announce(text, 'prompt', 'greeting')
+    if (!person.greeted) {
+      person.greet(true)
+    } else if (!this.call.turns.waiting) {
+      this.call.floor.close('greeting')
+      this.call.wait.noAnswer()
+    }
+  }
+
+  /** The model is to know what the gateway said in its place. */
+  #tellGreeting(): void {
+    const { greeting } = this.call.options
+    if (greeting === null || !this.call.model.usable) return
+    this.call.out({ type: 'backend-text', text: this.call.text(greeting), role: 'agent', respond: false })
   }
 }

@@ -1,5 +1,7 @@
-import { Feature, QUIET_POLL_MS } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
+import { Feature } from '../call-feature.js'
+import type { CallFeature } from '../call-feature.js'
+import { QUIET_POLL_MS } from '../call-deadlines.js'
+import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import { YES_DIGIT } from '../escalation-rules.js'
@@ -21,8 +23,8 @@ const NOTHING_SAID =
  * Only then anything of the other call is given to the backend.
  */
 export class RingBack extends Feature implements CallFeature {
-  /** A caller was rung back and has not confirmed yet: how many words of the log are of the call that was cut off. */
-  unconfirmed: number | null
+  readonly answers = ['confirmRingBack'] as const
+
   /** Turns of the call that was cut off. */
   readonly #turnsBefore: number
   /** The model's call that waits for words of the person. */
@@ -31,7 +33,7 @@ export class RingBack extends Feature implements CallFeature {
   constructor(call: CallKernel) {
     super(call)
     this.#turnsBefore = call.log.turns.length
-    this.unconfirmed = call.resume?.callBack === 'asks' ? call.log.transcript.length : null
+    this.#hold()
   }
 
   due(name: DeadlineName): void {
@@ -44,19 +46,19 @@ export class RingBack extends Feature implements CallFeature {
 
   checkpoint(): Pick<CallCheckpoint, 'callBack'> {
     if (this.call.resume?.callBack === undefined) return {}
-    return { callBack: this.unconfirmed === null ? 'confirmed' : 'asks' }
+    return { callBack: this.call.person.unconfirmed === null ? 'confirmed' : 'asks' }
   }
 
   /** @returns true when the digit has confirmed that the caller goes on */
   #digit(digit: string): boolean {
-    if (this.unconfirmed === null || digit !== YES_DIGIT || this.call.state !== 'live') return false
+    if (this.call.person.unconfirmed === null || digit !== YES_DIGIT || this.call.line.state !== 'live') return false
     this.call.stopAgent()
     this.call.callerActive()
-    const conversation = JSON.stringify(this.confirmed('key'))
-    this.call.tellModel(`The person pressed ${digit}: they want to go on. Go on from here: ${conversation}`)
+    const conversation = JSON.stringify(this.#confirmed('key'))
+    this.call.model.tell(`The person pressed ${digit}: they want to go on. Go on from here: ${conversation}`)
     // As the caller's answer, so that a backend without a model has one too.
     this.call.out({ type: 'backend-text', text: digit, role: 'caller', respond: true })
-    this.call.awaitAnswer()
+    this.call.wait.forAnswer()
     return true
   }
 
@@ -64,7 +66,7 @@ export class RingBack extends Feature implements CallFeature {
    * The model says that the person has confirmed. Nobody is believed who has said nothing: words of the person that are still being
    * recognised are awaited.
    */
-  asked(callId: string): void {
+  confirmRingBack(callId: string): void {
     this.#askedBy = { callId, untilMs: this.call.nowMs + (this.#voice ? WORDS_LATE_MS : 0) }
     this.#askedDue()
   }
@@ -72,16 +74,17 @@ export class RingBack extends Feature implements CallFeature {
   #askedDue(): void {
     if (this.#askedBy === null) return
     const { callId, untilMs } = this.#askedBy
-    const waits = this.unconfirmed !== null && !this.#words
+    const { unconfirmed } = this.call.person
+    const waits = unconfirmed !== null && !this.#words
     if (waits && this.call.nowMs < untilMs) return this.call.in('ring-back', QUIET_POLL_MS)
     this.#askedBy = null
-    if (waits) this.call.tools.result(callId, false, { error: NOTHING_SAID }, 'nothing said')
-    else this.call.tools.result(callId, true, this.unconfirmed === null ? {} : this.confirmed('words'), undefined)
+    if (waits) this.call.ask('answerTool', callId, false, { error: NOTHING_SAID }, 'nothing said')
+    else this.call.ask('answerTool', callId, true, unconfirmed === null ? {} : this.#confirmed('words'), undefined)
   }
 
   /** The person has said or keyed something in this call. */
   get #words(): boolean {
-    return this.call.log.transcript.slice(this.unconfirmed ?? 0).some(({ role }) => role === 'caller')
+    return this.call.log.transcript.slice(this.call.person.unconfirmed ?? 0).some(({ role }) => role === 'caller')
   }
 
   /** The person has spoken, and words of it may come. */
@@ -90,9 +93,10 @@ export class RingBack extends Feature implements CallFeature {
   }
 
   /** @returns the conversation that was cut off */
-  confirmed(by: 'key' | 'words'): Readonly<Record<string, unknown>> {
-    const words = this.call.log.transcript.slice(0, this.unconfirmed ?? 0)
-    this.unconfirmed = null
+  #confirmed(by: 'key' | 'words'): Readonly<Record<string, unknown>> {
+    const words = this.call.log.transcript.slice(0, this.call.person.unconfirmed ?? 0)
+    this.call.person.confirm()
+    this.#hold()
     this.call.mark('call-back-confirmed', by)
     this.call.changed()
     return {
@@ -104,5 +108,9 @@ export class RingBack extends Feature implements CallFeature {
       known: Object.fromEntries(this.call.log.facts.map(({ name, value }) => [name, value])),
       note: 'The identity of the person is not verified in this call.',
     }
+  }
+
+  #hold(): void {
+    this.call.keypad.grants.set('ring-back', this.call.person.unconfirmed !== null)
   }
 }

@@ -5,8 +5,6 @@ import type { CallInput } from '../events.js'
 
 /** Keys of one tool call; a longer number is none that a menu asks for. */
 const KEYS_MAX = 40
-/** Our tones come back over a line with an echo for this long after they were heard. */
-const ECHO_MS = 1000
 
 /**
  * Keys that the agent presses in a call that it placed: tones in its own voice's place, behind what it says.
@@ -17,32 +15,31 @@ const ECHO_MS = 1000
  * Nobody interrupts them: a menu goes on speaking while its keys are pressed.
  */
 export class SentDigits extends Feature implements CallFeature {
+  readonly answers = ['sendDigits', 'sendDigitsFault'] as const
   /** Tool calls by the item of their tones. */
   readonly #waiting = new Map<string, { readonly callId: string; readonly keys: string }>()
-  /** Keys whose echo may still come, each once. */
-  #echoing = ''
-  #overAtMs = -Infinity
 
   get busy(): boolean {
     return this.#waiting.size > 0
   }
 
   /** @returns why they cannot be sent; null when they can */
-  fault({ digits }: Readonly<Record<string, unknown>>): string | null {
+  sendDigitsFault({ digits }: Readonly<Record<string, unknown>>): string | null {
     const usable = typeof digits === 'string' && TONES.test(digits) && /[^w]/.test(digits)
     if (!usable || digits.length > KEYS_MAX)
       return `digits must be 1 to ${KEYS_MAX} of 0-9, *, #, A-D, and w for a pause of half a second.`
     return null
   }
 
-  send(callId: string, keys: string): void {
-    this.#echoing = [...new Set(this.#echoes ? this.#echoing + keys : keys)].join('')
+  sendDigits(callId: string, keys: string): void {
+    this.call.keypad.tones(true, keys)
+    this.call.floor.sound.take('tones')
     this.#waiting.set(this.call.tones(keys), { callId, keys })
     this.call.mark('digits-sent', `${keys.replaceAll('w', '').length} keys`)
   }
 
   input(input: CallInput): boolean {
-    if (input.type !== 'dtmf' || !this.isOwn(input.digit)) return false
+    if (input.type !== 'dtmf' || !this.call.keypad.isEcho(input.digit)) return false
     this.call.mark('own-digit')
     return true
   }
@@ -51,18 +48,10 @@ export class SentDigits extends Feature implements CallFeature {
     const sent = this.#waiting.get(itemId)
     if (sent === undefined) return
     this.#waiting.delete(itemId)
-    this.#overAtMs = this.call.nowMs
-    if (over === 'heard') return this.call.tools.result(sent.callId, true, { sent: true }, undefined)
+    this.call.keypad.tones(this.busy)
+    this.call.floor.sound.set('tones', this.busy)
+    if (over === 'heard') return this.call.ask('answerTool', sent.callId, true, { sent: true }, undefined)
     const error = 'The keys were not sent, or not all of them.'
-    this.call.tools.result(sent.callId, false, { error }, error)
-  }
-
-  /** The echo of a tone of our own. */
-  isOwn(digit: string): boolean {
-    return this.#echoes && this.#echoing.includes(digit)
-  }
-
-  get #echoes(): boolean {
-    return this.busy || this.call.nowMs - this.#overAtMs < ECHO_MS
+    this.call.ask('answerTool', sent.callId, false, { error }, error)
   }
 }

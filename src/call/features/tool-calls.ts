@@ -1,16 +1,17 @@
 import { assertNever } from '../../core/assert.js'
 import { waitOf } from '../backend-events.js'
-import type { BackendEvent } from '../backend-events.js'
 import { Feature } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
+import type { CallFeature } from '../call-feature.js'
+import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
+import type { Fact } from '../facts.js'
 import { FILLER_POLL_MS, Fillers } from '../fillers.js'
 import { ESCALATE_TOOL, TOOL_NAME_CHARS_MAX, absence, isOfAStage, noTool, sessionTool } from '../gateway-tools.js'
+import type { ToolCallEvent } from '../requests.js'
 import { CUT_OFF, UNCERTAIN } from '../tool-ledger.js'
-
-export type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
+import type { ToolResult } from '../tool-ledger.js'
 
 /**
  * The tool calls of the model, the gateway's own tools among them, and the fillers while one runs.
@@ -21,15 +22,18 @@ export type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }
  *     tool-call --the session's own--> see `SESSION_TOOLS`
  */
 export class ToolCalls extends Feature implements CallFeature {
+  readonly answers = ['takeTool', 'answerTool', 'watchTool', 'cancelTools'] as const
+  /** Tool calls that features of the gateway made: no model gets their results. */
+  readonly #own = new Set<string>()
   /** The model has called tools for too long, and has to answer without them. */
   #withheld = false
-  readonly fillers: Fillers
+  readonly #fillers: Fillers
   /** A filler that has not begun to sound; empty: there is none. */
   #fillerId = ''
 
   constructor(call: CallKernel) {
     super(call)
-    this.fillers = new Fillers(call.options.filler)
+    this.#fillers = new Fillers(call.options.filler)
   }
 
   due(name: DeadlineName): void {
@@ -38,75 +42,104 @@ export class ToolCalls extends Feature implements CallFeature {
   }
 
   get busy(): boolean {
-    return this.call.ledger.running > 0
+    return this.call.effects.running > 0
   }
 
   input(input: CallInput): boolean {
     if (input.type !== 'tool-result') return false
-    this.result(input.callId, input.ok, input.value, input.error)
+    this.answerTool(input.callId, input.ok, input.value, input.error)
     return true
   }
 
   checkpoint(): Pick<CallCheckpoint, 'toolsRunning'> {
-    return { toolsRunning: this.call.ledger.unanswered() }
+    return { toolsRunning: this.call.effects.ledger.unanswered() }
+  }
+
+  hear(fact: Fact): void {
+    switch (fact.type) {
+      case 'turn-ended':
+        return this.#turn(fact.atMs)
+      case 'announce-failed':
+        return fact.itemId === this.#fillerId ? this.#fillers.unheard() : undefined
+      case 'agent-words':
+        return fact.by === 'model' ? this.#fillers.modelSays(fact.text) : undefined
+      case 'model-audio':
+        return this.#cancelFiller()
+      case 'model-holding':
+        if (this.#fillers.none && !this.call.callerSpeech.speaking && !this.call.bargeIn.paused) this.#sayFiller()
+        return
+      case 'caller-acts':
+        return this.call.clear('filler')
+      case 'tool-pending':
+        return this.call.effects.running === 0 ? this.call.clear('filler', 'tool-limit') : undefined
+      case 'conversation-continues':
+        return fact.after === 'escalation' && this.call.effects.running > 0
+          ? this.call.in('filler', this.call.options.filler.afterMs)
+          : undefined
+      case 'tools-taken-back':
+        return this.cancelTools(fact.callIds)
+      default:
+        return
+    }
   }
 
   /** A turn of the caller has ended at `atMs`: tools are offered again, and a late answer gets a filler. */
-  turn(atMs: number): void {
+  #turn(atMs: number): void {
     const { answerAfterMs = null } = this.call.options.filler
-    this.fillers.turn()
-    this.call.ledger.turn()
+    this.#fillers.turn()
+    this.call.effects.ledger.turn()
     if (this.#withheld) this.call.out({ type: 'backend-tools', offered: true })
     this.#withheld = false
-    if (answerAfterMs !== null && this.call.ledger.running === 0)
+    if (answerAfterMs !== null && this.call.effects.running === 0)
       this.call.deadlines.set('filler', atMs + answerAfterMs)
   }
 
-  announceFailed(itemId: string): void {
-    if (itemId === this.#fillerId) this.fillers.unheard()
+  cancelTools(callIds: readonly string[] | 'all' | 'cut'): void {
+    const { ledger } = this.call.effects
+    if (callIds === 'cut') {
+      this.#cancel(ledger.runningIds())
+      return this.call.clear('tool-limit', 'filler')
+    }
+    if (callIds === 'all') {
+      this.#cancel(ledger.runningIds().filter((callId) => !ledger.isEffect(callId)))
+      const oldestMs = ledger.oldestStartMs()
+      if (oldestMs === null) return this.call.clear('tool-limit', 'filler')
+      return this.call.deadlines.set('tool-limit', oldestMs + this.call.options.toolLimitMs)
+    }
+    const effect = callIds.some((callId) => ledger.isEffect(callId))
+    if (!this.#cancel(callIds)) return
+    if (effect) this.call.tell({ type: 'effect-settled', end: 'uncertain', spoken: false })
+    if (ledger.running === 0) this.call.clear('filler')
   }
 
-  /** Nobody waits for tools any more. Those with an effect that were sent go on. */
-  cancelAll(): void {
-    const { ledger } = this.call
-    this.#cancel(ledger.runningIds().filter((callId) => !ledger.isEffect(callId)))
-    const oldestMs = ledger.oldestStartMs()
-    if (oldestMs === null) return this.call.clear('tool-limit', 'filler')
-    this.call.deadlines.set('tool-limit', oldestMs + this.call.options.toolLimitMs)
-  }
-
-  /** Also cuts off the tools with an effect. */
-  cutAll(): void {
-    this.#cancel(this.call.ledger.runningIds())
-    this.call.clear('tool-limit', 'filler')
-  }
-
-  #cancel(running: readonly string[]): void {
-    const callIds = this.call.ledger.cancel(running)
+  /** @returns true if any of them ran */
+  #cancel(running: readonly string[]): boolean {
+    const callIds = this.call.effects.ledger.cancel(running)
     if (callIds.length > 0) this.call.out({ type: 'cancel-tools', callIds })
+    return callIds.length > 0
   }
 
-  sayFiller(): void {
-    const phrase = this.fillers.take()
+  #sayFiller(): void {
+    const phrase = this.#fillers.take()
     if (phrase !== null) this.#fillerId = this.call.announce(this.call.text(phrase), 'filler')
   }
 
   /** The answer is there before the filler began to sound; `announce-failed` follows, if that was in time. */
-  cancelFiller(): void {
+  #cancelFiller(): void {
     const itemId = this.#fillerId
     if (itemId === '' || this.call.agentSpeech.item(itemId)?.started !== false || !this.call.agentSpeech.isOpen(itemId))
       return
     this.call.out({ type: 'announce-cancel', itemId })
   }
 
-  take(event: ToolCallEvent): void {
+  takeTool(event: ToolCallEvent): void {
     const { callId, name, args } = event
     const waited = waitOf(event)
     const fault =
-      this.#faultOf(event) ?? this.call.waits.pending.refusal(name, Object.hasOwn(this.call.options.waits, name))
+      this.#faultOf(event) ?? this.call.effects.pending.refusal(name, Object.hasOwn(this.call.options.waits, name))
     if (fault !== null) return this.#refuse(event, fault)
     const handler = sessionTool(name)
-    const decision = this.call.ledger.call(callId, name, args, handler !== undefined, waited)
+    const decision = this.call.effects.ledger.call(callId, name, args, handler !== undefined, waited)
     switch (decision.type) {
       case 'refuse':
         return this.#refuse(event, decision.error)
@@ -131,13 +164,13 @@ export class ToolCalls extends Feature implements CallFeature {
     this.call.changed()
     if (handler !== undefined) return handler.run(this.call, callId, args)
     this.call.out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
-    this.runs(waited !== 'failure')
+    this.watchTool(waited !== 'failure')
   }
 
-  /** @param filled  a caller who waits for it hears a filler */
-  runs(filled: boolean): void {
+  watchTool(filled: boolean, ownCallId?: string): void {
+    if (ownCallId !== undefined) this.#own.add(ownCallId)
     // Among several tools the first counts; a deadline without a tool is that of a late answer.
-    if (filled && (this.call.ledger.running === 1 || !this.call.deadlines.isSet('filler')))
+    if (filled && (this.call.effects.running === 1 || !this.call.deadlines.isSet('filler')))
       this.call.in('filler', this.call.options.filler.afterMs)
     if (!this.call.deadlines.isSet('tool-limit')) this.call.in('tool-limit', this.call.options.toolLimitMs)
   }
@@ -149,7 +182,7 @@ export class ToolCalls extends Feature implements CallFeature {
     const offered = this.call.options.toolNames.includes(name)
     const missing = handler !== undefined ? absence(handler, this.call) : offered ? null : noTool(name)
     if (missing !== null) return missing
-    const elsewhere = isOfAStage(name) ? (this.call.stages.machine?.refusal(name) ?? null) : null
+    const elsewhere = isOfAStage(name) ? (this.call.stages?.refusal(name) ?? null) : null
     if (elsewhere !== null || handler === undefined) return elsewhere
     for (const key of ['reason', 'summary', 'number', 'note']) {
       const required = name === ESCALATE_TOOL && key === 'reason'
@@ -157,7 +190,7 @@ export class ToolCalls extends Feature implements CallFeature {
     }
     const fault = handler.fault?.(this.call, args) ?? null
     if (fault !== null) return fault
-    if (this.call.state !== 'live' && this.call.state !== 'connecting')
+    if (this.call.line.state !== 'live' && this.call.line.state !== 'connecting')
       return 'The call is already being ended or handed over.'
     return handler.leaves === true ? this.call.effects.refusal(name) : null
   }
@@ -165,92 +198,84 @@ export class ToolCalls extends Feature implements CallFeature {
   #refuse({ callId, name, args, background }: ToolCallEvent, error: string): void {
     const shortName = name.slice(0, TOOL_NAME_CHARS_MAX)
     this.call.counters.toolCallsRefused++
-    this.call.digits.refused(name, args)
-    this.call.ledger.refused(callId, shortName, args, this.call.streamMs, error)
+    this.call.tell({ type: 'tool-refused', name, args })
+    this.call.effects.ledger.refused(callId, shortName, args, this.call.streamMs, error)
     this.call.mark('tool-refused', `${shortName}: ${error}`)
     this.call.out({ type: 'backend-tool-result', callId, ok: false, value: { error } })
     // A model that only calls tools is not answering: its deadline stands.
-    if (this.call.state === 'live' && background !== true && !this.#withheld) this.call.awaitAnswer()
+    if (this.call.line.state === 'live' && background !== true && !this.#withheld) this.call.wait.forAnswer()
   }
 
-  result(
-    callId: string,
-    ok: boolean,
-    value: unknown,
-    error: string | undefined,
-    end: 'answered' | 'overdue' = 'answered',
-    recorded?: unknown,
-  ): void {
-    const answer = this.call.ledger.result(callId, { ok, value, error, recorded }, end)
+  answerTool(callId: string, ok: boolean, value: unknown, error: string | undefined, recorded?: unknown): void {
+    this.#answer(callId, { ok, value, error, recorded }, 'answered')
+  }
+
+  #answer(callId: string, result: ToolResult, end: 'answered' | 'overdue'): void {
+    const { ok, error } = result
+    const own = this.#own.delete(callId)
+    const answer = this.call.effects.ledger.result(callId, result, end)
     if (answer === null) {
       this.call.counters.toolResultsLate++
       return
     }
     this.call.mark('tool-end', answer.name)
-    const { collection } = this.call.digits
-    const collected = callId === collection?.toolCallId
-    if (collected) collection.answered = true
-    const { state, backend, agentSpeech, handover } = this.call
-    const open = collected || !agentSpeech.closed
-    const spoken = state === 'live' && backend.usable && open && handover.to === null && !answer.quiet
-    if (this.call.ledger.hasEffect(answer.name))
-      this.call.effects.settled(ok ? 'done' : error === UNCERTAIN ? 'uncertain' : 'failed', spoken)
-    this.call.claims.judge(false)
+    const { name, value } = answer
+    if (this.call.effects.ledger.hasEffect(name)) {
+      const { line, model, floor } = this.call
+      const open = own || !floor.closed
+      const spoken = line.state === 'live' && model.usable && open && line.promised === null && !answer.quiet
+      this.call.tell({
+        type: 'effect-settled',
+        ...{ end: ok ? ('done' as const) : error === UNCERTAIN ? ('uncertain' as const) : ('failed' as const), spoken },
+      })
+    }
     // Before the result: the model's answer to it is the first of the new stage.
-    this.call.stages.result(answer.name, { ok, value: answer.value, ...(error === undefined ? {} : { error }) })
-    if (this.call.ledger.running === 0) this.call.clear('filler', 'tool-limit')
-    if (collected) return this.call.digits.over(answer.ok, answer.value, error)
-    if (!this.call.backend.usable) return
+    this.call.tell({
+      type: 'tool-settled',
+      callId,
+      name,
+      ok,
+      value,
+      ...(error === undefined ? {} : { error }),
+      stage: true,
+    })
+    if (this.call.effects.running === 0) this.call.clear('filler', 'tool-limit')
+    if (own) return this.call.tell({ type: 'own-tool-settled', callId, ok: answer.ok, value, error })
+    if (!this.call.model.usable) return
     this.call.out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
     // The model must speak now, whatever the result is; unless it was to say nothing about it.
-    if (this.call.state === 'live' && !answer.quiet) this.call.awaitAnswer()
-  }
-
-  /** The backend takes tool calls back. */
-  takenBack(callIds: readonly string[]): void {
-    if (this.call.digits.collection !== null && callIds.includes(this.call.digits.collection.callId))
-      this.call.digits.abandon()
-    this.takeBack(callIds)
-  }
-
-  takeBack(callIds: readonly string[]): void {
-    const effect = callIds.some((callId) => this.call.ledger.isEffect(callId))
-    const cancelled = this.call.ledger.cancel(callIds)
-    if (cancelled.length === 0) return
-    this.call.out({ type: 'cancel-tools', callIds: cancelled })
-    if (effect) this.call.effects.settled('uncertain', false)
-    if (this.call.ledger.running === 0) this.call.clear('filler')
+    if (this.call.line.state === 'live' && !answer.quiet) this.call.wait.forAnswer()
   }
 
   /** Gives up on tools that never came back. */
   #limitDue(): void {
     const { toolLimitMs } = this.call.options
-    const overdue = this.call.ledger.overdue(this.call.nowMs - toolLimitMs)
+    const overdue = this.call.effects.ledger.overdue(this.call.nowMs - toolLimitMs)
     if (overdue.length > 0) this.call.out({ type: 'cancel-tools', callIds: overdue })
     for (const callId of overdue) {
-      const [error, code] = this.call.ledger.isEffect(callId)
+      const [said, error] = this.call.effects.ledger.isEffect(callId)
         ? [CUT_OFF, UNCERTAIN]
         : ['The tool did not answer in time.', 'no answer in time']
-      this.result(callId, false, { error }, code, 'overdue')
+      this.#answer(callId, { ok: false, value: { error: said }, error }, 'overdue')
     }
-    const oldestMs = this.call.ledger.oldestStartMs()
+    const oldestMs = this.call.effects.ledger.oldestStartMs()
     if (oldestMs !== null) this.call.deadlines.set('tool-limit', oldestMs + toolLimitMs)
   }
 
   /** A tool runs for long, or the model is late with its answer: the caller hears that we are still there. */
   #fillerDue(): void {
-    if (this.call.state !== 'live' || this.call.digits.collection?.running === false) return
-    const runs = this.call.ledger.running > 0
+    if (this.call.line.state !== 'live' || this.call.keypad.grants.has('digits')) return
+    const runs = this.call.effects.running > 0
     const { answerAfterMs = null } = this.call.options.filler
-    const late = answerAfterMs !== null && this.call.turns.understood && !this.call.words.smallTalk
-    if (!runs && !(late && this.fillers.none)) return
-    const waits = (runs && this.call.ledger.awaited) || this.call.turns.waiting
+    const late = answerAfterMs !== null && this.call.turns.understood && !this.call.input.smallTalk
+    if (!runs && !(late && this.#fillers.none)) return
+    const waits = (runs && this.call.effects.ledger.awaited) || this.call.turns.waiting
     if (!waits || this.call.sounding || this.call.callerSpeech.speaking || this.call.bargeIn.paused)
       return this.call.in('filler', FILLER_POLL_MS)
     const quietMs = this.call.nowMs - this.call.agentHeardAtMs
-    const neededMs = this.fillers.neededMs
+    const neededMs = this.#fillers.neededMs
     if (runs && quietMs < neededMs) return this.call.in('filler', neededMs - quietMs)
-    this.sayFiller()
+    this.#sayFiller()
     if (runs) this.call.in('filler', this.call.options.filler.everyMs)
   }
 }

@@ -1,5 +1,6 @@
 import { Feature } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
+import type { CallFeature } from '../call-feature.js'
+import type { DeadlineName } from '../call-deadlines.js'
 
 /**
  * The sound that callers hear in place of silence while they wait: for a tool that takes long, for an outcome from outside, or for a
@@ -12,8 +13,8 @@ export class WaitingSound extends Feature implements CallFeature {
     if (name === 'waiting-sound') this.#set(this.#wanted)
   }
 
-  /** After each input: begins to count a wait, or ends it. */
-  follow(): void {
+  /** Begins to count a wait, or ends it. */
+  afterwards(): void {
     const { waitingSoundAfterMs: afterMs } = this.call.options
     if (afterMs === undefined) return
     if (!this.#wanted) {
@@ -23,8 +24,8 @@ export class WaitingSound extends Feature implements CallFeature {
   }
 
   get #wanted(): boolean {
-    const { state, ledger, waits } = this.call
-    return state === 'holding' || (state === 'live' && (ledger.running > 0 || waits.busy))
+    const { line, effects } = this.call
+    return line.state === 'holding' || (line.state === 'live' && (effects.running > 0 || effects.awaited))
   }
 
   #set(on: boolean): void {

@@ -1,10 +1,12 @@
 import { Feature } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
-import type { CallKernel } from '../call-kernel.js'
+import type { CallFeature } from '../call-feature.js'
+import type { DeadlineName } from '../call-deadlines.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
-import { outcomeText, pendingAnswer, PendingTools } from '../pending-tools.js'
+import type { Fact } from '../facts.js'
+import { outcomeText, pendingAnswer } from '../pending-tools.js'
 import type { Wait } from '../pending-tools.js'
+import { asksToCancel } from '../turn-words.js'
 
 /** Interval at which pending tools are checked: for the end of their wait, and for a pause in which to say the outcome. */
 const WAITS_POLL_MS = 200
@@ -15,85 +17,99 @@ const PAUSE_MS = 300
  * Tools whose outcome comes later: the wait in the conversation, and the outcome once there is a pause.
  */
 export class Waits extends Feature implements CallFeature {
-  readonly pending: PendingTools
-
-  constructor(call: CallKernel) {
-    super(call)
-    this.pending = new PendingTools(call.resume?.waits ?? [], call.zeroMs)
-  }
-
   due(name: DeadlineName): void {
     if (name === 'waits') this.#due()
   }
 
   get busy(): boolean {
-    return this.pending.waiting.length > 0
+    return this.call.effects.awaited
   }
 
   input(input: CallInput): boolean {
     if (input.type === 'tool-pending') this.#begin(input.callId, input.waitMs)
     else if (input.type === 'tool-outcome') this.#outcome(input.callId, input.status, input.value)
     else if (input.type === 'tool-untold') {
-      this.pending.cannotBeTold(input.callId)
-      this.call.clear('answer')
+      this.call.effects.pending.cannotBeTold(input.callId)
+      this.call.wait.noAnswer()
     } else return false
     return true
   }
 
+  hear(fact: Fact): void {
+    const { pending } = this.call.effects
+    switch (fact.type) {
+      case 'conversation-begins':
+        return this.#watch()
+      case 'agent-sounds':
+        return fact.kind === 'answer' ? pending.itemStarted(fact.itemId, fact.generation) : undefined
+      case 'item-heard':
+        return this.#outcomeHeard(pending.itemHeard(fact.itemId))
+      case 'agent-cut':
+        return this.#outcomeHeard(pending.interrupted(fact.itemId, fact.playedMs))
+      case 'caller-said':
+        return fact.final && asksToCancel(fact.text) ? this.#cancel() : undefined
+      default:
+        return
+    }
+  }
+
   checkpoint(): Pick<CallCheckpoint, 'waits'> {
-    const waits = this.pending.kept(this.call.streamZeroMs)
+    const waits = this.call.effects.pending.kept(this.call.streamZeroMs)
     return waits.length === 0 ? {} : { waits }
   }
 
   /** The tool has begun something whose outcome comes later. */
   #begin(callId: string, waitMs: number): void {
-    const call = this.call.ledger.pending(callId)
+    const call = this.call.effects.ledger.pending(callId)
     if (call === null) {
       this.call.counters.toolResultsLate++
       return
     }
     this.call.mark('tool-pending', `${call.name}, for at most ${waitMs} ms`)
-    this.pending.begin(call, this.call.nowMs + waitMs)
+    this.call.effects.pending.begin(call, this.call.nowMs + waitMs)
     this.call.changed()
-    if (this.call.ledger.running === 0) this.call.clear('filler', 'tool-limit')
-    this.watch()
-    if (!this.call.backend.usable || !this.call.streaming) return
-    const said = this.call.state === 'live' ? this.call.text(this.call.options.waits[call.name]?.say) : ''
+    this.call.tell({ type: 'tool-pending' })
+    this.#watch()
+    if (!this.call.model.usable || !this.call.line.streaming) return
+    const said = this.call.line.state === 'live' ? this.call.text(this.call.options.waits[call.name]?.say) : ''
     this.call.out({ type: 'backend-tool-result', callId, ok: true, value: pendingAnswer(said), pending: true })
-    if (this.call.state !== 'live') return
-    if (said === '') return this.call.awaitAnswer()
+    if (this.call.line.state !== 'live') return
+    if (said === '') return this.call.wait.forAnswer()
     this.call.announce(said, 'tool')
-    this.call.clear('answer')
-    this.call.words.waitForCaller()
+    this.call.wait.noAnswer()
+    this.call.floor.close('caller')
   }
 
   /** News of a pending tool call. */
   #outcome(callId: string, status: 'progress' | 'succeeded' | 'failed', value: unknown): void {
     if (status === 'progress') {
-      const wait = this.pending.waiting.find((one) => one.callId === callId)
+      const wait = this.call.effects.pending.waiting.find((one) => one.callId === callId)
       if (wait === undefined) return
       this.call.mark('tool-progress', wait.name)
       const text = `There is news of ${wait.name}, which is no outcome yet: ${JSON.stringify(value)}`
-      if (this.call.backend.usable) this.call.tellModel(text)
+      if (this.call.model.usable) this.call.model.tell(text)
       return
     }
-    const settled = this.pending.settle(callId, status, value)
+    const settled = this.call.effects.pending.settle(callId, status, value)
     if (settled === null) return
     const { wait, first } = settled
     const ok = status === 'succeeded'
     this.call.mark('tool-outcome', `${wait.name}: ${status}${wait.outcome?.late === true ? ', late' : ''}`)
     const result = { ok, value, error: ok ? undefined : 'failed' }
-    if (wait.outcome?.late === true) this.call.ledger.late(wait, result)
-    else if (first) this.call.ledger.result(callId, result)
-    this.call.claims.judge(false)
-    if (first) this.call.stages.result(wait.name, { ok, value, ...(ok ? {} : { error: 'failed' }) })
+    if (wait.outcome?.late === true) this.call.effects.ledger.late(wait, result)
+    else if (first) this.call.effects.ledger.result(callId, result)
+    this.call.tell({
+      type: 'tool-settled',
+      ...{ callId, name: wait.name, ok, value, ...(ok ? {} : { error: 'failed' }) },
+      stage: first,
+    })
     this.call.changed()
     this.call.in('waits', 0)
   }
 
   /** The caller does not want to wait any more. What was begun outside may go on. */
-  cancel(): void {
-    for (const wait of this.pending.waiting) {
+  #cancel(): void {
+    for (const wait of this.call.effects.pending.waiting) {
       this.#giveUp(wait, 'cancelled')
       this.#tell(wait)
     }
@@ -101,26 +117,26 @@ export class Waits extends Feature implements CallFeature {
 
   #giveUp(wait: Wait, status: 'expired' | 'cancelled'): void {
     this.call.mark(`tool-${status}`, wait.name)
-    this.pending.giveUp(wait, status)
+    this.call.effects.pending.giveUp(wait, status)
     this.call.out({ type: 'wait', callId: wait.callId, state: status })
     const end = status === 'expired' ? 'expired' : 'abandoned'
     const result = { ok: false, value: { status }, error: status }
-    this.call.ledger.result(wait.callId, result, end)
-    this.call.stages.result(wait.name, result)
+    this.call.effects.ledger.result(wait.callId, result, end)
+    this.call.tell({ type: 'tool-settled', callId: wait.callId, name: wait.name, ...result, stage: true })
     this.call.changed()
   }
 
-  watch(): void {
-    if (this.pending.idle) this.call.clear('waits')
+  #watch(): void {
+    if (this.call.effects.pending.idle) this.call.clear('waits')
     else this.call.in('waits', WAITS_POLL_MS)
   }
 
   #due(): void {
-    for (const wait of this.pending.overdue(this.call.nowMs)) this.#giveUp(wait, 'expired')
-    const { untold } = this.pending
+    for (const wait of this.call.effects.pending.overdue(this.call.nowMs)) this.#giveUp(wait, 'expired')
+    const { untold } = this.call.effects.pending
     const quietMs = this.call.nowMs - Math.max(this.call.agentHeardAtMs, this.call.callerSpeech.lastVoicedMs || 0)
     const pause =
-      this.call.state === 'live' &&
+      this.call.line.state === 'live' &&
       quietMs >= PAUSE_MS &&
       !this.call.agentTalking &&
       !this.call.agentSpeech.anyOpen &&
@@ -128,11 +144,11 @@ export class Waits extends Feature implements CallFeature {
       !this.call.bargeIn.paused
     if (pause && untold !== null) this.#tell(untold)
     else if (pause && untold === null) this.#sayStillWaiting(quietMs)
-    this.watch()
+    this.#watch()
   }
 
   #sayStillWaiting(quietMs: number): void {
-    for (const { name } of this.pending.waiting) {
+    for (const { name } of this.call.effects.pending.waiting) {
       const { still, everyMs = Infinity } = this.call.options.waits[name] ?? {}
       if (quietMs < everyMs) continue
       this.call.announce(this.call.text(still), 'prompt')
@@ -143,21 +159,21 @@ export class Waits extends Feature implements CallFeature {
   /** The backend gets an outcome, which nobody else says to the caller. */
   #tell(wait: Wait): void {
     const { callId, name, outcome } = wait
-    if (outcome === null || !this.call.backend.usable) return
+    if (outcome === null || !this.call.model.usable) return
     const { status, value } = outcome
     const said = status === 'expired' ? this.call.text(this.call.options.waits[name]?.onTimeout) : ''
     // The model answers the caller's own words when they cancel.
     const respond = said === '' && status !== 'cancelled'
-    this.pending.tell(wait, this.call.agentSpeech.latest)
+    this.call.effects.pending.tell(wait, this.call.agentSpeech.latest)
     const given = status === 'succeeded' || status === 'failed' ? value : { status }
     const text = outcomeText(wait)
     this.call.out({ type: 'backend-tool-outcome', callId, ok: status === 'succeeded', value: given, text, respond })
-    if (respond) return this.call.awaitAnswer()
+    if (respond) return this.call.wait.forAnswer()
     if (said !== '') this.call.announce(said, 'prompt')
-    this.pending.said(wait)
+    this.call.effects.pending.said(wait)
   }
 
-  outcomeHeard(wait: Wait | null): void {
+  #outcomeHeard(wait: Wait | null): void {
     if (wait === null) return
     this.call.changed()
     if (!wait.told) return

@@ -1,20 +1,15 @@
-import { Feature, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-feature.js'
-import type { CallFeature, DeadlineName } from '../call-feature.js'
-import type { EndReason } from '../documents/record.js'
+import { QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-deadlines.js'
+import type { DeadlineName } from '../call-deadlines.js'
+import { Feature } from '../call-feature.js'
+import type { CallFeature } from '../call-feature.js'
 import type { EffectEnd } from '../effect-words.js'
+import type { Fact } from '../facts.js'
 
 /** Longest time that an end or a handover waits for effects and for words about them; then it cuts off those that still run. */
 const HELD_MS_MAX = 60_000
 
-/** Limit of the wait of an end or a handover for effects and for words about them; then it cuts off those that still run. */
+/** Of several effects the caller hears the worst end. */
 const WORST: readonly EffectEnd[] = ['uncertain', 'failed', 'done']
-
-/** An end of the call that waits. */
-interface HeldEnd {
-  readonly reason: EndReason
-  readonly detail: string
-  readonly run: () => void
-}
 
 /**
  * Tool calls with an effect that were sent. The gateway's own goodbye, handover or end waits until they have settled, or
@@ -25,10 +20,12 @@ interface HeldEnd {
  *     untold --the agent has said it, or the gateway in its place--> none, and the end is carried out
  *     awaited, untold --HELD_MS_MAX--> none, and the end cuts off what still runs
  */
-export class Effects extends Feature implements CallFeature {
+export class EffectWait extends Feature implements CallFeature {
+  readonly answers = ['awaitEffects', 'delayEnd'] as const
   /** Since when an end or a handover waits; NaN: none does. */
   #heldFromMs = NaN
-  #end: HeldEnd | null = null
+  /** The end of the call that waits. */
+  #end: (() => void) | null = null
   /** How the last one ended that something waited for, and that the caller has not heard of. */
   #untold: EffectEnd | null = null
   /** Answers of the model of a later generation tell it. */
@@ -51,50 +48,39 @@ export class Effects extends Feature implements CallFeature {
     if (over === 'heard' && generation !== null && generation > this.#settledGeneration) this.#told = true
   }
 
-  /** The end that waits; null: none does. */
-  get end(): Pick<HeldEnd, 'reason' | 'detail'> | null {
-    return this.#end
+  hear(fact: Fact): void {
+    if (fact.type === 'effect-settled') this.#settled(fact.end, fact.spoken)
   }
 
   /** True if an end or a handover that is due has to wait: it asks again. */
-  holds(): boolean {
-    const open = this.call.ledger.effectsRunning.length > 0 || this.#untold !== null
+  awaitEffects(): boolean {
+    const open = this.call.effects.ledger.effectsRunning.length > 0 || this.#untold !== null
     if (!open) {
       this.#heldFromMs = NaN
       return false
     }
     if (Number.isNaN(this.#heldFromMs)) {
       this.#heldFromMs = this.call.nowMs
-      this.call.mark('effect-awaited', this.call.ledger.effectsRunning.join(' '))
+      this.call.mark('effect-awaited', this.call.effects.ledger.effectsRunning.join(' '))
     }
     this.call.in('effects', QUIET_POLL_MS)
     return this.call.nowMs - this.#heldFromMs < HELD_MS_MAX
   }
 
-  /** @returns true where the end has to wait: `run` is called once it need not. A later end takes the place of an earlier one. */
-  delays(reason: EndReason, detail: string, run: () => void): boolean {
-    if (!this.holds()) return false
-    this.#end = { reason, detail, run }
+  /** A later end takes the place of an earlier one. */
+  delayEnd(run: () => void): boolean {
+    if (!this.awaitEffects()) return false
+    this.#end = run
     this.call.changed()
     return true
   }
 
-  /** Why the model may not end or hand over the call with that tool now; null where it may. */
-  refusal(tool: string): string | null {
-    const running = this.call.ledger.effectsRunning
-    if (running.length === 0) return null
-    return (
-      `${running.join(' and ')} still runs, and the call goes on. Wait for its result and tell the caller how it ended. ` +
-      `Then call ${tool} again.`
-    )
-  }
-
   /** A tool with an effect has ended. @param spoken  its result goes to a model that is to answer it */
-  settled(end: EffectEnd, spoken: boolean): void {
+  #settled(end: EffectEnd, spoken: boolean): void {
     if (Number.isNaN(this.#heldFromMs)) return
     this.call.mark('effect-settled', end)
     // The gateway does not speak over a human on the line.
-    if (this.call.state === 'bridged') return
+    if (this.call.line.state === 'bridged') return
     this.#untold = WORST.find((one) => one === end || one === this.#untold) ?? end
     this.#settledGeneration = this.call.agentSpeech.latest
     this.#told = false
@@ -103,21 +89,25 @@ export class Effects extends Feature implements CallFeature {
   }
 
   #due(): void {
-    if (this.#told && !this.call.agentTalking && !this.call.deadlines.isSet('answer')) this.#known()
+    if (this.#told && !this.call.agentTalking && !this.call.wait.answerDue) this.#known()
     const quiet = !this.call.agentTalking && !this.call.callerSpeech.speaking
-    if (this.#untold !== null && this.call.nowMs >= this.#tellByMs && this.call.ledger.effectsRunning.length === 0) {
+    if (
+      this.#untold !== null &&
+      this.call.nowMs >= this.#tellByMs &&
+      this.call.effects.ledger.effectsRunning.length === 0
+    ) {
       if (this.#itemId !== null) this.#known()
       else if (quiet) this.#say(this.#untold)
     }
-    if (this.holds()) return
+    if (this.awaitEffects()) return
     const end = this.#end
     this.#end = null
-    end?.run()
+    end?.()
   }
 
   #say(end: EffectEnd): void {
     const text = this.call.text(this.call.options.effects?.said[end])
-    if (text === '' || !this.call.streaming) return this.#known()
+    if (text === '' || !this.call.line.streaming) return this.#known()
     this.#itemId = this.call.announce(text, 'prompt')
     this.#tellByMs = this.call.nowMs + WORDS_HEARD_MS_MAX
   }

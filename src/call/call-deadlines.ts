@@ -1,0 +1,69 @@
+/** The states of a call, as an operator reads them. */
+export type CallState =
+  'waiting' | 'connecting' | 'live' | 'escalating' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
+
+/** States in which the agent does not converse with the caller; `handed-over`: another agent was promised, and the last words are heard. */
+export type Interruption = Exclude<CallState, 'waiting' | 'live'> | 'handed-over'
+
+/** In the conversation with this agent only. */
+const CONVERSATION = ['connecting', 'closing', 'handed-over', 'bridged', 'closed', 'ended'] as const
+/** It does not run while a human is tried either. */
+const ANSWERS = [...CONVERSATION, 'escalating', 'holding'] as const
+/** It runs until a human has the call, or the stream is closed. */
+const CALL = ['bridged', 'closed', 'ended'] as const
+
+interface DeadlineRow {
+  /** Entering one of these ends the deadline. */
+  readonly endsIn: readonly Interruption[]
+  /** It is suspended in place of ended, and its rest runs when the conversation continues. */
+  readonly returns?: true
+}
+
+/**
+ * Every deadline of a call, with the states that end or suspend it. Each is set and cleared by its owner alone. Of two that are due
+ * at the same time the first in this list comes first.
+ */
+export const DEADLINES = {
+  'backend-ready': { endsIn: [...CONVERSATION, 'escalating'] },
+  caller: { endsIn: CONVERSATION },
+  greeting: { endsIn: CONVERSATION },
+  answer: { endsIn: ANSWERS },
+  'end-of-speech': { endsIn: CALL },
+  'not-understood': { endsIn: CALL },
+  'barge-in-resume': { endsIn: CALL },
+  'barge-in-settle': { endsIn: CALL },
+  filler: { endsIn: ANSWERS },
+  'tool-limit': { endsIn: CALL },
+  digits: { endsIn: CALL },
+  private: { endsIn: ['closed', 'ended'] },
+  'private-keys': { endsIn: CALL },
+  waits: { endsIn: CALL },
+  effects: { endsIn: CALL },
+  'waiting-sound': { endsIn: CALL },
+  claims: { endsIn: CALL },
+  stage: { endsIn: CONVERSATION, returns: true },
+  handover: { endsIn: CALL },
+  'ring-back': { endsIn: CALL },
+  silence: { endsIn: ANSWERS },
+  'closing-cue': { endsIn: CONVERSATION },
+  'put-on-hold': { endsIn: CONVERSATION },
+  duration: { endsIn: CALL },
+  budget: { endsIn: CALL },
+  'goodbye-heard': { endsIn: CALL },
+  'transfer-heard': { endsIn: CONVERSATION },
+  'escalation-step': { endsIn: [...CONVERSATION, 'holding'] },
+  hold: { endsIn: CONVERSATION },
+  offer: { endsIn: CALL },
+  consent: { endsIn: CALL },
+  'quiet-goodbye': { endsIn: CALL },
+  'quiet-goodbye-limit': { endsIn: CALL },
+  'stream-close': { endsIn: ['ended'] },
+} as const satisfies Record<string, DeadlineRow>
+
+export type DeadlineName = keyof typeof DEADLINES
+export const DEADLINE_NAMES = Object.keys(DEADLINES) as DeadlineName[]
+
+/** Longest wait for our speech to be heard before the call goes on. */
+export const WORDS_HEARD_MS_MAX = 20_000
+/** Interval at which an agreed end, or a handover, checks again whether the agent is quiet. */
+export const QUIET_POLL_MS = 100

@@ -1,0 +1,23 @@
+import { TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
+import type { CallKernel } from './call-kernel.js'
+import type { EscalationPacket } from './documents/handoff.js'
+
+/** The data of a call that a human gets. A person who has not confirmed that the earlier call was theirs is not given away. */
+export function handoffPacket(call: CallKernel, reason: string, summary: string): EscalationPacket {
+  const { options, log, person, stages } = call
+  const { unconfirmed } = person
+  return {
+    version: 1,
+    callSid: options.callSid,
+    agent: options.agent,
+    language: call.language.now,
+    reason,
+    summary,
+    identity: person.identity,
+    tried: unconfirmed === null ? log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })) : [],
+    ...(stages === null || unconfirmed !== null ? {} : stages.left),
+    transcript: [...log.transcript.slice(unconfirmed ?? 0), ...call.transcript.open].slice(-TRANSCRIPT_ENTRIES_MAX),
+    // Only formats a number and reads no clock.
+    at: new Date(call.nowMs + options.wallOffsetMs).toISOString(),
+  }
+}

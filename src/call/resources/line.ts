@@ -1,0 +1,104 @@
+import { DEADLINES, DEADLINE_NAMES } from '../call-deadlines.js'
+import type { CallState, DeadlineName, Interruption } from '../call-deadlines.js'
+import type { CallKernel } from '../call-kernel.js'
+import type { EndReason, EscalationHistory } from '../documents/record.js'
+
+export type EscalationAsked = Pick<EscalationHistory, 'reason' | 'strategy' | 'outcome'>
+
+/**
+ * The line to the caller: the stream, a human or the end has it. Whoever enters a state takes the line; what belongs to the
+ * conversation ends with it, or is suspended until the conversation continues (`DEADLINES`).
+ */
+export class Line {
+  #state: CallState = 'waiting'
+  #promised: string | null = null
+  #screening = false
+  #human: EscalationAsked | null = null
+  #revocable = false
+  readonly #call: CallKernel
+  /** Deadlines that run on when the conversation continues, with the milliseconds that are left of each. */
+  readonly #suspended = new Map<DeadlineName, number>()
+
+  constructor(call: CallKernel) {
+    this.#call = call
+  }
+
+  get state(): CallState {
+    return this.#state
+  }
+
+  /** The stream is open and the session has not closed it. */
+  get streaming(): boolean {
+    return this.#call.stream.openedAtMs !== null && this.#state !== 'closed' && this.#state !== 'ended'
+  }
+
+  /** The agent that was promised and gets the call as soon as the words so far are heard; null: none. */
+  get promised(): string | null {
+    return this.#promised
+  }
+
+  /** It is not known yet who took a call that we placed, or it is a recording: the agent is silent and does not listen. */
+  get screening(): boolean {
+    return this.#screening
+  }
+
+  /** A human who was asked for, and what came of it; null: none was. */
+  get human(): EscalationAsked | null {
+    return this.#human
+  }
+
+  /** The end that is near can be taken back by the caller. */
+  get revocable(): boolean {
+    return this.#state === 'closing' && this.#revocable
+  }
+
+  /** Reason for which the call ends when no human could be reached; null: it continues. */
+  get endAfterFailure(): EndReason | null {
+    if (this.#call.model.dead) return 'backend-failed'
+    return this.#call.options.escalation?.afterFailure === 'goodbye' ? 'agent-goodbye' : null
+  }
+
+  /** Every change of the state is here. @param revocable  the caller can take it back */
+  enter(to: CallState, revocable = false): void {
+    this.#call.tell({ type: 'line', to })
+    if (to !== 'waiting' && to !== 'live') this.#interrupt(to)
+    this.#state = to
+    this.#revocable = revocable
+    if (to === 'live') this.#resume()
+    else if (to === 'escalating' || to === 'holding' || to === 'bridged' || to === 'closing')
+      this.#call.floor.close('line')
+  }
+
+  promise(agent: string | null): void {
+    this.#promised = agent
+  }
+
+  screen(on: boolean): void {
+    this.#screening = on
+  }
+
+  askedForHuman(human: EscalationAsked): void {
+    this.#human = human
+  }
+
+  /** The promised agent gets the call: this one answers nobody any more. */
+  handOver(): void {
+    this.#call.floor.close('next-agent')
+    this.#interrupt('handed-over')
+  }
+
+  #interrupt(by: Interruption): void {
+    for (const name of DEADLINE_NAMES) {
+      const row: { readonly endsIn: readonly Interruption[]; readonly returns?: true } = DEADLINES[name]
+      if (!row.endsIn.includes(by) || !this.#call.deadlines.isSet(name)) continue
+      if (row.returns === true) this.#suspended.set(name, this.#call.deadlines.leftMs(name, this.#call.nowMs))
+      this.#call.clear(name)
+    }
+  }
+
+  #resume(): void {
+    this.#call.floor.open('line')
+    for (const [name, leftMs] of this.#suspended) if (!this.#call.deadlines.isSet(name)) this.#call.in(name, leftMs)
+    this.#suspended.clear()
+  }
+}

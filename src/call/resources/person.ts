@@ -1,0 +1,79 @@
+import type { CallKernel } from '../call-kernel.js'
+import type { CallerValues, KnownCaller } from '../caller-data.js'
+
+const NOTHING: CallerValues = {}
+
+/** Who is on the line, as far as that is proven. */
+export class Person {
+  #identity: Readonly<Record<string, unknown>> | null
+  #known: KnownCaller | null
+  #unconfirmed: number | null
+  #greeted: boolean
+  readonly #call: CallKernel
+
+  constructor(call: CallKernel) {
+    this.#call = call
+    const { resume, log, options } = call
+    this.#greeted = resume?.greeted ?? false
+    this.#identity = resume?.identity ?? null
+    this.#unconfirmed = resume?.callBack === 'asks' ? log.transcript.length : null
+    const { source, of } = options.caller ?? {}
+    const kept = resume?.caller
+    this.#known = kept !== undefined && kept.source === source && kept.of === of ? kept : null
+  }
+
+  /** Who the caller is, once a tool has established it; null before. */
+  get identity(): Readonly<Record<string, unknown>> | null {
+    return this.#identity
+  }
+
+  /** Result of the look-up of the caller; null: none yet. */
+  get known(): KnownCaller | null {
+    return this.#known
+  }
+
+  /** Number of transcript entries of the call that was cut off, while a person who is rung back has not confirmed; else null. */
+  get unconfirmed(): number | null {
+    return this.#unconfirmed
+  }
+
+  /** The caller is greeted, or the model was asked to greet. */
+  get greeted(): boolean {
+    return this.#greeted
+  }
+
+  identify(identity: Readonly<Record<string, unknown>>): void {
+    this.#identity = identity
+  }
+
+  lookedUp(known: KnownCaller): void {
+    this.#known = known
+  }
+
+  /** The person who was rung back continues. */
+  confirm(): void {
+    this.#unconfirmed = null
+  }
+
+  greet(greeted: boolean): void {
+    this.#greeted = greeted
+  }
+
+  /** The look-up has no answer yet. */
+  get open(): boolean {
+    return this.#call.options.caller !== null && this.#known === null
+  }
+
+  /** Values that may be said to this caller now. */
+  get values(): CallerValues {
+    if (this.#known === null) return NOTHING
+    if (this.#identity !== null) return { ...this.earlier, ...this.#known.values }
+    const { personal = [] } = this.#call.options.caller ?? {}
+    return Object.fromEntries(Object.entries(this.#known.values).filter(([name]) => !personal.includes(name)))
+  }
+
+  /** Values that an earlier call of this number has left: nothing before the caller has proved to be its owner. */
+  get earlier(): CallerValues {
+    return this.#identity === null ? NOTHING : (this.#known?.earlier ?? NOTHING)
+  }
+}
