@@ -1,7 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import { setImmediate } from 'node:timers/promises'
-import type { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
-import type { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
+import type { Client, StreamableHTTPClientTransport, Transport } from '@modelcontextprotocol/client'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { jsonText } from '../core/json.js'
 import { TOOL_RESULT_CHARS_MAX, TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
@@ -238,26 +237,15 @@ export class McpServer {
     return this.#renewal
   }
 
-  async #transport(
-    Http: typeof StreamableHTTPClientTransport,
-    close: () => void,
-  ): Promise<StreamableHTTPClientTransport | StdioClientTransport> {
+  async #transport(Http: typeof StreamableHTTPClientTransport, close: () => void): Promise<Transport> {
     const { url: urlText, command = [], headers, env, allowPrivate } = this.#definition
     const filled = (texts: Readonly<Record<string, string>>): Record<string, string> =>
       Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, this.#filled(text)]))
     if (urlText === undefined) {
-      const { StdioClientTransport: Stdio } = await import('@modelcontextprotocol/client/stdio')
-      const [program = '', ...args] = command
-      const local = new Stdio({
-        command: program,
-        args,
-        env: filled(env),
-        stderr: 'ignore',
-        maxBufferSize: MESSAGE_BYTES_MAX,
-      })
-      // Its own close reads on for two seconds.
+      const { LocalTransport } = await import('./mcp-local-transport.js')
+      const local = new LocalTransport({ command, env: filled(env), messageBytesMax: MESSAGE_BYTES_MAX })
       const arrived = this.#arrivals(() => {
-        if (local.pid !== null) process.kill(local.pid, 'SIGKILL')
+        local.kill()
         close()
       })
       local.onmessage = (message) => void arrived(JSON.stringify(message).length, 1)

@@ -1,7 +1,10 @@
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
@@ -340,6 +343,82 @@ t.test('a server that never stops sending is left out, and is not asked again', 
     t.match(await runner.run('x_echo', {}, context()), { ok: false, code: 'TOOL_HTTP' })
   }
   t.equal(asked, 1)
+})
+
+const STUBBORN = fileURLToPath(new URL('./stubborn-mcp-server.js', import.meta.url))
+const WORKER = fileURLToPath(new URL('./mcp-worker.js', import.meta.url))
+
+/** True while a process runs; one that has ended and is not asked for does not. */
+function runs(pid: number): boolean {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  } catch {
+    return false
+  }
+}
+
+/** A server behind a wrapper, with a child; all ignore SIGTERM. */
+function behindWrapper(t: Test) {
+  const file = join(t.testdir({ pids: '' }), 'pids')
+  let pids: number[] = []
+  t.teardown(() => {
+    for (const pid of pids.filter(runs)) process.kill(pid, 'SIGKILL')
+  })
+  const haveStarted = (): boolean => {
+    pids = readFileSync(file, 'utf8').split('\n').filter(Boolean).map(Number)
+    return pids.length === 2 && pids.every(runs)
+  }
+  const command = ['sh', '-c', `"$0" "$1" "$2"; true`, process.execPath, STUBBORN, file]
+  return {
+    command,
+    /** Resolves when server and child run. */
+    started: () => until(haveStarted, 30_000, 'server and child'),
+    gone: () => until(() => !pids.some(runs), 10_000, 'the end of both'),
+  }
+}
+
+t.test('a closed server leaves nothing, behind a wrapper either', async (t) => {
+  const { command, started, gone } = behindWrapper(t)
+  const runner = runnerOf(t, { name: 'x', command, tools: ['echo'] })
+  await runner.useServers(60_000)
+  t.equal(runner.serverTools().length, 1)
+  await started()
+  await runner.close()
+  await gone()
+})
+
+t.test('a server ends with the thread that uses it', async (t) => {
+  const { command, started, gone } = behindWrapper(t)
+  const worker = new Worker(WORKER, { workerData: command })
+  t.same(await once(worker, 'message'), [['x_echo']])
+  await started()
+  await worker.terminate()
+  await gone()
+})
+
+t.test('a server ends with a gateway that is killed', async (t) => {
+  const { command, started, gone } = behindWrapper(t)
+  const gateway = spawnOwn(process.execPath, [WORKER, JSON.stringify(command)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.match(String(await once(gateway.stdout, 'data')), 'x_echo')
+  await started()
+  gateway.kill('SIGKILL')
+  await gone()
+})
+
+t.test('a flood behind a wrapper is cut off, three times of three', async (t) => {
+  const flood = fileURLToPath(new URL('./endless-mcp-server.js', import.meta.url))
+  for (let time = 0; time < 3; time++) {
+    const file = join(t.testdir({ pid: '' }), 'pid')
+    const command = ['sh', '-c', `"$0" "$1" & echo $! > "$2"; wait`, process.execPath, flood, file]
+    const runner = runnerOf(t, { name: 'x', command, tools: ['echo'] })
+    await runner.useServers(20_000)
+    await until(() => /left out$/.test(runner.serverFaults[0]?.fault ?? ''), 20_000, 'the end of the flood')
+    const pid = Number(readFileSync(file, 'utf8'))
+    t.ok(pid > 1)
+    await until(() => !runs(pid), 5000, 'the end of its child')
+  }
 })
 
 t.test(
