@@ -8,6 +8,7 @@ import type { WebSocket } from 'ws'
 import { mkondo } from '../../test/cli/mkondo-process.js'
 import type { Run } from '../../test/cli/mkondo-process.js'
 import { attribute, openSocket, post, ringing } from '../../test/edge/gateway.js'
+import { reexport } from '../../test/support/module-beside.js'
 import { signBody } from '../../test/support/sign-body.js'
 import { until } from '../../test/support/until.js'
 import { judged } from '../kit/command.js'
@@ -204,10 +205,11 @@ export class Target {
     agents: Readonly<Record<string, string>> = {},
   ): Promise<Target> {
     const folder = mkdtempSync(join(tmpdir(), 'mkondo-flood-'))
+    writeFileSync(join(folder, 'tone.mjs'), reexport(TONE))
     for (const [name, text] of Object.entries({ tone: '', ...agents }))
       writeFileSync(
         join(folder, `${name}.yaml`),
-        `version: 1\nname: ${name}\ninstructions: Speak.\nbackend: "module:${TONE}"\n${text}`,
+        `version: 1\nname: ${name}\ninstructions: Speak.\nbackend: module:./tone.mjs\n${text}`,
       )
     const gateway = mkondo(
       ['serve', '--with-shop'],

@@ -9,10 +9,14 @@ import { agentFiles, isModule } from './loader.js'
 
 /** Texts that are kept of one file; the one that was used last longest ago goes first. */
 const VERSIONS_KEPT = 20
+/** Texts that were tried without being published, of one file: what the audit log names by their hash. The oldest goes first. */
+const TRIED_KEPT = 100
 /** After this a file that was begun beside another belongs to no publication any more. */
 const NEW_KEPT_MS = 60_000
 /** In the agents folder, so that all who share it have one history. Neither the loader nor the watch looks into it. */
 export const VERSIONS = '.versions'
+/** Begins the name of a kept text that was tried. */
+const TRIED = 'tried-'
 
 /** A text of a file that can be published again. */
 interface KeptText {
@@ -137,6 +141,45 @@ export class AgentTexts {
     return true
   }
 
+  /**
+   * Keeps a text that is about to be tried, and so answers a call, for whoever reads its hash in the audit log.
+   * @returns its hash
+   * @throws GatewayError AGENT_UNKNOWN, AGENT_INVALID, AGENTS_DIR_UNWRITABLE
+   */
+  async keepTried(file: string, text: string): Promise<string> {
+    await this.#check(file)
+    const folder = this.#folder(file)
+    const bytes = Buffer.from(text)
+    const hash = hashOf(bytes)
+    const beside = join(folder, `${this.#wallClock()}-${randomUUID()}.new`)
+    try {
+      const owner = await lstat(join(this.#dir, file))
+      await mkdir(folder, { recursive: true })
+      await writeWhole(beside, bytes, owner)
+      await rename(beside, join(folder, `${TRIED}${hash}.yaml`))
+    } catch (thrown) {
+      await rm(beside, { force: true }).catch(() => undefined)
+      throw unwritable(file, thrown)
+    }
+    const tried = await Promise.all(
+      (await readdir(folder))
+        .filter((name) => name.startsWith(TRIED))
+        .map(async (name) => {
+          const path = join(folder, name)
+          return {
+            path,
+            atMs: await lstat(path).then(
+              ({ mtimeMs }) => mtimeMs,
+              () => 0,
+            ),
+          }
+        }),
+    )
+    const old = tried.sort((a, b) => b.atMs - a.atMs).slice(TRIED_KEPT)
+    for (const { path } of old) await rm(path, { force: true }).catch(() => undefined) // the next one does it
+    return hash
+  }
+
   async #kept(file: string, version: string): Promise<Buffer> {
     const found = (await this.versions(file)).find(({ hash }) => hash === version)
     const bytes = found === undefined ? null : await readFile(join(this.#folder(file), nameOf(found))).catch(() => null)
@@ -149,7 +192,7 @@ export class AgentTexts {
     const kept = new Set((await this.versions(file)).slice(0, VERSIONS_KEPT).map(nameOf))
     for (const name of await readdir(this.#folder(file)).catch(() => [])) {
       const isLeft = name.endsWith('.new') && nowMs - Number.parseInt(name) > NEW_KEPT_MS
-      if (isLeft || (name.endsWith('.yaml') && !kept.has(name)))
+      if (isLeft || (name.endsWith('.yaml') && !name.startsWith(TRIED) && !kept.has(name)))
         await rm(join(this.#folder(file), name), { force: true }).catch(() => undefined) // the next one does it
     }
   }

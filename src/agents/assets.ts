@@ -12,6 +12,7 @@ import type { CodeToolSpec, FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { isSpared } from './faults.js'
 import type { Fault } from './faults.js'
+import { isBelow } from './own-backends.js'
 import { parseKnowledge } from './knowledge-file.js'
 import type { Passage } from './knowledge-file.js'
 import { sharedText } from './shared-text.js'
@@ -176,7 +177,7 @@ export async function loadAssets(
     try {
       const file = inside(dir, name)
       files.push(file)
-      const { url, exports } = await importFile(file)
+      const { url, exports } = await importFile(file, dir)
       const found = codeToolsOf(exports)
       if (found.length === 0 && !ownModule) throw new SyntaxError('exports no tool (defineTool)')
       codeTools.push(...found.map(({ spec }) => spec))
@@ -241,10 +242,14 @@ export async function openCodeTools(assets: AgentAssets): Promise<FoundCodeTool[
 }
 
 /**
- * Imports a module by a URL with a hash of its content.
- * @throws what the module throws, or a SyntaxError
+ * Imports a module of the agents folder by a URL with a hash of its content.
+ * @throws what the module throws, or a SyntaxError, also for a link that leads out of the folder
  */
-export async function importFile(file: string): Promise<{ url: string; exports: Readonly<Record<string, unknown>> }> {
+export async function importFile(
+  file: string,
+  dir: string,
+): Promise<{ url: string; exports: Readonly<Record<string, unknown>> }> {
+  if (!(await isBelow(dir, file))) throw new SyntaxError(OUTSIDE)
   const bytes = await readFile(file)
   if (bytes.length > AGENT_FILE_BYTES_MAX)
     throw new SyntaxError(`has ${bytes.length} bytes; at most ${AGENT_FILE_BYTES_MAX} are allowed`)
@@ -252,10 +257,12 @@ export async function importFile(file: string): Promise<{ url: string; exports: 
   return { url, exports: (await import(url)) as Record<string, unknown> }
 }
 
+const OUTSIDE = 'lies outside of the agents folder'
+
 function inside(dir: string, name: string): string {
   const file = resolve(dir, name)
   const way = relative(dir, file)
-  if (way.startsWith('..') || isAbsolute(way)) throw new SyntaxError('lies outside of the agents folder')
+  if (way.startsWith('..') || isAbsolute(way)) throw new SyntaxError(OUTSIDE)
   return file
 }
 

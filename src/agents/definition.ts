@@ -804,7 +804,7 @@ export const agentSchema = z
       .describe(
         'auto: the first of openai, gemini and embedded that has its key, and then embedded where the agent has an ' +
           'offline block. A list: each next one takes over when the one ' +
-          'before fails in mid-call. A list of { use, percent }: a split of the calls. module:./FILE, beside the agent, or module:PACKAGE is a backend of your own.',
+          'before fails in mid-call. A list of { use, percent }: a split of the calls. module:./FILE, in the agents folder, or module:PACKAGE, which is installed, is a backend of your own.',
       ),
     backends: backendOptionsSchema
       .prefault({})

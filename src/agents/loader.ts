@@ -177,7 +177,12 @@ function environmentFaults(agent: AgentDefinition, env: Environment): Fault[] {
       .filter((source) => source.scope === 'env')
       .flatMap((source) => {
         if (Object.hasOwn(env, source.name) && env[source.name] === undefined)
-          return [faultAt(at, ` reads {{env.${source.name}}}, a secret of the gateway itself, which no agent is given`)]
+          return [
+            faultAt(
+              at,
+              ` reads {{env.${source.name}}}, a secret of the gateway itself, of a cloud, or of NUMBERS_FILE or MESSAGES_FILE, which no agent is given`,
+            ),
+          ]
         const value = env[source.name] ?? ''
         if (value === '') return [faultAt(at, ` needs the environment variable ${source.name}, which is not set`)]
         if (!isUrl || template[0] !== source || isBaseUrl(value)) return []
@@ -391,7 +396,7 @@ export async function agentNames(dir: string): Promise<readonly string[]> {
       const file = join(dir, name)
       try {
         if (isModule(name))
-          return ((await importFile(file)).exports['default'] as { readonly name?: unknown } | undefined)?.name
+          return ((await importFile(file, dir)).exports['default'] as { readonly name?: unknown } | undefined)?.name
         if ((await stat(file)).size > AGENT_FILE_BYTES_MAX) return null
         const source = parseYaml(await readFile(file, 'utf8'))
         return 'value' in source ? (source.value as { readonly name?: unknown } | null)?.name : null
@@ -495,7 +500,7 @@ async function loadModule(
   const file = join(dir, name)
   const refuse = (what: string): ReadFile => ({ ok: false, file, faults: [{ file, line: 1, col: 1, what }] })
   try {
-    const { exports } = await importFile(file)
+    const { exports } = await importFile(file, dir)
     const written = exports['default']
     if (written === undefined && isOwnModule(exports)) return null
     if (typeof written !== 'object' || written === null || isCodeTool(written)) {

@@ -108,6 +108,8 @@ export const mcpSchema = z
     })
   })
 
+/** A server as an author writes it. */
+export type McpServerInput = z.input<typeof mcpSchema>[number]
 export type McpServerDefinition = z.output<typeof mcpSchema>[number]
 export type McpToolDefinition = McpServerDefinition['tools'][number]
 

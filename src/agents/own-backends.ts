@@ -1,10 +1,13 @@
-import { access } from 'node:fs/promises'
-import { resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { realpath } from 'node:fs/promises'
+import { isBuiltin } from 'node:module'
+import { relative, resolve, sep } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { Fault } from './faults.js'
 
 const MODULE_PREFIX = 'module:'
-const IS_RELATIVE = /^module:\.\.?\//
+const IS_FILE = /^(?:\.\.?\/|file:)/
+/** A package that is installed beside the gateway, or a part of one. No other specifier: a URL such as `data:` is code in a text. */
+const IS_PACKAGE = /^(?:@[\w-][\w.-]*\/)?[\w-][\w.-]*(?:\/[\w@-][\w.@-]*)*$/
 
 /** Name of the export of a module for each part of the cascade. */
 export const SERVICE_EXPORTS = {
@@ -100,17 +103,32 @@ export async function findOwnBackends<Agent extends Backends>(
   }
 }
 
-/** A module's URL, where it is a file beside the agent's, and what is wrong with it. */
+/** A module's URL, if it is a file of the agents folder, and what is wrong with it. */
 async function urlOf(module: string, dir: string): Promise<{ readonly url: string; readonly missing: string | null }> {
-  if (!IS_RELATIVE.test(module)) return { url: module, missing: null }
-  const file = resolve(dir, module.slice(MODULE_PREFIX.length))
+  const specifier = module.slice(MODULE_PREFIX.length)
+  if (!IS_FILE.test(specifier)) {
+    const isInstalled = IS_PACKAGE.test(specifier) && !isBuiltin(specifier)
+    const missing = `${module} is neither a file of the agents folder, module:./FILE, nor the name of an installed package`
+    return { url: module, missing: isInstalled ? null : missing }
+  }
+  let file: string
+  try {
+    file = specifier.startsWith('file:') ? fileURLToPath(specifier) : resolve(dir, specifier)
+  } catch {
+    return { url: module, missing: `${module} is no URL of a file` }
+  }
   const url = MODULE_PREFIX + pathToFileURL(file).href
   try {
-    await access(file)
+    return { url, missing: (await isBelow(dir, file)) ? null : `${module} lies outside of the agents folder` }
   } catch {
     return { url, missing: `${module}: there is no file ${file}` }
   }
-  return { url, missing: null }
+}
+
+/** True if a file lies in a folder, whatever links lead to it. @throws where there is no such file */
+export async function isBelow(dir: string, file: string): Promise<boolean> {
+  const way = relative(await realpath(dir), await realpath(file))
+  return way !== '..' && !way.startsWith(`..${sep}`)
 }
 
 /** The same for the services of the cascade that are modules. */

@@ -127,9 +127,9 @@ async function agentsFindings(
   terminalEnv: Environment,
   tools: boolean,
 ): Promise<{ readonly findings: readonly Finding[]; readonly definitions: readonly AgentDefinition[] }> {
-  const env = agentEnvironment(terminalEnv, config.shopApiUrl)
+  const env = agentEnvironment(terminalEnv, config)
   try {
-    const { agents, numbers } = await faultlessAgents(config, env)
+    const { agents, numbers } = await faultlessAgents(config, env, undefined, terminalEnv)
     const { size } = numbers.businesses
     const numberless = withoutNumbers(agents, numbers)
     const hosted = eachVersion(agents).map(([, version]) => version)

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
 import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
+import { hideEnvironment } from '../config/hidden-environment.js'
 import { run } from './program.js'
 import { PROCESS_TERMINAL } from './terminal.js'
 
@@ -8,6 +9,9 @@ import { PROCESS_TERMINAL } from './terminal.js'
 // (src/http/name-lookup.ts). Node 20 has made its threads by now: there it holds for the processes of `serve --processes`,
 // and otherwise the environment sets it, as deploy/ does.
 process.env['UV_THREADPOOL_SIZE'] ??= '64'
+
+// A command may start others: MCP servers that are tried, processes of `serve --processes`.
+hideEnvironment()
 
 setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 

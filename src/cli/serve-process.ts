@@ -5,6 +5,7 @@
  */
 import { messageOf } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
+import { hideEnvironment } from '../config/hidden-environment.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
 import { exitCodeOf } from './exit-codes.js'
 import { startGateway } from '../gateway/gateway.js'
@@ -14,6 +15,9 @@ import type { ProcessPlan } from '../gateway/process-plan.js'
 import { answerPlan } from './serve-plans.js'
 import type { PlanRequest } from './serve-plans.js'
 import { untilStopped } from './serve.js'
+
+// Before anything else: MCP servers of the other processes run beside this one.
+hideEnvironment()
 
 // Without a callback a channel that has closed would throw; `disconnect` reports that.
 const send = (message: FromProcess): void => {
@@ -27,7 +31,7 @@ async function run(plan: ProcessPlan, restarts: number): Promise<number> {
   process.on('message', (message: ToProcess<ProcessPlan>) => {
     if (message.type !== 'start') channel.received(message)
   })
-  const env = agentEnvironment(process.env, config.shopApiUrl)
+  const env = agentEnvironment(process.env, config)
   try {
     const gateway = await startGateway({ config, env, log, process: { plan, restarts, store: channel } })
     // Without the supervisor nobody forwards webhooks or restarts this process, so it lets its calls finish and ends.

@@ -62,7 +62,7 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
   const { config } = plan
   // Imported only here: the supervisor of several processes does not need it.
   const { startGateway } = await import('../gateway/gateway.js')
-  const env = agentEnvironment(process.env, config.shopApiUrl)
+  const env = agentEnvironment(process.env, config)
   const starting = startGateway({ config, env, log })
   // Before it has started: the first process of a container is not ended by a signal that it does not handle.
   const stopped = untilStopped(

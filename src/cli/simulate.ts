@@ -85,8 +85,8 @@ class OwnGround implements Ground {
         agentsDir: options.agents ?? io.env['AGENTS_DIR'] ?? ofFolder.agentsDir,
         numbersFile: io.env['NUMBERS_FILE'] ?? ofFolder.numbersFile,
       }
-      const env = agentEnvironment(io.env, shopApiUrl)
-      const { agents, numbers } = await faultlessAgents(config, env, BACKEND)
+      const env = agentEnvironment(io.env, config)
+      const { agents, numbers } = await faultlessAgents(config, env, BACKEND, io.env)
       return new OwnGround({ options, io, shop, config, env, agents, businesses: numbers.businesses })
     } catch (thrown) {
       await shop?.close()

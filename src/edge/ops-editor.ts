@@ -14,6 +14,7 @@ import type {
   Publication,
   PublishedHere,
   PublishOrder,
+  TriableDraft,
 } from './options.js'
 import { editedFileSchema, editedTextSchema, textHashSchema } from './ops-requests.js'
 import type { OpsRequest } from './ops-requests.js'
@@ -103,7 +104,10 @@ export class EditorApi {
     const reply = await this.#asked(order, (editor, draft) =>
       answered(async () => jsonReply(await editor.draft(draft))),
     )
-    this.#note('try-agent', order, reply, operator)
+    const found = reply.status === 200 ? (jsonOf(reply) as TriableDraft) : null
+    // A text with faults is not tried.
+    const status = found !== null && found.faults.length > 0 ? 400 : reply.status
+    this.#note('try-agent', order, { status }, operator, found === null ? {} : { after: found.hash })
     return reply
   }
 
@@ -155,10 +159,16 @@ export class EditorApi {
   }
 
   /** A name that belongs to nothing makes no line. */
-  #note(command: string, order: { readonly file: string } | undefined, reply: Reply, operator: Operator): void {
+  #note(
+    command: string,
+    order: { readonly file: string } | undefined,
+    reply: Pick<Reply, 'status'>,
+    operator: Operator,
+    texts: { readonly after?: string } = {},
+  ): void {
     if (this.#editor === undefined) return
     const known = order === undefined || reply.status === 404 ? {} : { file: order.file }
-    this.#audit({ command, ...known }, reply, operator)
+    this.#audit({ command, ...known, ...texts }, reply, operator)
   }
 }
 

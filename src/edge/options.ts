@@ -140,7 +140,7 @@ export interface OpenedText {
 }
 
 /** A text that calls from the console can try. */
-export interface TriableDraft extends Omit<CheckedText, 'hash'> {
+export interface TriableDraft extends CheckedText {
   /** Null with faults. */
   readonly id: string | null
 }

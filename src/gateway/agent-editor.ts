@@ -170,17 +170,19 @@ export class AgentEditor implements AgentEditing {
   }
 
   async draft(draft: AgentDraft): Promise<TriableDraft> {
-    const { agents, drafts } = this.#options
+    const { agents, drafts, texts } = this.#options
+    const hash = hashOf(Buffer.from(draft.text))
     const { faults, hosted } = await this.#inTurn(() => this.#examined(draft))
     const { agent, version } = factsOf(hosted)
-    if (hosted === null || agent === null) return { faults, id: null, agent, version }
+    if (hosted === null || agent === null) return { faults, hash, id: null, agent, version }
     const fault = canaryFault(hosted.definition, agents.get(agent)?.definition)
     if (fault !== null)
       throw new GatewayError(
         'AGENT_INVALID',
         `it can be published, and not tried: a draft is tried as a canary; ${fault}`,
       )
-    return { faults, id: drafts.hold(hosted), agent, version }
+    await texts.keepTried(draft.file, draft.text)
+    return { faults, hash, id: drafts.hold(hosted), agent, version }
   }
 
   tries(callSid: string): boolean {

@@ -1,15 +1,19 @@
 import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
 import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
-import { relative } from 'node:path'
+import { readFile } from 'node:fs/promises'
+import { join, relative } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { agentView, contentOf, masked } from '../agents/agent-view.js'
 import type { AgentFileView, AgentsView, FolderVersion } from '../agents/agent-view.js'
 import type { AgentAssets } from '../agents/assets.js'
+import { addedCode } from '../agents/code-keys.js'
+import { pathText } from '../agents/faults.js'
 import { literalSecrets, shownText } from '../agents/literal-secrets.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { examineDraft, readAgents } from '../agents/loader.js'
 import type { AgentDraft, SpeechSource } from '../agents/loader.js'
 import { parseYaml } from '../agents/yaml-source.js'
+import type { YamlSource } from '../agents/yaml-source.js'
 import { ToolRunner } from '../agents/tool-runner.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
 import { tryTool } from '../agents/rehearsal.js'
@@ -73,8 +77,11 @@ export interface ExaminedDraft {
 }
 
 async function examined({ dir, draft, env, speech }: Extract<AgentsTask, { what: 'draft' }>): Promise<ExaminedDraft> {
-  const { read, broken } = await examineDraft(draft, dir, env, speech ? await offlineSource() : null)
   const source = parseYaml(draft.text)
+  // Before anything that the text names is looked at: to check an agent imports its modules.
+  const added = 'value' in source ? await namedCode(source, join(dir, draft.file)) : []
+  if (added.length > 0) return { faults: added, version: null }
+  const { read, broken } = await examineDraft(draft, dir, env, speech ? await offlineSource() : null)
   const faults = [
     ...read.faults,
     ...('value' in source ? literalSecrets(draft.text, source) : []),
@@ -88,6 +95,15 @@ async function examined({ dir, draft, env, speech }: Extract<AgentsTask, { what:
     faults: faults.map(({ line, col, what }) => ({ line, col, what: masked(what) })),
     version: read.ok && faults.length === 0 ? { agent: read.agent, assets: read.assets } : null,
   }
+}
+
+/** Places of a text that name code which the file does not name. Who edits in the console has no shell by it. */
+async function namedCode({ value, locate }: YamlSource, file: string): Promise<AgentFileView['faults']> {
+  const onDisk = parseYaml(await readFile(file, 'utf8'))
+  return addedCode(value, 'value' in onDisk ? onDisk.value : undefined).map((path) => ({
+    ...locate(path),
+    what: `${pathText(path)} names code that the file on the disk does not name: code is added and changed on the disk`,
+  }))
 }
 
 async function offlineSource(): Promise<SpeechSource> {

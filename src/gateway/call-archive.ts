@@ -26,6 +26,7 @@ import type { ErasedObjects, ObjectStorage } from '../telemetry/archive/object-s
 import { findKept } from '../telemetry/archive/stored-file.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { Log } from '../telemetry/log.js'
+import { fileEnvironment } from './agent-environment.js'
 import type { FleetSide } from './fleet-side.js'
 import type { IdleFolders } from './process-plan.js'
 import { objectStorageOf, openObjectStorage } from './storage-side.js'
@@ -342,7 +343,7 @@ export async function openCallArchive(
   const receivers =
     config.messagesFile === null
       ? []
-      : readReceivers(config.messagesFile, { ...process.env, ...env }, config.numbersFile !== null)
+      : readReceivers(config.messagesFile, fileEnvironment(process.env, env), config.numbersFile !== null)
   const left = await holdLeftFolders(idle.left)
   const folders = folder === null ? [] : [config.dataDir, ...left.map(({ path }) => path)]
   let storage: ObjectStorage | null = null

@@ -1,4 +1,5 @@
 import type { CallRecord } from '../call/documents/record.js'
+import { hideEnvironment } from '../config/hidden-environment.js'
 import { GatewayError } from '../core/errors.js'
 import { liveCount } from '../workers/main/live-call.js'
 import type { CallRegistry } from '../workers/main/call-registry.js'
@@ -44,6 +45,11 @@ export interface Gateway {
  */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { log } = options
+  if (!hideEnvironment() && process.platform === 'linux')
+    log.warn(
+      {},
+      'the variables of the environment that the gateway was started with can be read in /proc by what it starts, such as MCP servers',
+    )
   const inputs = await readInputs(options)
   const shared = new GatewayShared(inputs)
   let tellStopped = (): void => undefined

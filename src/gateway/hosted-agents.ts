@@ -38,6 +38,7 @@ import type { LocalizedText } from '../call/localized-text.js'
 import { carrierSay } from '../workers/main/escalation-driver.js'
 import type { AgentFacts } from '../workers/main/live-call.js'
 import type { Log } from '../telemetry/log.js'
+import { fileEnvironment } from './agent-environment.js'
 import { findGrpc, findMcpClient, findSpeech } from './on-demand.js'
 import { Numbers } from './numbers.js'
 
@@ -166,6 +167,7 @@ export function unratedCurrencies({ currency }: Pick<Config, 'currency'>, prices
 /**
  * The agents of the settings' folder that can be used, with their backends resolved.
  * @param only  the backend of all of them, whatever their files name
+ * @param ownEnv  has the secrets that NUMBERS_FILE names, which no agent is given
  * @returns `faults`: those of all files, also where a backend is not set up
  * @throws GatewayError where no agent can be used, or with what is wrong with the settings
  */
@@ -173,6 +175,7 @@ export async function hostedAgents(
   config: Config,
   env: Environment,
   only?: string,
+  ownEnv: Environment = process.env,
 ): Promise<{
   agents: Map<string, HostedAgent>
   defaultAgent: string | null
@@ -215,7 +218,7 @@ export async function hostedAgents(
   }
   const numbers = await Numbers.open(
     config.numbersFile,
-    env,
+    fileEnvironment(ownEnv, env),
     () => definitionsOf(agents),
     (business, agent) => budgetFault(business, agent, config, settings),
   )
@@ -270,8 +273,9 @@ export async function faultlessAgents(
   config: Config,
   env: Environment,
   only?: string,
+  ownEnv: Environment = process.env,
 ): ReturnType<typeof hostedAgents> {
-  const hosted = await hostedAgents(config, env, only)
+  const hosted = await hostedAgents(config, env, only, ownEnv)
   if (hosted.faults.length > 0) throw new GatewayError('AGENT_INVALID', faultsText(hosted.faults))
   if (hosted.numbers.fault !== '') throw new GatewayError('AGENT_INVALID', hosted.numbers.fault)
   return hosted

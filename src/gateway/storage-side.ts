@@ -3,6 +3,7 @@ import { GatewayError } from '../core/errors.js'
 import type { ObjectStorage, ObjectStorageOptions } from '../telemetry/archive/object-storage.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import { storageEnvironment } from './agent-environment.js'
 import { findS3Client } from './on-demand.js'
 
 /**
@@ -48,7 +49,7 @@ export async function openObjectStorage(
   if (options !== null) {
     await findS3Client()
     const { ObjectStorage } = await import('../telemetry/archive/object-storage.js')
-    storage = new ObjectStorage(options, log.component('telemetry'), workerEnv)
+    storage = new ObjectStorage(options, log.component('telemetry'), storageEnvironment(process.env, workerEnv))
   }
   const objects = metrics.defineCounter('storage_objects', 'Objects of the object storage, by what became of them', [
     'result',

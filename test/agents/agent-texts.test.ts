@@ -63,6 +63,23 @@ t.test('a text takes the place of a file whole, with its mode; both can be publi
   t.same(readdirSync(dir).sort(), ['.versions', 'a.yaml'], 'nothing is left beside it')
 })
 
+t.test('a text that is tried is kept under its hash', async (t) => {
+  const { dir, texts, beside, hashes } = folder(t)
+  t.equal(await texts.keepTried('a.yaml', TWO), hash(TWO))
+  t.equal(await texts.keepTried('a.yaml', TWO), hash(TWO))
+  const name = `tried-${hash(TWO)}.yaml`
+  t.same(beside(), [name])
+  t.equal(readFileSync(join(dir, '.versions', 'a.yaml', name), 'utf8'), TWO)
+  await texts.publish('a.yaml', yaml('Three.'), [hash(ONE)])
+  t.ok(beside().includes(name), 'a publication does not remove it')
+  t.notOk((await hashes()).includes(hash(TWO)), 'nor is it a text to go back to')
+  for (let at = 0; at < 110; at++) await texts.keepTried('a.yaml', yaml(`Text ${at}.`))
+  const tried = beside().filter((one) => one.startsWith('tried-'))
+  t.equal(tried.length, 100)
+  t.ok(tried.includes(`tried-${hash(yaml('Text 109.'))}.yaml`))
+  await t.rejects(texts.keepTried('../a.yaml', TWO), { code: 'AGENT_UNKNOWN' })
+})
+
 t.test('a text keeps its line ends and byte order mark, byte for byte', async (t) => {
   const windows = `\uFEFF${ONE.replaceAll('\n', '\r\n')}`
   const { dir, texts, now } = folder(t, { 'a.yaml': windows })

@@ -9,6 +9,7 @@ import { CARRIER_FRAME_BYTES_MAX } from '../../src/core/limits.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { attribute, get, openSocket, post, ringing } from '../edge/gateway.js'
 import { lightGateway } from '../grafana/light-gateway.js'
+import { reexport } from '../support/module-beside.js'
 import { until } from '../support/until.js'
 import { mkondo, takesCalls } from './mkondo-process.js'
 
@@ -27,7 +28,8 @@ t.test(
   async (t) => {
     const agents = t.testdir({
       'order-status.yaml': readFileSync(join(packageRoot(), 'agents/order-status.yaml'), 'utf8'),
-      'tone.yaml': `version: 1\nname: tone\ninstructions: Speak.\nbackend: "module:${TONE}"\n`,
+      'tone.yaml': `version: 1\nname: tone\ninstructions: Speak.\nbackend: module:./tone.mjs\n`,
+      'tone.mjs': reexport(TONE),
     })
     const run = mkondo(
       ['serve', '--with-shop'],

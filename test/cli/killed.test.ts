@@ -7,6 +7,7 @@ import { WebSocket } from 'ws'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
 import { command } from '../support/command.js'
+import { reexport } from '../support/module-beside.js'
 import { until } from '../support/until.js'
 import { mkondo, takesCalls } from './mkondo-process.js'
 import type { Run } from './mkondo-process.js'
@@ -24,13 +25,14 @@ const folder = mkdtempSync(join(tmpdir(), 'mkondo-killed-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 const dataDir = join(folder, 'data')
 mkdirSync(join(folder, 'agents'))
+writeFileSync(join(folder, 'agents', 'scripted.mjs'), reexport(BACKEND))
 writeFileSync(
   join(folder, 'agents', 'light.yaml'),
   JSON.stringify({
     version: 1,
     name: 'light',
     instructions: 'Beep.',
-    backend: `module:${BACKEND}`,
+    backend: 'module:./scripted.mjs',
     greeting: 'Beep.',
     recording: { enabled: true, consent: null },
   }),

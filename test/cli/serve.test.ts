@@ -9,6 +9,7 @@ import { startGateway } from '../../src/gateway/gateway.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/until.js'
 import { mkondo, takesCalls } from './mkondo-process.js'
+import { reexport } from '../support/module-beside.js'
 import { portOf } from '../support/port-of.js'
 
 t.setTimeout(150_000)
@@ -19,8 +20,9 @@ const LIGHT = {
     version: 1,
     name: 'light',
     instructions: 'Beep.',
-    backend: `module:${new URL('../grafana/scripted-backend.js', import.meta.url).href}`,
+    backend: 'module:./scripted.mjs',
   }),
+  'scripted.mjs': reexport(new URL('../grafana/scripted-backend.js', import.meta.url)),
 }
 
 t.test('a broken agent and a port in use each end with one line and code 2', async (t) => {

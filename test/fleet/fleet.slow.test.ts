@@ -373,7 +373,7 @@ row(
 
 /** An agent that asks for a payment as its greeting (resumable-backend.ts), whose outcome the test posts. */
 const CHARGES = {
-  backend: `module:${new URL('../workers/resumable-backend.js', import.meta.url).href}`,
+  backend: 'module:./resumable-backend.mjs',
   tools: [
     {
       name: 'charge',

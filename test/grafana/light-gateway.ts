@@ -7,6 +7,7 @@ import { startShopApi } from '../../examples/shop-api/server.js'
 import { startGateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import type { Log } from '../../src/telemetry/log.js'
+import { reexport } from '../support/module-beside.js'
 import { SAME_CALLER } from '../support/same-caller.js'
 
 /** Parts of an agent's file. */
@@ -20,7 +21,8 @@ async function agentsFolder(more: Readonly<Record<string, AgentParts>>): Promise
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
   await copyFile(join(packageRoot(), 'agents', 'order-status.yaml'), join(folder, 'order-status.yaml'))
   await writeFile(join(folder, 'callers.json'), JSON.stringify([{ phone: '+254700000001', name: 'Amina' }]))
-  const module = (file: string): string => `module:${new URL(`./${file}.js`, import.meta.url).href}`
+  for (const file of ['scripted-backend', 'relief-backend'])
+    await writeFile(join(folder, `${file}.mjs`), reexport(new URL(`./${file}.js`, import.meta.url)))
   const agents: Readonly<Record<string, AgentParts>> = {
     light: {},
     stereo: { stream: { track: 'both_tracks' } },
@@ -33,7 +35,7 @@ async function agentsFolder(more: Readonly<Record<string, AgentParts>>): Promise
         version: 1,
         name,
         instructions: 'Beep.',
-        backend: [module('scripted-backend'), module('relief-backend')],
+        backend: ['module:./scripted-backend.mjs', 'module:./relief-backend.mjs'],
         greeting: 'Beep.',
         caller: { file: 'callers.json' },
         turn: { endOfSpeechMs: 300 },

@@ -3,7 +3,12 @@ import { Session } from 'node:inspector'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { agentEnvironment } from '../../src/gateway/agent-environment.js'
+import {
+  agentEnvironment,
+  fileEnvironment,
+  storageEnvironment,
+  workerEnvironment,
+} from '../../src/gateway/agent-environment.js'
 import { startGateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { SETTINGS } from '../../src/config/settings.js'
@@ -11,6 +16,7 @@ import type { Setting } from '../../src/config/settings.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { newSid, post, ringing } from '../edge/gateway.js'
 import { loadText } from '../support/agent-text.js'
+import { reexport } from '../support/module-beside.js'
 import { until } from '../support/until.js'
 
 const secretNames = Object.values(SETTINGS)
@@ -36,9 +42,11 @@ t.test('each variable whose name says that it is a secret is one in the table of
   t.end()
 })
 
+const withShop = (shopApiUrl: string | null) => ({ shopApiUrl, numbersFile: null, messagesFile: null })
+
 /** The faults of an agent whose tool, and whose verification, send `placeholder` to an API. */
 async function faultsOf(placeholder: string): Promise<{ tool: readonly string[]; account: readonly string[] }> {
-  const env = agentEnvironment({ ...secrets, CRM_TOKEN: 'a token of theirs' }, 'http://127.0.0.1:1')
+  const env = agentEnvironment({ ...secrets, CRM_TOKEN: 'a token of theirs' }, withShop('http://127.0.0.1:1'))
   const http = { url: 'https://crm.example/x?number={{call.from}}', headers: { 'X-Key': placeholder } }
   const faults = async (extra: Readonly<Record<string, unknown>>): Promise<readonly string[]> => {
     const loaded = await loadText(JSON.stringify({ version: 1, name: 'a', instructions: 'Be brief.', ...extra }), env)
@@ -79,8 +87,36 @@ t.test('an agent file that sends a secret of the gateway to an API is refused', 
   }
   const { tool } = await faultsOf('{{env.CRM_TOKEN}}')
   t.same(tool, [], 'what the operator set for the agents is theirs')
-  const env = agentEnvironment(secrets, null)
+  const env = agentEnvironment(secrets, withShop(null))
   t.notMatch(JSON.stringify(env), MARK, 'and a template that got past the loader finds nothing')
+})
+
+t.test('no agent is given what NUMBERS_FILE, MESSAGES_FILE or a cloud reads', (t) => {
+  const folder = t.testdir({
+    'messages.yaml': `receivers:\n  - { name: crm, url: '{{env.CRM_URL}}', secrets: [CRM_SECRET, CRM_NEXT] }\n`,
+    numbers: {
+      'a.yaml': `numbers: { '+254720000001': { agent: a, opsToken: '{{env.DUKA_TOKEN}}' } }\n`,
+      'b.yaml': `numbers: { '+254720000002': { agent: a, opsToken: '{{env.SHOP_TOKEN}}' } }\n`,
+    },
+  })
+  const read = ['CRM_URL', 'CRM_SECRET', 'CRM_NEXT', 'DUKA_TOKEN', 'SHOP_TOKEN']
+  const ofClouds = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_WEB_IDENTITY_TOKEN_FILE']
+  ofClouds.push('AZURE_CLIENT_SECRET', 'GOOGLE_APPLICATION_CREDENTIALS')
+  const given = Object.fromEntries([...read, ...ofClouds, 'CRM_TOKEN'].map((name) => [name, MARK]))
+  const config = {
+    ...{ shopApiUrl: null, numbersFile: join(folder, 'numbers'), messagesFile: join(folder, 'messages.yaml') },
+  }
+  const env = agentEnvironment(given, config)
+  for (const name of [...read, ...ofClouds]) t.equal(env[name], undefined, name)
+  t.equal(env['CRM_TOKEN'], MARK)
+  t.same(Object.keys(workerEnvironment(given, config)), ['CRM_TOKEN'])
+  t.same(fileEnvironment(given, env), given, 'the files themselves read them')
+  t.same(
+    Object.keys(storageEnvironment(given, workerEnvironment(given, config))).sort(),
+    ['CRM_TOKEN', ...ofClouds].sort(),
+    "and so does a cloud's SDK",
+  )
+  t.end()
 })
 
 /**
@@ -135,7 +171,7 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
     OTEL_EXPORTER_OTLP_HEADERS: `authorization=${MARK}`,
     CRM_TOKEN: 'a token of theirs',
   })
-  const probe = `module:${new URL('./environment-probe.js', import.meta.url).href}`
+  const probe = 'module:./probe.mjs'
   const seen = join(t.testdirName, 'seen.json')
   const agent = {
     version: 1,
@@ -144,7 +180,12 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
     backend: probe,
     backends: { [probe]: { file: seen } },
   }
-  const folder = t.testdir({ agents: { 'probe.yaml': JSON.stringify(agent) } })
+  const folder = t.testdir({
+    agents: {
+      'probe.yaml': JSON.stringify(agent),
+      'probe.mjs': reexport(new URL('./environment-probe.js', import.meta.url)),
+    },
+  })
   const agentsDir = join(folder, 'agents')
   const config = {
     ...loadConfig(process.env, null),
@@ -159,7 +200,7 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
   }
   const gateway = await startGateway({
     config,
-    env: agentEnvironment(process.env, config.shopApiUrl),
+    env: agentEnvironment(process.env, config),
     log: createLog({ level: 'silent' }),
   })
   try {

@@ -16,7 +16,17 @@ import type { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { startCall } from '../../src/carrier/carrier-call.js'
 import type { LiveSimulatedCall } from '../../src/carrier/carrier-call.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { API_KEY, CARRIER, OUR_NUMBER, SILENT, WEBHOOK_SECRET, agentFile, person, startCarrier } from './fleet.js'
+import {
+  API_KEY,
+  CARRIER,
+  OUR_NUMBER,
+  SILENT,
+  WEBHOOK_SECRET,
+  agentFile,
+  person,
+  startCarrier,
+  writeBackends,
+} from './fleet.js'
 import { until } from './until.js'
 import { portOf } from './port-of.js'
 
@@ -129,6 +139,7 @@ export async function startLine(
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   const agentsDir = join(folder, 'agents')
   await mkdir(agentsDir)
+  writeBackends(agentsDir)
   await writeFile(join(agentsDir, 'fleet.yaml'), JSON.stringify(more.agent ?? agentFile({ recovery: 'callback' })))
   if (more.module !== undefined) {
     await mkdir(join(agentsDir, 'tools'))

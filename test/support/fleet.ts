@@ -22,6 +22,7 @@ import { mkondo, takesCalls } from '../cli/mkondo-process.js'
 import type { Run } from '../cli/mkondo-process.js'
 import { PROGRAMS, repositoryFile } from '../deploy/deploy-files.js'
 import { startDns } from './dns-server.js'
+import { reexport } from './module-beside.js'
 import { comesUp, until } from './until.js'
 import { startRedis, startSentinel } from './redis.js'
 import type { RedisSentinel, RedisServer } from './redis.js'
@@ -157,6 +158,7 @@ async function started(
   later(() => carrier.rest.close())
   const agents = join(folder, 'agents')
   mkdirSync(agents)
+  writeBackends(agents)
   writeFileSync(join(agents, 'fleet.yaml'), JSON.stringify(agentFile(options.agent ?? {})))
 
   const nodes = names.map(
@@ -577,12 +579,21 @@ export function person(speech: CallerSpeech) {
   } as const
 }
 
+/** The backends of the agents of these tests, beside them. */
+export function writeBackends(agentsDir: string): void {
+  for (const [name, url] of [
+    ['tone-backend', './tone-backend.js'],
+    ['resumable-backend', '../workers/resumable-backend.js'],
+  ] as const)
+    writeFileSync(join(agentsDir, `${name}.mjs`), reexport(new URL(url, import.meta.url)))
+}
+
 export function agentFile(more: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   return {
     version: 1,
     name: 'fleet',
     instructions: 'Speak.',
-    backend: `module:${new URL('./tone-backend.js', import.meta.url).href}`,
+    backend: 'module:./tone-backend.mjs',
     greeting: 'Hello.',
     silence: { afterMs: 60_000, prompts: [] },
     fillers: { phrases: [] },

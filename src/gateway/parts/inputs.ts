@@ -108,7 +108,7 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
     api: carrierApi(config),
     speaks: unspoken === null,
     tokenSecrets: config.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : config.tokenSecrets,
-    workerEnv: workerEnvironment(process.env, config.shopApiUrl),
+    workerEnv: workerEnvironment(process.env, config),
     keepsAlone: resumesAlone(config) && options.process === undefined,
     clock: processClock(),
     version: packageVersion(),
