@@ -120,9 +120,7 @@ export class AgentTexts {
         await writeWhole(beside, content, owner)
         return beside
       }
-      await mkdir(folder, { recursive: true, mode: 0o700 })
-      // Also those of an earlier build: a kept text has numbers and addresses that its file has lost since.
-      for (const kept of [dirname(folder), folder]) await chmod(kept, 0o700)
+      await this.#makeFolder(folder)
       await rename(await write(before), join(folder, nameOf({ hash: replaces, atMs })))
       const kept = join(folder, nameOf({ hash, atMs: atMs + 1 }))
       made.push(kept)
@@ -154,7 +152,7 @@ export class AgentTexts {
     const beside = join(folder, `${this.#wallClock()}-${randomUUID()}.new`)
     try {
       const owner = await lstat(join(this.#dir, file))
-      await mkdir(folder, { recursive: true })
+      await this.#makeFolder(folder)
       await writeWhole(beside, bytes, owner)
       await rename(beside, join(folder, `${TRIED}${hash}.yaml`))
     } catch (thrown) {
@@ -178,6 +176,12 @@ export class AgentTexts {
     const old = tried.sort((a, b) => b.atMs - a.atMs).slice(TRIED_KEPT)
     for (const { path } of old) await rm(path, { force: true }).catch(() => undefined) // the next one does it
     return hash
+  }
+
+  async #makeFolder(folder: string): Promise<void> {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    // Also those of an earlier build: a kept text has numbers and addresses that its file has lost since.
+    for (const kept of [dirname(folder), folder]) await chmod(kept, 0o700)
   }
 
   async #kept(file: string, version: string): Promise<Buffer> {

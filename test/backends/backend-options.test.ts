@@ -2,7 +2,6 @@ import { vocabularyOf } from '../../src/agents/business.js'
 import { termsOf } from '../../src/backends/vocabulary.js'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import type { Backend } from '../../src/backends/backend.js'
@@ -48,8 +47,8 @@ const ENV = {
 }
 
 /** An agent file with these lines, as the gateway loads it. */
-async function agentOf(lines: string): Promise<AgentDefinition> {
-  const loaded = await loadText(`version: 1\nname: a\ninstructions: Be brief.\n${lines}`, {})
+async function agentOf(lines: string, folder: string | null = null): Promise<AgentDefinition> {
+  const loaded = await loadText(`version: 1\nname: a\ninstructions: Be brief.\n${lines}`, {}, folder)
   if (Array.isArray(loaded)) throw new Error(loaded.join('; '))
   return loaded
 }
@@ -60,8 +59,9 @@ async function connected(
   names: readonly string[],
   legRateHz: 8000 | 16000 = 16000,
   env: Readonly<Record<string, string>> = {},
+  folder: string | null = null,
 ): Promise<Backend> {
-  const agent = await agentOf(lines)
+  const agent = await agentOf(lines, folder)
   const options: CompositionOptions = {
     names,
     voices: agent.voice,
@@ -359,11 +359,12 @@ backends:
   cascade:
     languages: [sw]
     stt: [{ service: soniox, terms: [M-Pesa] }, whisper]
-    tts: { service: 'module:${pathToFileURL(join(dir, 'voice.mjs')).href}', options: { hz: 8000 } }
+    tts: { service: 'module:./voice.mjs', options: { hz: 8000 } }
 `,
     ['cascade'],
     8000,
     env,
+    dir,
   )
   backend.sendText('', { role: 'system', respond: true })
   await until(() => double.listeners[0]?.config != null, 10_000, 'the configuration')

@@ -69,6 +69,7 @@ if (isMainThread && !globalThis.asked) process.kill(process.pid, 'SIGTERM')
 globalThis.asked = true
 export default ${LIGHT['light.yaml']}
 `,
+      'scripted.mjs': LIGHT['scripted.mjs'],
     },
   })
   const DATA_DIR = join(folder, 'data')

@@ -5,15 +5,23 @@ import type { AgentDefinition } from '../../src/agents/definition.js'
 import { faultsText, readAgents } from '../../src/agents/loader.js'
 import type { Environment } from '../../src/agents/template.js'
 
-/** Loads an agent file `a.yaml` with this text. @returns its definition, or its faults as an operator reads them */
-export async function loadText(text: string, env: Environment): Promise<AgentDefinition | string[]> {
-  const dir = await mkdtemp(join(tmpdir(), 'mkondo-agent-'))
+/**
+ * Loads an agent file `a.yaml` with this text.
+ * @param folder  has what the agent names, and is kept; null: one that is removed
+ * @returns its definition, or its faults as an operator reads them
+ */
+export async function loadText(
+  text: string,
+  env: Environment,
+  folder: string | null = null,
+): Promise<AgentDefinition | string[]> {
+  const dir = folder ?? (await mkdtemp(join(tmpdir(), 'mkondo-agent-')))
   try {
     await writeFile(join(dir, 'a.yaml'), text)
     const [read] = await readAgents(dir, env)
     if (read === undefined) throw new Error('no file was read')
     return read.ok ? read.agent : faultsText(read.faults).replaceAll(join(dir, 'a.yaml'), 'a.yaml').split('\n')
   } finally {
-    await rm(dir, { recursive: true })
+    if (folder === null) await rm(dir, { recursive: true })
   }
 }
