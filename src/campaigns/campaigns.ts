@@ -11,6 +11,7 @@ import { WEEKDAYS } from '../escalation/hunt-group.js'
 import type { CallStore } from '../fleet/call-store.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import { countryZone, numberToCall, subscriberNumber } from '../sautikit/phone.js'
+import type { RingWay } from '../sautikit/ringing.js'
 import type { Log } from '../telemetry/log.js'
 import type { OutboundOrder } from '../workers/main/outbound-calls.js'
 import { CALL_BACKS, callBackId, lostCampaign, policyOf } from './campaign.js'
@@ -241,7 +242,8 @@ export class Campaigns {
     const { place, walletEmpty, log } = this.#options
     const { agent, to, from, variables, externalId, recovers } = row
     try {
-      await place({
+      const way = row.campaign === CALL_BACKS ? 'call-back' : 'campaign'
+      const order = {
         agent: human === null ? agent : promiserOf(agent, recovers),
         variables,
         clientRequestId: label,
@@ -249,7 +251,8 @@ export class Campaigns {
         ...(from === null ? {} : { from }),
         ...(externalId === null ? {} : { externalId }),
         ...(human === null ? { to, ...this.#earlier(recovers) } : { to: human, joins: to }),
-      })
+      }
+      await place(order, human === null ? way : 'human')
       return null
     } catch (thrown) {
       if (thrown instanceof CarrierApiError) {
@@ -530,7 +533,7 @@ const FREE = 'free'
 interface CampaignsOptions {
   readonly queue: RowQueue
   readonly doNotCall: DoNotCall
-  readonly place: (order: OutboundOrder) => Promise<{ readonly callSid: string | null }>
+  readonly place: (order: OutboundOrder, way: RingWay) => Promise<{ readonly callSid: string | null }>
   /** The fleet's: one node begins a try. */
   readonly claims: Pick<CallStore, 'once' | 'settle'>
   /** @param from  our number that calls; undefined too where it has not the facts that the agent reads */

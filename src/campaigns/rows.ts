@@ -4,7 +4,8 @@ import { NUMBER_COLUMNS, columnName, numberColumnOf, readAs, readTable } from '.
 import { codeOf } from '../call/localized-text.js'
 import { holdsDates, saidFault, valueFault } from '../call/value-fault.js'
 import { isTimeZone } from '../core/local-time.js'
-import { digitsOf, numberToCall, partyKey } from '../sautikit/phone.js'
+import { numberToCall, partyKey } from '../sautikit/phone.js'
+import { ringFault } from '../sautikit/ringing.js'
 import { ROWS_MAX } from './campaign.js'
 import type { Row } from './campaign.js'
 
@@ -23,7 +24,7 @@ interface ReadRowsOptions {
   readonly reads: ReadonlySet<string>
   /** Languages of the agent; a row's variable `language` must be one of them. */
   readonly languages: readonly string[]
-  /** OUTBOUND_PREFIXES; empty: all. */
+  /** OUTBOUND_PREFIXES. */
   readonly prefixes: readonly string[]
 }
 
@@ -86,8 +87,8 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
       continue
     }
     const { number: to } = called
-    if (options.prefixes.length > 0 && !options.prefixes.some((prefix) => digitsOf(to).startsWith(digitsOf(prefix))))
-      fault(`${at}: the number may not be called; allowed: ${options.prefixes.join(', ')}`)
+    const unringable = ringFault('campaign', to, options.from ?? '', options.prefixes)
+    if (unringable !== null) fault(`${at}: has a number that ${unringable}`)
     const before = lines.get(partyKey(to))
     if (before !== undefined) fault(`${at}: has the number of line ${before}`)
     lines.set(partyKey(to), line)

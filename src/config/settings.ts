@@ -579,7 +579,7 @@ export const SETTINGS = named({
   outboundPrefixes: define<readonly string[]>({
     kind: list('beginnings of phone numbers such as +254, separated by commas', /^\+\d{1,14}$/),
     fallback: [],
-    help: 'The beginnings of the phone numbers that may be called. When unset, every number may be called.',
+    help: 'The beginnings of the phone numbers that may be called. When unset, numbers in the country of the number that calls may be. Premium, shared-cost, personal and satellite numbers are called only where one of them is the beginning of their range, such as +254900, or the whole number (docs/CAMPAIGNS.md).',
   }),
   afterStream: define<'learn' | 'continues' | 'holds'>({
     env: 'SAUTIKIT_AFTER_STREAM',

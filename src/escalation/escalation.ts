@@ -390,7 +390,7 @@ export class Escalation {
     for (let more = this.#huntGroup.place !== null; more; more = this.#huntGroup.next()) {
       if (this.#options.mayRing(this.#huntGroup.number, this.#nowMs)) return true
       this.#lastOutcome = 'busy'
-      this.#lastDetail = `${this.#huntGroup.position}: too many calls in this minute`
+      this.#lastDetail = `${this.#huntGroup.position}: too many calls in this minute, or of a range that is never rung`
     }
     return false
   }
@@ -626,7 +626,7 @@ export interface EscalationOptions extends HuntGroupOptions, DocumentOptions {
   /** REST calls can be made (there is an API key). */
   readonly restAvailable: boolean
   readonly afterStream: AfterStream
-  /** Asked once before a number is rung. False: too many callers have been sent to it in this minute. */
+  /** Asked once before a number is rung. False: it is of a range that is never rung, or too many have been sent to it in this minute. */
   readonly mayRing: (number: string, nowMs: number) => boolean
 }
 

@@ -6,6 +6,8 @@ import { partyKey } from '../sautikit/phone.js'
 const NUMBERS_MAX = 10_000
 
 interface HumanCallsOptions {
+  /** Whether a number may be rung at all: `ringFault` of the way `human`. */
+  readonly mayRing: (number: string) => boolean
   /** Calls to one number that are begun in a minute, by escalations and fallbacks together. */
   readonly perNumberPerMinute: number
   /** Fallback documents that ring humans, in a minute, to whichever numbers. */
@@ -21,10 +23,12 @@ interface HumanCallsOptions {
 export class HumanCalls {
   /** Calls to a human that were not begun. */
   readonly refused = { escalation: 0, fallback: 0 }
+  readonly #mayRing: (number: string) => boolean
   readonly #numbers: RateLimit
   readonly #fallbacks: RateLimit
 
-  constructor({ perNumberPerMinute, fallbacksPerMinute }: HumanCallsOptions) {
+  constructor({ mayRing, perNumberPerMinute, fallbacksPerMinute }: HumanCallsOptions) {
+    this.#mayRing = mayRing
     this.#numbers = perMinute(perNumberPerMinute, NUMBERS_MAX)
     this.#fallbacks = perMinute(fallbacksPerMinute)
   }
@@ -46,6 +50,6 @@ export class HumanCalls {
   }
 
   #take(number: string, nowMs: number): boolean {
-    return this.#numbers.take(partyKey(number), nowMs) === 0
+    return this.#mayRing(number) && this.#numbers.take(partyKey(number), nowMs) === 0
   }
 }

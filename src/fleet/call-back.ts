@@ -2,6 +2,7 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { parseCallSid } from '../core/ids.js'
 import { KEEP_RENEW_MS } from '../core/limits.js'
 import { isOpen } from '../escalation/hunt-group.js'
+import type { RingWay } from '../sautikit/ringing.js'
 import type { Log } from '../telemetry/log.js'
 import { continuationOf } from '../workers/main/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
@@ -50,8 +51,8 @@ interface CallBackOptions {
   readonly recovery: (agent: string) => AgentDefinition['recovery'] | undefined
   /** True if a number is on the do-not-call list. One that cannot be asked for is taken for one that is. */
   readonly isDoNotCall: (number: string) => Promise<boolean>
-  /** Refuses by OUTBOUND_PREFIXES, RECOVERY_PER_MINUTE and capacity. */
-  readonly place: (order: OutboundOrder) => Promise<unknown>
+  /** Refuses by range and country of the number, RECOVERY_PER_MINUTE and capacity. */
+  readonly place: (order: OutboundOrder, way: RingWay) => Promise<unknown>
   readonly wallClock: () => number
   readonly log: Log
 }
@@ -68,7 +69,7 @@ export async function callBack(state: KeptState, options: CallBackOptions): Prom
     return false
   }
   try {
-    await options.place({ agent, to: from, ...(E164.test(to) ? { from: to } : {}), recovers: state })
+    await options.place({ agent, to: from, ...(E164.test(to) ? { from: to } : {}), recovers: state }, 'ring-back')
     return true
   } catch (thrown) {
     log.warn({ err: thrown }, 'the caller of a call that was cut off cannot be called back')

@@ -118,7 +118,7 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
   const campaigns = new Campaigns({
     queue,
     doNotCall,
-    place: (order) => outbound.place(order),
+    place: (order, way) => outbound.place(order, way),
     claims: store,
     agent,
     humanFirst,

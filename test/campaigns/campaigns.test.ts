@@ -678,7 +678,7 @@ secret,e,Kamau,
     'line 3: has a time zone that is none; allowed: such as Africa/Nairobi',
     'line 3: has no firstName, which the agent reads',
     'line 4: has the number of line 3',
-    'line 5: the number may not be called; allowed: +254',
+    'line 5: has a number that begins as none that may be called; allowed: +254 (OUTBOUND_PREFIXES)',
     'line 6: has a number that is none; allowed: such as +254712345678 or 0712345678',
   ])
   t.same(await queue.campaigns(), [], 'nothing is made')

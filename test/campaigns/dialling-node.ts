@@ -54,7 +54,7 @@ const campaigns: Campaigns = new Campaigns({
   ...UNBOUND,
   queue,
   doNotCall: new RedisDoNotCall(queue, { secrets }),
-  place: (order) => outbound.place(order),
+  place: (order, way) => outbound.place(order, way),
   claims: store,
   log,
 })

@@ -470,7 +470,7 @@ t.test(
     at(two, 1).calls.capacity = 5
     for (const [i, [what, index, happens]] of cases.entries()) {
       const sid = sids[i] as string
-      await outbound.place({ agent: 'order-status', to: '+254700000001', from: '+254709000000' })
+      await outbound.place({ agent: 'order-status', to: '+254700000001', from: '+254709000000' }, 'order')
       await happens()
       const form = { ...ringing(sid), direction: 'outbound' }
       t.notMatch((await voice(at(two, index), form)).text, /<Stream/, `${what}: it rings`)

@@ -72,7 +72,7 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
 
 t.test('a call is placed with our webhook, and its first webhook is known by label or by SID', async (t) => {
   const { outbound, created } = desk()
-  const placed = await outbound.place(ORDER)
+  const placed = await outbound.place(ORDER, 'order')
   t.match(created, [{ from: ORDER.from, to: ORDER.to, voiceCallbackUrl: 'https://gw.example/voice/order-status' }])
   t.equal(placed.callSid, SID)
   t.match(outbound.find(SID, null), { agent: 'order-status', to: ORDER.to })
@@ -97,7 +97,7 @@ t.test("the first webhook may be here before the carrier's answer", async (t) =>
       getCall: notTaken,
     },
   })
-  await outbound.place(ORDER)
+  await outbound.place(ORDER, 'order')
   t.match(seen, { agent: 'order-status' })
   t.equal(outbound.waiting, 0)
 })
@@ -111,7 +111,7 @@ for (const [state, result] of [
 ] as const) {
   t.test(`a call that ends ${state} leaves a record that says ${result}`, async (t) => {
     const { outbound, records, logged, pass } = desk()
-    await outbound.place(ORDER)
+    await outbound.place(ORDER, 'order')
     pass(4000)
     t.notOk(outbound.state(SID, null, 'ringing'))
     t.ok(outbound.state(SID, null, state))
@@ -133,7 +133,7 @@ for (const [state, result] of [
 
 t.test('a call that rings too long is hung up', async (t) => {
   const { outbound, records, hungUp, pass } = desk()
-  await outbound.place(ORDER)
+  await outbound.place(ORDER, 'order')
   pass(34_000)
   t.same(hungUp, [])
   pass(1000)
@@ -157,7 +157,7 @@ t.test(
       getCall: notTaken,
     }
     const lost = desk({ carrier, effects: { mayAct: mayAct(false) } })
-    const { clientRequestId } = await lost.outbound.place(ORDER)
+    const { clientRequestId } = await lost.outbound.place(ORDER, 'order')
     lost.pass(35_000)
     await soon()
     t.same(asked, [[clientRequestId, true]])
@@ -166,7 +166,7 @@ t.test(
     t.match(lost.logged.at(-1), /no longer owns it/)
 
     const ours = desk({ carrier, effects: { mayAct: mayAct(true) } })
-    const placed = await ours.outbound.place(ORDER)
+    const placed = await ours.outbound.place(ORDER, 'order')
     ours.pass(35_000)
     await soon()
     t.same(keys, [{ idempotencyKey: `${placed.clientRequestId}:hangup` }])
@@ -181,7 +181,7 @@ t.test('a call that was taken by another process behind the same address is left
       getCall: () => Promise.resolve({ status: 'answered', answeredAt: '2026-11-20T10:00:00Z' }),
     },
   })
-  await outbound.place(ORDER)
+  await outbound.place(ORDER, 'order')
   pass(35_000)
   await soon()
   t.same(records, [])
@@ -199,13 +199,13 @@ t.test('what may not be called is refused before the carrier is asked', async (t
     [{ agent: 'nobody' }, { code: 'AGENT_UNKNOWN', message: /order-status/ }],
   ]
   for (const [change, error] of refused)
-    t.match(await outbound.place({ ...ORDER, ...change }).catch((thrown: unknown) => thrown), error)
-  await t.rejects(desk({ carrier: null }).outbound.place(ORDER), { message: /SAUTIKIT_API_KEY/ })
-  await t.rejects(desk({ voiceUrl: () => null }).outbound.place(ORDER), { message: /PUBLIC_URL/ })
-  await t.rejects(desk({ draining: () => true }).outbound.place(ORDER), { code: 'DRAINING' })
+    t.match(await outbound.place({ ...ORDER, ...change }, 'order').catch((thrown: unknown) => thrown), error)
+  await t.rejects(desk({ carrier: null }).outbound.place(ORDER, 'order'), { message: /SAUTIKIT_API_KEY/ })
+  await t.rejects(desk({ voiceUrl: () => null }).outbound.place(ORDER, 'order'), { message: /PUBLIC_URL/ })
+  await t.rejects(desk({ draining: () => true }).outbound.place(ORDER, 'order'), { code: 'DRAINING' })
   t.same(created, [])
   const desks = desk({ agent: (_, from) => (from === ORDER.from ? undefined : { from: null, ringMs: 1 }) })
-  await t.rejects(desks.outbound.place(ORDER), {
+  await t.rejects(desks.outbound.place(ORDER, 'order'), {
     code: 'CALL_REFUSED',
     message: /has not the facts that the agent reads/,
   })
@@ -214,20 +214,20 @@ t.test('what may not be called is refused before the carrier is asked', async (t
 
 t.test('calls are bounded: at once by the slots, in a minute by the setting', async (t) => {
   const full = desk({ free: () => 2 })
-  await full.outbound.place(ORDER)
-  await full.outbound.place(ORDER)
-  await t.rejects(full.outbound.place(ORDER), { code: 'CAPACITY' })
+  await full.outbound.place(ORDER, 'order')
+  await full.outbound.place(ORDER, 'order')
+  await t.rejects(full.outbound.place(ORDER, 'order'), { code: 'CAPACITY' })
   const slow = desk({ perMinute: 2 })
-  await slow.outbound.place(ORDER)
-  await slow.outbound.place(ORDER)
-  await t.rejects(slow.outbound.place(ORDER), { code: 'RATE_LIMITED' })
+  await slow.outbound.place(ORDER, 'order')
+  await slow.outbound.place(ORDER, 'order')
+  await t.rejects(slow.outbound.place(ORDER, 'order'), { code: 'RATE_LIMITED' })
   slow.pass(30_000)
-  await t.resolves(slow.outbound.place(ORDER))
+  await t.resolves(slow.outbound.place(ORDER, 'order'))
   // Who is rung back has a setting of its own, so that orders do not use it up.
   const lost = desk({ perMinute: 0, recoveryPerMinute: 1 })
   const recovers = keptState()
-  await lost.outbound.place({ ...ORDER, recovers })
-  await t.rejects(lost.outbound.place({ ...ORDER, recovers }), { code: 'RATE_LIMITED', message: /RECOVERY_PER_MINUTE/ })
+  await lost.outbound.place({ ...ORDER, recovers }, 'ring-back')
+  await t.rejects(lost.outbound.place({ ...ORDER, recovers }, 'ring-back'), { code: 'RATE_LIMITED', message: /RECOVERY_PER_MINUTE/ })
 })
 
 t.test("the carrier's refusal comes back as it is, and nothing waits", async (t) => {
@@ -241,7 +241,7 @@ t.test("the carrier's refusal comes back as it is, and nothing waits", async (t)
       getCall: notTaken,
     },
   })
-  await t.rejects(outbound.place(ORDER), { code: 'CARRIER_API' })
+  await t.rejects(outbound.place(ORDER, 'order'), { code: 'CARRIER_API' })
   t.equal(outbound.waiting, 0)
   t.match(outbound.counters, { placed: 0, refused: 1 })
   t.same(records, [])
@@ -249,7 +249,7 @@ t.test("the carrier's refusal comes back as it is, and nothing waits", async (t)
 
 t.test('calls that ring when the gateway stops are hung up', async (t) => {
   const { outbound, hungUp, records } = desk()
-  await outbound.place(ORDER)
+  await outbound.place(ORDER, 'order')
   outbound.close()
   t.same(hungUp, [SID])
   t.match(records, [{ outbound: { result: 'failed' } }])
@@ -259,19 +259,19 @@ t.test('the same order with the same key rings once, and another order with it i
   const { outbound, created, time } = desk()
   time.nowMs = 1000
   const order = { ...ORDER, idempotencyKey: 'reminder 7', variables: { name: 'Wanjiru' } }
-  const placed = await outbound.place(order)
-  t.same(await outbound.place({ ...order }), placed, 'it gets the same answer')
+  const placed = await outbound.place(order, 'order')
+  t.same(await outbound.place({ ...order }, 'order'), placed, 'it gets the same answer')
   t.equal(created.length, 1)
-  await t.rejects(outbound.place({ ...order, variables: { name: 'Otieno' } }), {
+  await t.rejects(outbound.place({ ...order, variables: { name: 'Otieno' } }, 'order'), {
     code: 'CALL_REFUSED',
     message: /idempotencyKey; allowed: a key of its own/,
   })
-  await outbound.place(ORDER)
+  await outbound.place(ORDER, 'order')
   t.equal(created.length, 2, 'without a key each order rings')
   const label = created[0]?.clientRequestId
   time.nowMs += 25 * 3_600_000
   outbound.close()
-  await outbound.place(order)
+  await outbound.place(order, 'order')
   t.equal(created[2]?.clientRequestId, label, 'where the key is forgotten, the carrier knows the label')
 })
 
@@ -288,9 +288,9 @@ t.test('an order that was refused may be given again with its key', async (t) =>
     },
   })
   const order = { ...ORDER, idempotencyKey: 'k' }
-  await t.rejects(outbound.place(order), { code: 'CARRIER_API' })
+  await t.rejects(outbound.place(order, 'order'), { code: 'CARRIER_API' })
   down = false
-  t.match(await outbound.place(order), { callSid: SID })
+  t.match(await outbound.place(order, 'order'), { callSid: SID })
 })
 
 t.test('an agent that reads variables is not placed without them, and the call has them', async (t) => {
@@ -298,14 +298,14 @@ t.test('an agent that reads variables is not placed without them, and the call h
     agent: () => ({ from: null, ringMs: 30_000, variables: new Set(['name', 'time']) }),
     isOurs: (number) => number === ORDER.from,
   })
-  await t.rejects(outbound.place({ ...ORDER, variables: { name: 'Wanjiru' } }), {
+  await t.rejects(outbound.place({ ...ORDER, variables: { name: 'Wanjiru' } }, 'order'), {
     message: /^variables lacks time, which the agent reads/,
   })
-  await t.rejects(outbound.place({ ...ORDER, variables: { name: '#REF!', time: 'N/A' } }), {
+  await t.rejects(outbound.place({ ...ORDER, variables: { name: '#REF!', time: 'N/A' } }, 'order'), {
     message: /^variables lacks name, time, which the agent reads; a word for no value/,
   })
   const variables = { name: 'Wanjiru', time: '09:30' }
-  await outbound.place({ ...ORDER, variables, externalId: 'row-7' })
+  await outbound.place({ ...ORDER, variables, externalId: 'row-7' }, 'order')
   t.match(outbound.find(SID, null), { variables, externalId: 'row-7' })
   outbound.state(SID, null, 'busy')
   t.match(records, [{ number: ORDER.from, outbound: { result: 'busy', externalId: 'row-7' } }])

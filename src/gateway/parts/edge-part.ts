@@ -211,7 +211,7 @@ function fleetOptions({
       callBack(state, {
         recovery: (agent) => agents.get(agent)?.definition.recovery,
         isDoNotCall: (number) => placing?.isDoNotCall(number) ?? Promise.resolve(false),
-        place: (order) => outbound.place(order),
+        place: (order, way) => outbound.place(order, way),
         wallClock: Date.now,
         log: log.component('fleet'),
       }),

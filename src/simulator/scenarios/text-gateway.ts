@@ -76,7 +76,7 @@ export class TextGateway implements CallEnvironment {
       metrics,
       log: createLog({ level: 'silent' }),
       callSeries: new CallSeries({ clock }),
-      humanCalls: new HumanCalls({ perNumberPerMinute: 1, fallbacksPerMinute: 1 }),
+      humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 1, fallbacksPerMinute: 1 }),
     }
     this.calls = new CallRegistry({
       ...shared,

@@ -14,7 +14,9 @@ import type { CallSid } from '../../core/ids.js'
 import { perMinute } from '../../core/rate-limit.js'
 import type { RateLimit } from '../../core/rate-limit.js'
 import { isTerminal } from '../../sautikit/carrier-state.js'
-import { digitsOf, numberToCall } from '../../sautikit/phone.js'
+import { numberToCall } from '../../sautikit/phone.js'
+import { ringFault } from '../../sautikit/ringing.js'
+import type { RingWay } from '../../sautikit/ringing.js'
 import type { Log } from '../../telemetry/log.js'
 import type { EffectGate } from '../shared/effects.js'
 import type { KeptState } from '../../call/documents/kept-call.js'
@@ -88,12 +90,13 @@ export class OutboundCalls {
 
   /**
    * Asks the carrier to ring a number; an agent talks to the person who answers.
+   * @param way  by which the number came to be rung
    * @param mayRing  rejects where the number may not be rung; not asked of an order that has rung
    * @throws GatewayError CALL_REFUSED, CAPACITY, DRAINING, RATE_LIMITED, AGENT_UNKNOWN; CarrierApiError; what `mayRing` throws
    */
-  async place(order: OutboundOrder, mayRing?: () => Promise<void>): Promise<OutboundPlaced> {
+  async place(order: OutboundOrder, way: RingWay, mayRing?: () => Promise<void>): Promise<OutboundPlaced> {
     const { idempotencyKey, ...ordered } = order
-    if (idempotencyKey === undefined) return this.#place(order, mayRing)
+    if (idempotencyKey === undefined) return this.#place(order, way, mayRing)
     const label = `order-${digestOf(idempotencyKey)}`
     const text = digestOf(JSON.stringify(ordered, Object.keys(ordered).sort()) + JSON.stringify(order.variables ?? {}))
     const before = this.#keyed.get(label)
@@ -102,17 +105,17 @@ export class OutboundCalls {
       throw refusal('another order has had this idempotencyKey; allowed: a key of its own for each order')
     }
     // A gateway that has forgotten the key asks the carrier under the same label, which rings it once.
-    const placed = this.#place({ ...ordered, clientRequestId: label }, mayRing)
+    const placed = this.#place({ ...ordered, clientRequestId: label }, way, mayRing)
     this.#keyed.set(label, { order: text, placed })
     // One that was refused may be ordered again.
     placed.catch(() => this.#keyed.delete(label))
     return placed
   }
 
-  async #place(order: OutboundOrder, mayRing?: () => Promise<void>): Promise<OutboundPlaced> {
+  async #place(order: OutboundOrder, way: RingWay, mayRing?: () => Promise<void>): Promise<OutboundPlaced> {
     if (mayRing !== undefined) await mayRing()
     const { carrier, clock, wallClock, log, schedule = unrefTimer } = this.#options
-    const { agent, to, from, url } = this.#check(order)
+    const { agent, to, from, url } = this.#check(order, way)
     if (carrier === null) throw refusal('SAUTIKIT_API_KEY is not set: this gateway cannot place calls')
     const { recovers } = order
     // Also the idempotency key: whoever rings this caller back, the carrier does it once.
@@ -192,7 +195,10 @@ export class OutboundCalls {
 
   // --- before a call is placed ------------------------------------------------------------------------------
 
-  #check(order: OutboundOrder): {
+  #check(
+    order: OutboundOrder,
+    way: RingWay,
+  ): {
     readonly agent: OutboundAgent
     readonly to: string
     readonly from: string
@@ -219,8 +225,11 @@ export class OutboundCalls {
       throw refusal(
         'from is a number that has not the facts that the agent reads (NUMBERS_FILE); allowed: one that has',
       )
-    const mayRing = prefixes.length === 0 || prefixes.some((prefix) => digitsOf(to).startsWith(digitsOf(prefix)))
-    if (!mayRing) throw refusal(`numbers that begin so may not be called; allowed: ${prefixes.join(', ')}`)
+    const fault =
+      ringFault(way, to, from, prefixes) ??
+      // The human who is rung first is put through to this one.
+      (order.joins == null ? null : ringFault('call-back', order.joins, from, prefixes))
+    if (fault !== null) throw refusal(`to is a number that ${fault}`)
     // A caller who was cut off is rung back all the same.
     const recovers = order.recovers !== undefined && order.clientRequestId === undefined
     if (!recovers && this.#options.budgetSpent?.(from) === true)
@@ -365,7 +374,7 @@ export interface OutboundCallsOptions {
   readonly perMinute: number
   /** Callers who may be rung back in one minute; 0 for none. */
   readonly recoveryPerMinute: number
-  /** Prefixes of the numbers that may be called, such as +254; empty for all. */
+  /** OUTBOUND_PREFIXES. */
   readonly prefixes: readonly string[]
   /** True if NUMBERS_FILE has one of our numbers: records show it. Absent: it has none. */
   readonly isOurs?: (number: string) => boolean
