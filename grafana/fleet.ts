@@ -340,6 +340,7 @@ export function fleet(): DashboardBuilder {
           'By strategy and outcome; and calls to a human that were not begun, because of too many in a minute.',
           rates('mkondo_escalations_total', 'strategy, outcome'),
           rates('mkondo_human_calls_refused_total', 'by', 'not begun, {{by}}'),
+          rates('mkondo_call_backs_refused_total', 'reason', 'no call back, {{reason}}'),
         ),
       ),
       SLOs: thirds(

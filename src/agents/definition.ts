@@ -545,6 +545,12 @@ const escalationSchema = z.strictObject({
   offerAccepted: spoken
     .default({ en: 'Thank you. A colleague will call you back.', sw: 'Asante. Mwenzangu atakupigia simu.' })
     .describe('Spoken after digit 1.'),
+  offerRefused: spoken
+    .default({
+      en: 'I am sorry, we cannot call you back. Please call us again.',
+      sw: 'Samahani, hatuwezi kukupigia simu. Tafadhali tupigie tena.',
+    })
+    .describe('Spoken after digit 1 where the call back is refused (docs/CAMPAIGNS.md).'),
   message: messageSchema
     .prefault({})
     .nullable()

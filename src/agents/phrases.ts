@@ -45,6 +45,7 @@ export function phrasesOf(agent: AgentDefinition): PathOfPhrase[] {
     ['escalation.closed', escalation?.closed],
     ['escalation.offer', escalation?.offer],
     ['escalation.offerAccepted', escalation?.offerAccepted],
+    ['escalation.offerRefused', escalation?.offerRefused],
     ['escalation.silentLine', escalation?.silentLine],
     ...Object.entries(escalation?.message ?? {}).map(([name, phrase]) => [`${LIVE}${name}`, phrase] as const),
   ])

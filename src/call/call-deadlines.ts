@@ -54,6 +54,7 @@ export const DEADLINES = {
   'escalation-step': { endsIn: [...CONVERSATION, 'holding'] },
   hold: { endsIn: CONVERSATION },
   offer: { endsIn: CALL },
+  callback: { endsIn: CALL },
   consent: { endsIn: CALL },
   'quiet-goodbye': { endsIn: CALL },
   'quiet-goodbye-limit': { endsIn: CALL },

@@ -32,7 +32,9 @@ const escalationSchema = z.object({
       offerText: phraseSchema,
       /** Said after the digit 1. */
       confirmedText: phraseSchema,
-      /** The number that the caller calls from can be called. */
+      /** Said after the digit 1 where the call back is refused. */
+      refusedText: phraseSchema,
+      /** The number that the caller calls from may be called. */
       numberKnown: z.boolean(),
     })
     .nullable(),

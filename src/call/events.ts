@@ -45,6 +45,31 @@ const streamFaultSchema = z.object({
 })
 export type StreamFault = DocumentOf<typeof streamFaultSchema>
 
+/** Why a call back is refused. */
+export const CALL_BACK_REFUSALS = [
+  'time',
+  'number',
+  'third-number',
+  'open',
+  'caller-open',
+  'number-limit',
+  'caller-limit',
+  'do-not-call',
+  'not-kept',
+] as const
+
+/** Why a call back is refused when it is asked for. */
+const callBackRefusalSchema = z.object({
+  /**
+   * `time`: that does not exist or is over; `number`: it may not be rung; `third-number`: another than theirs, in a call back;
+   * `open`, `caller-open`: one waits already; `number-limit`, `caller-limit`: too many; `do-not-call`: it wants no calls.
+   */
+  why: z.enum(CALL_BACK_REFUSALS),
+  /** For the model; without numbers. */
+  text: z.string(),
+})
+export type CallBackRefusal = DocumentOf<typeof callBackRefusalSchema>
+
 /**
  * Everything that can happen to a call session. Inputs are plain data, passed with their time, so that a journal of
  * them can be replayed.
@@ -81,6 +106,8 @@ export const callInputSchema = z
     z.object({ type: z.literal('whisper'), text: z.string() }),
     /** A step that the escalation machine asks of the session. */
     z.object({ type: z.literal('escalation'), step: escalationStepSchema }),
+    /** Whether the call back that was asked for is kept (output `callback`). */
+    z.object({ type: z.literal('callback-answer'), refusal: callBackRefusalSchema.nullable() }),
     z.object({ type: z.literal('dtmf'), digit: z.string() }),
     /** The look-up of the caller has answered. */
     callerAnswerSchema.extend({ type: z.literal('caller-known') }),
@@ -188,7 +215,7 @@ export type CallOutput =
   | { readonly type: 'cancel-tools'; readonly callIds: readonly string[] }
   /** Escalate to a human; the packet is stored before the stream ends. */
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
-  /** The caller's answer to the offer of a call back (null: no), or a request without an offer. */
+  /** The caller's answer to the offer of a call back (null: no), or a request without an offer; `callback-answer` answers a wish. */
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
   /** The person wants no calls from us; the tool call is answered once that is written. */
   | { readonly type: 'do-not-call'; readonly callId: string }
@@ -233,7 +260,7 @@ export interface CallbackWish {
   /** E.164; null for the number that they call from. */
   readonly number: string | null
   readonly note: string
-  /** The caller's date and time, as 2026-11-27T15:00; absent: they named none. */
+  /** The caller's date and time as the model wrote them; absent: they named none. */
   readonly wantedAt?: string
   readonly packet: EscalationPacket
 }

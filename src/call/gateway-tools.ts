@@ -126,14 +126,15 @@ const SESSION_TOOLS: readonly SessionTool[] = [
         takesMessage: args['takesMessage'] === true,
       }),
   },
+  /** Answered when it is known whether the call back is kept. */
   {
     name: CALLBACK_TOOL,
     when: ({ escalation }) => escalation?.strategies.includes('callback') === true,
     absent: ({ escalation }) => (escalation === null ? NO_HUMAN : 'This line does not call back.'),
     spec: () => ({
       description:
-        'Notes that the caller is to be called back. Use it when the caller agrees to it or asks for it, then ' +
-        'tell them that it is noted.',
+        'Notes that the caller is to be called back. Use it when the caller agrees to it or asks for it. Once it says that it ' +
+        'is noted, tell them so; where it is refused, tell them that, and why.',
       parameters: {
         type: 'object',
         additionalProperties: false,
@@ -156,11 +157,12 @@ const SESSION_TOOLS: readonly SessionTool[] = [
       const wantedAt = textOf(at).trim()
       const refusal = call.ask(
         'noteCallBack',
+        callId,
         typeof number === 'string' ? number : null,
         textOf(args['note']),
         wantedAt === '' ? null : wantedAt,
       )
-      answer(call, callId, { noted: true }, refusal)
+      if (refusal !== null) answer(call, callId, null, refusal)
     },
   },
   /** Answered only when the caller speaks up. */

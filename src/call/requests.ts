@@ -43,8 +43,11 @@ export interface Requests {
   ) => void
   /** An offered call back is not offered any more. */
   withdrawOffer: () => void
-  /** Notes a call back. `number` null: the caller's own. @returns error for the model; null if it is noted */
-  noteCallBack: (number: string | null, note: string, wantedAt: string | null) => string | null
+  /**
+   * Asks for a call back; the tool call is answered once it is known whether it is kept. `number` null: the caller's own.
+   * @returns error for the model; null: the answer follows
+   */
+  noteCallBack: (callId: string, number: string | null, note: string, wantedAt: string | null) => string | null
   /** Takes a tool call of the model. */
   takeTool: (event: ToolCallEvent) => void
   /** Answers a tool call. `recorded`: what records have in place of the value. */

@@ -83,6 +83,8 @@ export const rowSchema = z.object({
   agentLostMs: z.number().nullable().default(null),
   /** The human who is rung first did not take it: the agent calls. */
   withoutHuman: z.boolean().default(false),
+  /** A call back: who wanted it (`partyKey`, empty: withheld), and when. Null: a row of a campaign. */
+  asked: z.object({ by: z.string(), atMs: z.number() }).nullable().default(null),
   /** The call that is gone on with (`KeptState`); null: none. */
   recovers: z.unknown().default(null),
 })

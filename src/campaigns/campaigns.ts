@@ -1,20 +1,22 @@
-import { callVariablesSchema } from '../agents/call-variables.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { contextZone } from '../agents/call-context.js'
+import type { CallBackRefusal } from '../call/events.js'
 import type { CallRecord } from '../call/documents/record.js'
 import { parseKeptCall } from '../call/documents/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import { unrefTimer } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
-import { wallOfLocal } from '../core/local-time.js'
 import { WEEKDAYS } from '../escalation/hunt-group.js'
 import type { CallStore } from '../fleet/call-store.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
-import { countryZone, numberToCall, subscriberNumber } from '../sautikit/phone.js'
 import type { RingWay } from '../sautikit/ringing.js'
 import type { Log } from '../telemetry/log.js'
 import type { OutboundOrder } from '../workers/main/outbound-calls.js'
-import { CALL_BACKS, callBackId, lostCampaign, policyOf } from './campaign.js'
+import type { CallBackOrder } from '../workers/main/main-thread-context.js'
+import { CALL_BACKS_COUNTED_MS, passedLimit } from './call-back-limits.js'
+import type { CallBackLimits, PassedLimit } from './call-back-limits.js'
+import { callBackRow, limitRefusal, promiserOf, refusalOf } from './call-back-row.js'
+import { CALL_BACKS, lostCampaign, policyOf } from './campaign.js'
 import type { Campaign, Policy, Row, Try, TryResult } from './campaign.js'
 import type { DoNotCall } from './do-not-call.js'
 import { sumOf, type Next, type RowQueue, type RowTurn } from './row-queue.js'
@@ -41,9 +43,9 @@ const REFUSED_PAUSE_MS = 5000
 const WALLET_PAUSE_MS = 60_000
 /** Call backs at once: most wait for their time. */
 const CALL_BACKS_AT_ONCE = 100
-/** Words of the caller that a call back's greeting has. */
-const NOTE_CHARS_MAX = 300
 
+/** How long whoever wants a call back waits for the answer: less than their session (call-back-offer.ts). */
+const PROMISE_PATIENCE_MS = 2000
 /** How often it is tried to keep a promised call back, and the pause between: half an hour in all. */
 const PROMISE_TRIES = 180
 const PROMISE_PAUSE_MS = 10_000
@@ -85,68 +87,86 @@ export class Campaigns {
 
   // --- call backs ---------------------------------------------------------------------------------------------
 
-  /** A caller was promised a call back: it is kept, with the conversation as it is now; again, with the newest. */
-  async promise(state: KeptState): Promise<void> {
-    const { agent, wallClock, log } = this.#options
-    const { kept } = state
-    const { callback } = kept.escalation?.history ?? {}
-    const definition = agent(promiserOf(kept.agent, state))
-    if (callback == null || definition?.callbacks == null) return
-    const read = numberToCall(callback.number)
-    if ('fault' in read)
-      return log.error({ call_sid: kept.callSid }, 'a promised call back cannot be made: its number does not exist')
-    const to = read.number
-    const ours = subscriberNumber(kept.direction === 'inbound' ? kept.to : kept.from)
-    const timeZone = countryZone(to)
-    const zone = timeZone ?? contextZone(definition)
-    const askedMs = Date.parse(callback.at)
-    const wantedMs = callback.wantedAt === undefined ? null : wallOfLocal(zone, callback.wantedAt)
-    const row: Row = {
-      id: callBackId(kept.callSid),
-      campaign: CALL_BACKS,
-      agent: kept.agent,
-      to,
-      from: ours,
-      variables: callVariablesSchema.parse({
-        ...kept.placed?.variables,
-        note: sentence(callback.note.slice(0, NOTE_CHARS_MAX)),
-      }),
-      externalId: null,
-      timeZone,
-      dueMs: Math.max(wantedMs ?? askedMs + definition.callbacks.afterMinutes * 60_000, wallClock()),
-      tries: [],
-      result: null,
-      agentLostMs: null,
-      withoutHuman: false,
-      recovers: state,
-    }
-    if (this.#promising >= PROMISES_MAX)
-      return log.error(
-        { call_sid: kept.callSid },
-        'a promised call back could not be kept: too many wait for the store',
-      )
-    this.#promising++
-    // Again, it is the same row: an answer that was lost does no harm.
-    for (let tries = 1; !(await this.#kept(row, wantedMs !== null)) && tries < PROMISE_TRIES; tries++)
-      await this.#pause(PROMISE_PAUSE_MS)
-    this.#promising--
+  /** Why a call back would be refused now; null: it would not. Resolves within PROMISE_PATIENCE_MS. */
+  async refusal(state: KeptState, order: CallBackOrder): Promise<CallBackRefusal | null> {
+    const row = callBackRow(state, order, this.#options)
+    if (row === null || 'why' in row) return row
+    const asked = this.#against(row).then(async (against) => {
+      if (against !== null) return against
+      const standing = await this.#options.queue.promise(row, (others) => this.#passed(row, others) ?? 'asked')
+      return typeof standing === 'boolean' || standing === 'asked' ? null : limitRefusal(standing)
+    })
+    return this.#patiently(asked.catch(() => null))
   }
 
-  /** @param wanted  the caller named a time @returns whether the row is in the queue */
-  async #kept(row: Row, wanted: boolean): Promise<boolean> {
+  /**
+   * A caller wants a call back: it is kept, with the conversation as it is now; again, with the newest. Where the store is away
+   * it is kept later, within half an hour.
+   * @returns why it is refused; null: it is kept. Resolves within PROMISE_PATIENCE_MS
+   */
+  async promise(state: KeptState, order: CallBackOrder): Promise<CallBackRefusal | null> {
+    const { log } = this.#options
+    const row = callBackRow(state, order, this.#options)
+    if (row === null || 'why' in row) return row
+    if (this.#promising >= PROMISES_MAX) {
+      log.error({ call_sid: state.kept.callSid }, 'a promised call back could not be kept: too many wait for the store')
+      return refusalOf('not-kept', 'The call back could not be noted; nobody will call. Tell the caller so.')
+    }
+    return this.#patiently(this.#keptInTime(row, order.wantedAt !== undefined))
+  }
+
+  async #keptInTime(row: Row, wanted: boolean): Promise<CallBackRefusal | null> {
+    const { log } = this.#options
+    this.#promising++
+    try {
+      // Again, it is the same row: an answer that was lost does no harm.
+      for (let tries = 1; ; tries++) {
+        const kept = await this.#kept(row, wanted)
+        if (kept !== null && kept !== 'store-down' && tries > 1)
+          log.warn({ why: kept.why }, 'a call back that was promised while its store was away is refused')
+        if (kept !== 'store-down') return kept
+        if (tries >= PROMISE_TRIES) return null
+        await this.#pause(PROMISE_PAUSE_MS)
+      }
+    } finally {
+      this.#promising--
+    }
+  }
+
+  /** Who waits on the line gets an answer in time. A store that is away is no reason to refuse: it is asked again. */
+  #patiently(asked: Promise<CallBackRefusal | null>): Promise<CallBackRefusal | null> {
+    return Promise.race([asked, this.#pause(PROMISE_PATIENCE_MS)])
+  }
+
+  /** @returns why it is refused; null: it is in the queue */
+  async #kept(row: Row, wanted: boolean): Promise<CallBackRefusal | null | 'store-down'> {
     const { queue, log } = this.#options
     try {
-      if ((await queue.add(CALL_BACKS, [row])) > 0) return true
+      const against = await this.#against(row)
+      if (against !== null) return against
+      const standing = await queue.promise(row, (others) => this.#passed(row, others))
+      if (typeof standing === 'string') return limitRefusal(standing)
+      if (standing) return null
       await queue.change(CALL_BACKS, (before) =>
         before.id === row.id && before.tries.length === 0 && before.result === null
           ? { ...row, dueMs: wanted ? row.dueMs : before.dueMs }
           : null,
       )
-      return true
+      return null
     } catch (thrown) {
       log.error({ err: thrown, call_sid: row.id.replace(/^back-/, '') }, 'a promised call back could not be kept')
-      return false
+      return 'store-down'
     }
+  }
+
+  #passed(row: Row, others: readonly Row[]): PassedLimit | null {
+    const { callBackLimits, wallClock } = this.#options
+    return passedLimit(row, others, callBackLimits, wallClock())
+  }
+
+  async #against({ to }: Row): Promise<CallBackRefusal | null> {
+    if (!(await this.#options.doNotCall.has(to))) return null
+    return refusalOf('do-not-call', 'The number is on the list of those who want no calls from us; tell them so.')
   }
 
   // --- the turn of a row --------------------------------------------------------------------------------------
@@ -172,6 +192,7 @@ export class Campaigns {
       return lost ? this.#withoutAgent(row) : { next: 'done', row: { ...row, result: 'not-allowed' } }
     const facts = {
       doNotCall: await doNotCall.has(row.to),
+      inCall: await this.#inCall(row),
       walletMinor: walletMinor(),
       budgetSpent: from !== undefined && budgetSpent(from),
       ...slots(),
@@ -188,6 +209,16 @@ export class Campaigns {
       case 'call':
         return lost ? this.#withoutAgent(row) : this.#call(policy, { ...row, agentLostMs: null }, turn)
     }
+  }
+
+  /** In a call at this node; or the one in which this call back was promised goes on, wherever that is. */
+  async #inCall({ to, recovers }: Row): Promise<boolean> {
+    const { claims, inCall } = this.#options
+    if (inCall(to)) return true
+    const { kept } = (recovers ?? {}) as Partial<KeptState> // from `promise`, as JSON
+    if (kept === undefined) return false
+    const standing = await claims.read(kept.callSid)
+    return standing !== null && standing.phase !== 'over'
   }
 
   /** Its agent cannot be used here and now: the file has a mistake, is not on this node yet, or is gone. */
@@ -494,7 +525,14 @@ export class Campaigns {
   async #sweep(campaigns: readonly Campaign[]): Promise<void> {
     const { queue, wallClock, keepMs, log } = this.#options
     const beforeMs = wallClock() - keepMs
-    await queue.prune(CALL_BACKS, beforeMs)
+    // They count for a week, however soon all else is deleted; without the caller's words.
+    await queue.prune(CALL_BACKS, Math.min(beforeMs, wallClock() - CALL_BACKS_COUNTED_MS))
+    if (keepMs < CALL_BACKS_COUNTED_MS)
+      await queue.change(CALL_BACKS, (row) =>
+        row.result !== null && Object.keys(row.variables).length > 0 && (row.tries.at(-1)?.atMs ?? row.dueMs) < beforeMs
+          ? { ...row, variables: {} }
+          : null,
+      )
     for (const campaign of campaigns) {
       const { id, state, endedAt } = campaign
       if (state === 'draft' || state === 'paused') continue
@@ -535,11 +573,16 @@ interface CampaignsOptions {
   readonly doNotCall: DoNotCall
   readonly place: (order: OutboundOrder, way: RingWay) => Promise<{ readonly callSid: string | null }>
   /** The fleet's: one node begins a try. */
-  readonly claims: Pick<CallStore, 'once' | 'settle'>
+  readonly claims: Pick<CallStore, 'once' | 'settle' | 'read'>
   /** @param from  our number that calls; undefined too where it has not the facts that the agent reads */
   readonly agent: (name: string, from?: string) => AgentDefinition | undefined
   /** The human who is rung before a call back of that agent, from one of our numbers; null: none. */
   readonly humanFirst: (agent: string, from: string | null) => string | null
+  /** True if somebody with this number is in a call at this node. */
+  readonly inCall: (number: string) => boolean
+  /** OUTBOUND_PREFIXES. */
+  readonly prefixes: readonly string[]
+  readonly callBackLimits: CallBackLimits
   readonly slots: () => { readonly capacity: number; readonly free: number }
   /** Null: not known. */
   readonly walletMinor: () => number | null
@@ -589,16 +632,4 @@ function resultOfJoining(joined: NonNullable<Outcome['joined']> | null): TryResu
 
 function keyOf(label: string): string {
   return `try:${label}`
-}
-
-/** The agent that had a call when it promised a call back; the call began with `agent`. @param recovers  of its row */
-function promiserOf(agent: string, recovers: unknown): string {
-  const { log } = (recovers ?? {}) as Partial<KeptState> // from `promise`, as JSON
-  return log?.handovers?.at(-1)?.to ?? agent
-}
-
-/** Words that a greeting can go on after. */
-function sentence(text: string): string {
-  const words = text.trim()
-  return words === '' || /[.!?]$/.test(words) ? words : `${words}.`
 }

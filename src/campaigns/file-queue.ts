@@ -113,6 +113,13 @@ export class FileQueue implements RowQueue {
     return added.length
   }
 
+  async promise<P extends string>(row: Row, passed: (others: readonly Row[]) => P | null): Promise<P | boolean> {
+    const { rows } = this.#entry(row.campaign)
+    // From here to the row in memory nothing is waited for.
+    const against = passed([...rows.values()].filter(({ id }) => id !== row.id))
+    return against ?? (await this.add(row.campaign, [row])) > 0
+  }
+
   counts(campaign: string): Promise<RowCounts> {
     const { rows = new Map<string, Row>(), working = new Set<string>() } = this.#open.get(campaign) ?? {}
     const results: Partial<Record<RowResult, number>> = {}

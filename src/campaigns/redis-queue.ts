@@ -20,6 +20,7 @@ import { CALL_BACKS, ROW_RESULTS, campaignSchema, lostCampaign, rowSchema } from
 import type { Campaign, Row } from './campaign.js'
 import { DO_NOT_CALL_MAX, FileDoNotCall, readEntry, shownOf } from './do-not-call.js'
 import type { DoNotCall, DoNotCallEntry, KeptEntry } from './do-not-call.js'
+import { callerOf } from './call-back-limits.js'
 import { sumOf } from './row-queue.js'
 import type { Limits, LostRows, RowCounts, RowQueue, RowWork } from './row-queue.js'
 
@@ -124,6 +125,48 @@ export class RedisQueue implements RowQueue {
       )
     for (const row of rows) if (row.result !== null) await this.#count(row)
     return (await count()) - before
+  }
+
+  async promise<P extends string>(row: Row, passed: (others: readonly Row[]) => P | null): Promise<P | boolean> {
+    const queue = this.#queue(row.campaign)
+    const keys = this.#kinKeys(row)
+    const placed = await this.redis.eval(TAKE_PLACE, keys.length, ...keys, row.id, KIN_MS)
+    const before = z.array(z.tuple([z.string(), z.coerce.number(), z.coerce.number()])).parse(placed)
+    // By id: one may be in several of these lines.
+    const others = new Map<string, Row>()
+    for (const [id, ageMs, line] of before) {
+      const job = await queue.getJob(id)
+      const other = this.#opened(job)
+      if (other !== null) others.set(id, other)
+      else if (job === undefined && ageMs < ABOUT_TO_BE_MS && !others.has(id))
+        // Its row is about to be written; until then it is known by the line alone.
+        others.set(
+          id,
+          keys[line - 1]?.startsWith(this.#lineOf('to')) === true
+            ? { ...row, id, asked: null }
+            : { ...row, id, to: UNKNOWN },
+        )
+    }
+    const against = passed([...others.values()])
+    if (against === null) return (await this.add(row.campaign, [row])) > 0
+    if ((await queue.getJob(row.id)) === undefined) for (const key of keys) await this.redis.zrem(key, row.id)
+    return against
+  }
+
+  /** Places in line of a number, and of a caller, by a keyed hash: whoever reads Redis learns neither. */
+  #kinKeys(row: Row): string[] {
+    const by = callerOf(row)
+    const parties = [['to', partyKey(row.to)] as const, ...(by === '' ? [] : [['by', by] as const])]
+    return this.#options.secrets.flatMap((secret) =>
+      parties.map(([what, party]) => {
+        const hash = createHmac('sha256', derivedKey(secret, 'call-backs')).update(`${what}:${party}`)
+        return `${this.#lineOf(what)}${hash.digest('base64url')}`
+      }),
+    )
+  }
+
+  #lineOf(what: 'to' | 'by'): string {
+    return `${this.prefix}:call-backs-${what}:`
   }
 
   async counts(campaign: string): Promise<RowCounts> {
@@ -360,6 +403,35 @@ const PRUNED_MAX = 10_000
 
 /** The field of a hash that says which one it is: a Redis that came back empty has another one. No id and no name has a `!`. */
 const LIST = '!list'
+
+/** A place in line is kept for longer than a call back can wait and count. */
+const KIN_MS = 120 * 24 * 3_600_000
+/** A number that is not known yet. */
+const UNKNOWN = '+'
+/** Between its place in line and its row a node has so long. */
+const ABOUT_TO_BE_MS = 10_000
+
+/**
+ * KEYS: lines. ARGV: a row, how long a line is kept in ms. Takes a place in each, or keeps it.
+ * Returns the rows before it, each with its age in ms and its line, from 1.
+ */
+const TAKE_PLACE = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local found = {}
+for n, line in ipairs(KEYS) do
+  redis.call('ZREMRANGEBYSCORE', line, '-inf', now - ARGV[2])
+  local last = redis.call('ZREVRANGE', line, 0, 0, 'WITHSCORES')[2]
+  -- Two of one millisecond have an order all the same.
+  local at = math.max(now, last and tonumber(last) + 0.001 or 0)
+  redis.call('ZADD', line, 'NX', string.format('%.3f', at), ARGV[1])
+  redis.call('PEXPIRE', line, ARGV[2])
+  local mine = redis.call('ZSCORE', line, ARGV[1])
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', line, '-inf', '(' .. mine)) do
+    found[#found + 1] = { id, tostring(now - redis.call('ZSCORE', line, id)), n }
+  end
+end
+return found`
 
 interface Sealed {
   readonly sealed: string

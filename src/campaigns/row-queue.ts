@@ -57,6 +57,13 @@ export interface RowQueue {
   keep(campaign: Campaign): Promise<void>
   /** Adds the rows that it does not have. @returns how many were new */
   add(campaign: string, rows: readonly Row[]): Promise<number>
+  /**
+   * Adds the row of a call back where nothing speaks against it. Of two at once, for the same number or by the same caller, one
+   * sees the other.
+   * @param passed  what speaks against it, given at least the rows of this number and of this caller; null: nothing
+   * @returns that; or whether it was new
+   */
+  promise<P extends string>(row: Row, passed: (others: readonly Row[]) => P | null): Promise<P | boolean>
   /** Without reading the rows, where they are encrypted. */
   counts(campaign: string): Promise<RowCounts>
   /** Forgets a campaign and all its rows, which nobody works on. */

@@ -135,6 +135,7 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
       result: null,
       agentLostMs: null,
       withoutHuman: false,
+      asked: null,
       recovers: null,
     })
   }

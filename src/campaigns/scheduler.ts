@@ -6,6 +6,8 @@ import type { Policy, Row, RowResult, TryResult } from './campaign.js'
 /** When is looked again at what may change at any moment. */
 const LOOK_AGAIN_MS = 60_000
 const FREE_LOOK_MS = 2000
+/** Whoever hangs up is not rung in the same moment. */
+const IN_CALL_LOOK_MS = 15_000
 /** Share of a pause that is random, so that rows that were tried together are not tried again together. */
 const PAUSE_RANDOM_SHARE = 0.2
 /** Tries that the share of errors is taken of. */
@@ -17,6 +19,8 @@ export interface Facts {
   readonly doNotCall: boolean
   /** Balance of the carrier's wallet, in minor units; null: unknown, which does not mean empty. */
   readonly walletMinor: number | null
+  /** The number is in a call with us. */
+  readonly inCall: boolean
   /** The number that calls has used up its budget of the day. */
   readonly budgetSpent: boolean
   /** Call slots of this node, and how many are free. */
@@ -25,7 +29,8 @@ export interface Facts {
 }
 
 /** Why a row waits. */
-export type WaitReason = 'paused' | 'not-begun' | 'not-due' | 'closed' | 'wallet' | 'budget' | 'inbound' | 'agent'
+export type WaitReason =
+  'paused' | 'not-begun' | 'not-due' | 'closed' | 'wallet' | 'budget' | 'inbound' | 'agent' | 'in-call'
 
 /** `wait`: until calendar time `untilMs`; `all`: the other rows of the campaign have to wait too. */
 type Verdict =
@@ -55,6 +60,7 @@ export function verdictOf(policy: Policy, row: Row, facts: Facts, nowMs: number)
     if (changesAtMs === null || (endAtMs !== null && changesAtMs >= endAtMs)) return end('expired')
     return wait('closed', changesAtMs, row.timeZone === null)
   }
+  if (facts.inCall) return wait('in-call', nowMs + IN_CALL_LOOK_MS, false)
   if (facts.walletMinor !== null && facts.walletMinor < walletBelowMinor) return wait('wallet', nowMs + LOOK_AGAIN_MS)
   // Call backs of several numbers wait together: those of another one go on.
   if (facts.budgetSpent) return wait('budget', nowMs + LOOK_AGAIN_MS, row.campaign !== CALL_BACKS)

@@ -581,6 +581,21 @@ export const SETTINGS = named({
     fallback: [],
     help: 'The beginnings of the phone numbers that may be called. When unset, numbers in the country of the number that calls may be. Premium, shared-cost, personal and satellite numbers are called only where one of them is the beginning of their range, such as +254900, or the whole number (docs/CAMPAIGNS.md).',
   }),
+  callBacksPerNumberDay: define({
+    kind: integer(0, 100),
+    fallback: 2,
+    help: 'How many call backs to one number may be promised in 24 hours, by all nodes together. With 0 none are.',
+  }),
+  callBacksPerNumberWeek: define({
+    kind: integer(0, 100),
+    fallback: 4,
+    help: 'How many call backs to one number may be promised in seven days, by all nodes together. With 0 none are.',
+  }),
+  callBacksPerCallerDay: define({
+    kind: integer(0, 100),
+    fallback: 3,
+    help: 'How many call backs one caller may be promised in 24 hours, to whichever numbers, by all nodes together. With 0 none are.',
+  }),
   afterStream: define<'learn' | 'continues' | 'holds'>({
     env: 'SAUTIKIT_AFTER_STREAM',
     kind: oneOf('learn', 'continues', 'holds'),

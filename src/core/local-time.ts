@@ -42,16 +42,26 @@ export function isTimeZone(name: string): boolean {
   }
 }
 
-/** `2026-11-27T15:00`: a date and a time of the clock there. */
-const DATE_AND_TIME = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2})$/
+/** `2026-11-27T15:00`, perhaps with seconds, and with Z or an offset; a blank may stand for the T. */
+const DATE_AND_TIME = /^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(?::(\d{2})(?:\.\d+)?)? ?(Z|[+-]\d{2}:?\d{2})?$/i
 
 /**
- * Calendar time of a time of the clock in a zone; where clocks are put forward over it, that of an hour later.
- * @returns null for what is no date and time
+ * Calendar time of a date and a time; those without Z or an offset are of the clock in a zone, where clocks are put forward
+ * over them that of an hour later.
+ * @returns null for what is no date and time that exists, such as 30 February
  */
-export function wallOfLocal(timeZone: string, text: string): number | null {
-  const asUtcMs = DATE_AND_TIME.test(text) ? Date.parse(`${text}:00Z`) : NaN
-  if (!Number.isFinite(asUtcMs)) return null
+export function readDateAndTime(timeZone: string, text: string): number | null {
+  const [all, date = '', time = '', seconds = '00', offset = ''] = DATE_AND_TIME.exec(text.trim()) ?? []
+  if (all === undefined) return null
+  const asUtcMs = Date.parse(`${date}T${time}:${seconds}Z`)
+  // A day that a month does not have is read as one of the next month.
+  if (!Number.isFinite(asUtcMs) || !new Date(asUtcMs).toISOString().startsWith(date)) return null
+  if (offset !== '') {
+    // Z has none of its parts.
+    const [, sign = '+', hours = '0', minutes = '0'] = /^([+-])(\d{2}):?(\d{2})$/.exec(offset) ?? []
+    const aheadMs = (Number(hours) * 60 + Number(minutes)) * 60_000
+    return Number(hours) > 14 || Number(minutes) > 59 ? null : asUtcMs - (sign === '-' ? -aheadMs : aheadMs)
+  }
   const offsetMs = (wallMs: number): number => {
     const { date, minute } = localTime(timeZone, wallMs)
     return Date.parse(date) + minute * 60_000 - wallMs

@@ -3,7 +3,15 @@ import { assert } from '../core/assert.js'
 
 /** Purpose of a key; each purpose has keys of its own. */
 type KeyPurpose =
-  'peers' | 'stored-calls' | 'effects' | 'callers' | 'caller-memory' | 'verification' | 'node-records' | 'do-not-call'
+  | 'peers'
+  | 'stored-calls'
+  | 'effects'
+  | 'callers'
+  | 'caller-memory'
+  | 'verification'
+  | 'node-records'
+  | 'do-not-call'
+  | 'call-backs'
 
 const KEY_BYTES = 32
 

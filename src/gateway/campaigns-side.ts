@@ -25,11 +25,13 @@ import type { OutboundCalls } from '../workers/main/outbound-calls.js'
 interface CampaignsSideOptions {
   readonly config: Config
   readonly outbound: OutboundCalls
-  readonly store: Pick<CallStore, 'once' | 'settle'>
+  readonly store: Pick<CallStore, 'once' | 'settle' | 'read'>
   /** @param from  our number that calls; undefined too where it has not the facts that the agent reads */
   readonly agent: (name: string, from?: string) => AgentDefinition | undefined
   readonly agentNames: () => readonly string[]
   readonly humanFirst: (agent: string, from: string | null) => string | null
+  /** True if somebody with this number is in a call at this node. */
+  readonly inCall: (number: string) => boolean
   readonly slots: () => { readonly capacity: number; readonly free: number }
   readonly walletMinor: () => number | null
   readonly walletEmpty: () => void
@@ -84,6 +86,7 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     agent,
     agentNames,
     humanFirst,
+    inCall,
     slots,
     walletMinor,
     walletEmpty,
@@ -122,10 +125,17 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     claims: store,
     agent,
     humanFirst,
+    inCall,
     slots,
     walletMinor,
     walletEmpty,
     budgetSpent,
+    prefixes: config.outboundPrefixes,
+    callBackLimits: {
+      perNumberDay: config.callBacksPerNumberDay,
+      perNumberWeek: config.callBacksPerNumberWeek,
+      perCallerDay: config.callBacksPerCallerDay,
+    },
     perMinute: config.outboundPerMinute,
     keepMs: config.recordsKeepDays * 86_400_000,
     wallClock: Date.now,

@@ -62,7 +62,9 @@ export function ringFault(way: RingWay, to: string, ours: string, prefixes: read
     return 'is of a premium, shared-cost, personal or satellite range, which is never rung; allowed: others, or one that OUTBOUND_PREFIXES names in full'
   if (!RING_WAYS[way].country) return null
   if (prefixes.length > 0)
-    return named.length > 0 ? null : `begins as none that may be called; allowed: ${prefixes.join(', ')} (OUTBOUND_PREFIXES)`
+    return named.length > 0
+      ? null
+      : `begins as none that may be called; allowed: ${prefixes.join(', ')} (OUTBOUND_PREFIXES)`
   if (isOfOneCountry(number, parsePhoneNumberFromString(ours))) return null
   return 'is in another country than the number that calls; allowed: one of the same country, or of OUTBOUND_PREFIXES'
 }

@@ -255,6 +255,11 @@ export class Metrics {
     'state',
   ])
   readonly escalations = this.defineCounter('escalations', 'Escalations to a human', ['strategy', 'outcome'])
+  readonly callBacksRefused = this.defineCounter(
+    'call_backs_refused',
+    'Call backs that were refused when they were asked for, by reason',
+    ['reason'],
+  )
   readonly playoutUnderruns = this.defineOne('playout_underruns', 'Playout buffers that ran dry within speech')
   readonly framesDropped = this.defineCounter('frames_dropped', 'Frames of audio dropped at a bound', ['where'])
   readonly webhookSeconds = this.defineHistogram(

@@ -188,7 +188,12 @@ t.test("the gateway's own words claim nothing, and a call back that a key asked 
     escalation: {
       ...escalation,
       failedText: 'I have refunded you.',
-      callback: { offerText: 'Press 1.', confirmedText: 'I have noted it.', numberKnown: true },
+      callback: {
+        offerText: 'Press 1.',
+        confirmedText: 'I have noted it.',
+        refusedText: 'We cannot.',
+        numberKnown: true,
+      },
     },
   })
   rig.in({ type: 'escalate-requested', reason: 'test' })

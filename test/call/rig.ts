@@ -5,7 +5,7 @@ import { CallSession } from '../../src/call/call-session.js'
 import { CallLog } from '../../src/call/call-log.js'
 import type { SessionResume } from '../../src/call/documents/checkpoint.js'
 import type { BackendEvent } from '../../src/call/backend-events.js'
-import type { CallInput, CallOutput } from '../../src/call/events.js'
+import type { CallBackRefusal, CallInput, CallOutput } from '../../src/call/events.js'
 import { JournalWriter } from '../../src/call/journal/journal-writer.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 import type { BargeInRecord, ToolCallRecord, TranscriptEntry, TurnRecord } from '../../src/call/documents/record.js'
@@ -70,6 +70,8 @@ export class Rig {
   readonly writer: JournalWriter
   /** Duration of each phrase of the gateway; null: synthesis never answers. */
   announceMs: number | null = 1000
+  /** Answer to a call back that is asked for; undefined: none comes. */
+  callBackRefusal: CallBackRefusal | null | undefined = null
   paused = false
   #appended = 0
   #sent = 0
@@ -256,6 +258,8 @@ export class Rig {
       this.log.push({ atMs: this.nowMs, output })
       this.writer.output(output)
       if (output.type === 'log') this.mirror.append(output.entry)
+      if (output.type === 'callback' && output.wish !== null && this.callBackRefusal !== undefined)
+        this.in({ type: 'callback-answer', refusal: this.callBackRefusal })
       if (output.type === 'playout-pause') this.paused = true
       if (output.type === 'playout-resume') this.paused = false
       if (output.type === 'playout-clear') {

@@ -186,7 +186,12 @@ t.test('a partial result after the question may be a chance likeness, and does n
 })
 
 t.test('an agent that can call back offers it before it gives up', async (t) => {
-  const calledBack = { offerText: 'Shall we call you back? Press one.', confirmedText: 'We will.', numberKnown: true }
+  const calledBack = {
+    offerText: 'Shall we call you back? Press one.',
+    confirmedText: 'We will.',
+    refusedText: 'We cannot.',
+    numberKnown: true,
+  }
   const rig = onHold({ escalation: { ...escalation, callback: calledBack } })
   rig.speak(50_000)
   t.equal(rig.texts().at(-1), 'Shall we call you back? Press one.')

@@ -155,7 +155,12 @@ t.test(
 t.test(
   'a caller who is promised another agent gets it after a human who did not come, also when the first backend is dead',
   (t) => {
-    const callback = { offerText: 'Shall we call back?', confirmedText: 'Noted.', numberKnown: true }
+    const callback = {
+      offerText: 'Shall we call back?',
+      confirmedText: 'Noted.',
+      refusedText: 'We cannot.',
+      numberKnown: true,
+    }
     for (const type of ['failed', 'offer'] as const)
       for (const afterFailure of ['continue', 'goodbye'] as const) {
         const rig = Rig.talking({
@@ -243,7 +248,12 @@ t.test('a caller who hangs up while a human is fetched was not reached', async (
 
 const callsBack = {
   ...escalation,
-  callback: { offerText: 'Press 1 for a call back.', confirmedText: 'We will call you.', numberKnown: true },
+  callback: {
+    offerText: 'Press 1 for a call back.',
+    confirmedText: 'We will call you.',
+    refusedText: 'We cannot.',
+    numberKnown: true,
+  },
 }
 const offerStep = { type: 'offer', outcome: 'busy', detail: '', closed: false } as const
 
@@ -305,6 +315,44 @@ t.test('the answer may come in words through the model, also for another number 
     t.match(refused.only('backend-tool-result'), { ok: false, value: { error: why } })
     t.same(refused.all('callback'), [])
   }
+})
+
+const REFUSED = { why: 'number', text: 'number is one that is never rung.' } as const
+
+t.test('a call back that is refused is promised to nobody', (t) => {
+  const words = Rig.talking({ escalation: callsBack })
+  words.callBackRefusal = REFUSED
+  words.toolCall('c1', 'request_callback', { number: '+254900223344' })
+  t.match(words.only('backend-tool-result'), { callId: 'c1', ok: false, value: { error: REFUSED.text } })
+  t.equal(words.session.escalation, null)
+
+  const key = offered()
+  key.callBackRefusal = REFUSED
+  key.in({ type: 'dtmf', digit: '1' })
+  t.equal(key.texts().at(-1), 'We cannot.')
+  t.match(key.all('backend-text').at(-1)?.text, /nobody will call back.*never rung/)
+
+  const again = offered()
+  again.callBackRefusal = { why: 'open', text: 'It is noted already.' }
+  again.in({ type: 'dtmf', digit: '1' })
+  t.equal(again.texts().at(-1), 'We will call you.', 'the one that waits is theirs')
+  t.end()
+})
+
+t.test('nothing is said of a call back before its answer', (t) => {
+  const rig = offered()
+  rig.callBackRefusal = undefined
+  rig.in({ type: 'dtmf', digit: '1' })
+  const before = rig.texts().length
+  rig.toolCall('c1', 'request_callback', {}, 9)
+  rig.run(2000)
+  t.equal(rig.texts().length, before)
+  rig.toolCall('c2', 'request_callback', { number: '0700 000 002' }, 9)
+  t.match(rig.all('backend-tool-result').at(-1), { callId: 'c2', ok: false, value: { error: /wait for its answer/ } })
+  rig.run(2500)
+  t.equal(rig.texts().at(-1), 'We cannot.', 'none came in time')
+  t.match(rig.all('backend-tool-result').at(-1), { callId: 'c1', ok: false, value: { error: /could not be noted/ } })
+  t.end()
 })
 
 t.test('a caller whose number is not known is not asked for a key: the agent asks for a number', (t) => {

@@ -13,6 +13,9 @@ const agent = agentSchema.parse({
 export const UNBOUND = {
   agent: () => agent,
   humanFirst: () => null,
+  inCall: () => false,
+  prefixes: [],
+  callBackLimits: { perNumberDay: 2, perNumberWeek: 4, perCallerDay: 3 },
   slots: () => ({ capacity: 1000, free: 1000 }),
   walletMinor: () => null,
   walletEmpty: () => undefined,
@@ -37,5 +40,6 @@ export const NEW_ROW: Omit<Row, 'id' | 'campaign' | 'to'> = {
   result: null,
   agentLostMs: null,
   withoutHuman: false,
+  asked: null,
   recovers: null,
 }

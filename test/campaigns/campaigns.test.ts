@@ -8,6 +8,7 @@ import { allCallsOn } from '../../src/backends/split.js'
 import { humanFirst } from '../../src/agents/human-first.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
+import { passedLimit } from '../../src/campaigns/call-back-limits.js'
 import { CALL_BACKS, campaignSchema, policyOf, readWindow } from '../../src/campaigns/campaign.js'
 import type { Campaign, Row, TryResult } from '../../src/campaigns/campaign.js'
 import { Campaigns } from '../../src/campaigns/campaigns.js'
@@ -18,10 +19,10 @@ import type { KeptEntry } from '../../src/campaigns/do-not-call.js'
 import type { LostRows, Next, RowQueue } from '../../src/campaigns/row-queue.js'
 import { FileQueue } from '../../src/campaigns/file-queue.js'
 import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
-import { wallOfLocal } from '../../src/core/local-time.js'
+import { readDateAndTime } from '../../src/core/local-time.js'
 import { afterTry, verdictOf } from '../../src/campaigns/scheduler.js'
 import type { Facts } from '../../src/campaigns/scheduler.js'
-import type { KeptCall } from '../../src/call/documents/kept-call.js'
+import type { KeptCall, KeptState } from '../../src/call/documents/kept-call.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
@@ -38,6 +39,7 @@ import { vocabularyOf } from '../../src/simulator/vocabulary.js'
 import type { CallerAct } from '../../src/simulator/caller-script.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { outboundRecord, unreachedRecord } from '../../src/workers/main/call-record.js'
+import type { CallBackOrder } from '../../src/workers/main/main-thread-context.js'
 import type { OutboundOrder } from '../../src/workers/main/outbound-calls.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { hasRedis, startRedis, startSentinel } from '../support/redis.js'
@@ -73,7 +75,7 @@ const row = (n: number, more: Partial<Row> = {}): Row => ({
   ...more,
 })
 
-const FREE: Facts = { doNotCall: false, walletMinor: null, budgetSpent: false, capacity: 100, free: 100 }
+const FREE: Facts = { doNotCall: false, inCall: false, walletMinor: null, budgetSpent: false, capacity: 100, free: 100 }
 
 t.test('a window is read, and what is none is named', (t) => {
   t.match(readWindow('Mon-Sat 09:00-18:00'), { mon: ['09:00-18:00'], sat: ['09:00-18:00'] })
@@ -150,10 +152,10 @@ t.test('a row after a try, by its result', (t) => {
 t.test("a caller's own time is that of the clock in the zone of their number", (t) => {
   t.equal(countryZone('+254700000001'), NAIROBI)
   t.equal(countryZone('+12125550100'), null, 'a country with several says nothing')
-  t.equal(wallOfLocal(NAIROBI, '2026-11-27T15:00'), Date.parse('2026-11-27T15:00:00+03:00'))
-  t.equal(wallOfLocal('Europe/Berlin', '2026-03-29T03:30'), Date.parse('2026-03-29T03:30:00+02:00'))
-  t.equal(wallOfLocal(NAIROBI, 'tomorrow'), null)
-  t.equal(wallOfLocal(NAIROBI, '2026-13-27T15:00'), null)
+  t.equal(readDateAndTime(NAIROBI, '2026-11-27T15:00'), Date.parse('2026-11-27T15:00:00+03:00'))
+  t.equal(readDateAndTime('Europe/Berlin', '2026-03-29T03:30'), Date.parse('2026-03-29T03:30:00+02:00'))
+  t.equal(readDateAndTime(NAIROBI, 'tomorrow'), null)
+  t.equal(readDateAndTime(NAIROBI, '2026-13-27T15:00'), null)
   t.end()
 })
 
@@ -182,7 +184,12 @@ async function folderOf(t: Test): Promise<string> {
 
 async function desk(
   t: Test,
-  more: { readonly folder?: string; readonly carrier?: Carrier; readonly store?: MemoryStore } = {},
+  more: {
+    readonly folder?: string
+    readonly carrier?: Carrier
+    readonly store?: MemoryStore
+    readonly prefixes?: readonly string[]
+  } = {},
 ) {
   const folder = more.folder ?? (await folderOf(t))
   const time = { nowMs: FRIDAY_10 }
@@ -208,6 +215,7 @@ async function desk(
     budgetSpent: false,
     human: null as string | null,
     agentLost: false,
+    inCall: [] as string[],
   }
   const agent = agentSchema.parse(AGENT)
   const placed: OutboundOrder[] = []
@@ -235,6 +243,9 @@ async function desk(
       humansOf.push(name)
       return facts.human
     },
+    inCall: (number) => facts.inCall.includes(number),
+    prefixes: more.prefixes ?? [],
+    callBackLimits: { perNumberDay: 2, perNumberWeek: 4, perCallerDay: 3 },
     slots: () => ({ capacity: facts.capacity, free: facts.free }),
     walletMinor: () => facts.walletMinor,
     budgetSpent: () => facts.budgetSpent,
@@ -469,6 +480,12 @@ t.test('a call whose outcome another node knows, and one of which nobody will ev
   t.match((await rowsOf(queue))[1], { tries: [{ result: null }], result: null })
 })
 
+function orderOf({ kept }: KeptState): CallBackOrder {
+  const { callback } = kept.escalation?.history ?? {}
+  if (callback == null) throw new Error('no call back is wanted')
+  return callback
+}
+
 t.test('a promised call back is made at the promised time, as the same conversation', async (t) => {
   const { campaigns, queue, placed, pass, over, time, folder } = await desk(t)
   const state = (wantedAt: string | null, note: string) => {
@@ -497,8 +514,10 @@ t.test('a promised call back is made at the promised time, as the same conversat
       backendState: { version: 2, used, serving: null },
     })
   }
-  await campaigns.promise(state('2026-11-27T15:00', 'the stock for Kitale'))
-  await campaigns.promise(state('2026-11-27T15:00', 'the stock for Kitale, ask for Baraka'))
+  for (const note of ['the stock for Kitale', 'the stock for Kitale, ask for Baraka']) {
+    const promised = state('2026-11-27T15:00', note)
+    await campaigns.promise(promised, orderOf(promised))
+  }
   t.equal((await queue.rows('call-backs')).length, 1, 'a call is promised one')
   await pass(5 * HOUR - 1000)
   t.equal(placed.length, 0)
@@ -532,6 +551,113 @@ t.test('a promised call back is made at the promised time, as the same conversat
     'nor in the file',
   )
   t.ok(time.nowMs > FRIDAY_10)
+})
+
+/** A call in which a call back is wanted. */
+function wish(n: number, from: string, number = from, more: Partial<KeptCall> = {}) {
+  const kept = keptCall({ callSid: `HD_wish00000${n}`, agent: 'appointments', from, to: '+254700000000', ...more })
+  return [keptState(kept), { asked: 'words', number, note: '', at: new Date(FRIDAY_10).toISOString() }] as const
+}
+
+t.test('a call back is refused at the promise, with words and without a row', async (t) => {
+  const { campaigns, queue, doNotCall } = await desk(t)
+  await doNotCall.add('+254700000109', 'operator', FRIDAY_10)
+  const theirs = '+254700000101'
+  const placed = { ...keptCall().placed, clientRequestId: 'x', promised: true } as unknown as KeptCall['placed']
+  for (const [asked, why, text] of [
+    [wish(1, theirs, '0900223344'), 'number', /never rung/],
+    [wish(1, theirs, '+881612345678'), 'number', /never rung/],
+    [wish(1, theirs, '+19005551234'), 'number', /never rung/],
+    [wish(1, theirs, '+256712345678'), 'number', /another country/],
+    [wish(1, theirs, '0733'), 'number', /ask the caller for it again/],
+    [wish(1, theirs, '+254700000109'), 'do-not-call', /no calls/],
+    [
+      wish(1, '+254700000000', '+254700000102', { direction: 'outbound', to: theirs, placed }),
+      'third-number',
+      /only the number that was called/,
+    ],
+  ] as const) {
+    const refusal = await campaigns.promise(...asked)
+    t.match(refusal, { why, text })
+    t.same(await campaigns.refusal(...asked), refusal, 'also when it is only asked')
+    t.notOk(refusal?.text.includes(asked[1].number), 'no number')
+  }
+  t.same(await queue.rows(CALL_BACKS), [])
+  t.equal(
+    await campaigns.promise(...wish(2, '+254700000000', theirs, { direction: 'outbound', to: theirs, placed })),
+    null,
+  )
+})
+
+t.test('with prefixes the promise is refused, and not the call', async (t) => {
+  const { campaigns } = await desk(t, { prefixes: ['+25471'] })
+  t.match(await campaigns.promise(...wish(1, '+254722000101')), { why: 'number', text: /allowed: \+25471/ })
+  t.equal(await campaigns.promise(...wish(2, '+254712000101')), null)
+})
+
+t.test('one call back waits for a number, and one for a caller', async (t) => {
+  const { campaigns, queue } = await desk(t)
+  const why = async (...asked: ReturnType<typeof wish>): Promise<string | null> =>
+    (await campaigns.promise(...asked))?.why ?? null
+  t.equal(await why(...wish(1, '+254700000101')), null)
+  t.equal(await why(...wish(1, '+254700000101')), null, 'the same call again')
+  t.equal(await why(...wish(2, '+254700000102', '+254700000101')), 'open', 'a victim has one')
+  t.equal(await why(...wish(3, '+254700000101', '+254700000103')), 'caller-open')
+  t.equal(await why(...wish(4, '', '+254700000104')), null, 'without a number of their own')
+  t.equal(await why(...wish(5, '', '+254700000105')), null)
+  t.equal(await campaigns.refusal(...wish(6, '+254700000106')), null)
+  t.equal((await queue.rows(CALL_BACKS)).length, 3, 'and whoever only asks leaves no row')
+})
+
+t.test('two a day and four a week to a number, three a day of a caller', (t) => {
+  const limits = { perNumberDay: 2, perNumberWeek: 4, perCallerDay: 3 }
+  const [DAY, now] = [24 * HOUR, FRIDAY_10]
+  const back = (n: number, to: string, by: string, agoMs: number): Row =>
+    row(n, { campaign: CALL_BACKS, to, result: 'person', asked: { by, atMs: now - agoMs } })
+  const [victim, other] = ['+254700000101', '+254700000102']
+  const to = (...agoMs: number[]) => agoMs.map((ms, i) => back(i + 1, victim, `25470000020${i}`, ms))
+  const wanted = back(50, victim, '254700000209', 0)
+  for (const [rows, passed] of [
+    [to(HOUR), null],
+    [to(HOUR, 2 * HOUR), 'number'],
+    [to(HOUR, 25 * HOUR), null],
+    [to(HOUR, 2 * DAY, 3 * DAY, 6 * DAY), 'number'],
+    [to(HOUR, 2 * DAY, 3 * DAY, 8 * DAY), null],
+    [[1, 2, 3].map((n) => back(n, other, '254700000208', n * HOUR)), null],
+    [[1, 2, 3].map((n) => back(n, `+25470000030${n}`, '254700000209', n * HOUR)), 'caller'],
+    [[1, 2, 3].map((n) => back(n, `+25470000030${n}`, '254700000209', 25 * HOUR)), null],
+    [[{ ...back(1, victim, 'x', 0), result: null }], 'open'],
+    [[{ ...back(1, victim, 'x', 0), to: '', result: 'erased' as const }], null],
+    [[{ ...wanted, result: null }], null],
+  ] as const)
+    t.equal(passedLimit(wanted, rows, limits, now), passed)
+  t.equal(passedLimit(wanted, [], { ...limits, perNumberDay: 0 }, now), 'number', '0: none')
+  t.end()
+})
+
+t.test('a number in a call waits until it is over, without a try', async (t) => {
+  const store = new MemoryStore(() => FRIDAY_10)
+  const { campaigns, queue, placed, facts, pass, held } = await desk(t, { store })
+  await queue.add('reminders-1', [row(1), row(2)])
+  facts.inCall.push(row(1).to)
+  await campaigns.keep(campaign({ perMinute: 600 }))
+  await pass(60_000)
+  t.match(placed, [{ to: row(2).to }], 'others go on')
+  t.same((await queue.rows('reminders-1')).find(({ id }) => id === 'r1')?.tries, [])
+  t.ok(held.includes('in-call'))
+  facts.inCall.length = 0
+  await pass(60_000)
+  t.equal(placed.length, 2)
+
+  const asked = wish(9, '+254700000199')
+  const owner = { node: 'gw-1', incarnation: 'one', nonce: 'n' }
+  const { owner: token } = await store.claim('HD_wish000009', owner, 0)
+  await campaigns.promise(...asked)
+  await pass(HOUR)
+  t.equal(placed.length, 2, 'the call of the promise goes on, at another node')
+  await store.over('HD_wish000009', token)
+  await pass(60_000)
+  t.match(placed[2], { to: '+254700000199' })
 })
 
 // --- what an operator does ------------------------------------------------------------------------------------
@@ -581,7 +707,7 @@ t.test('a promised call back whose row was not kept, or without anybody learning
       ...{ reason: 'a call back', strategy: 'callback' as const, outcome: 'answered' as const, attempts: [], callback },
     }
     const escalation = { history, packet: null, newsSent: { settled: 0, callbacks: 1 }, machine: null }
-    const promised = campaigns.promise(keptState({ ...kept, escalation }))
+    const promised = campaigns.promise(keptState({ ...kept, escalation }), callback)
     await pass(25_000)
     await promised
     t.match(await queue.rows(CALL_BACKS), [{ to: kept.from, tries: [], result: null }], lost)
@@ -598,7 +724,7 @@ t.test('what is promised after a handover is kept as the agent has it who promis
   const escalation = { history, packet: null, newsSent: { settled: 0, callbacks: 1 }, machine: null }
   const kept = keptCall({ agent: 'reception', from: callback.number, to: '+254700000000', escalation })
   const handovers = [{ atMs: 1, from: 'reception', to: 'appointments', summary: '' }]
-  await campaigns.promise(keptState(kept, { handovers }))
+  await campaigns.promise(keptState(kept, { handovers }), callback)
   facts.human = '+254720000010'
   await pass(HOUR)
   t.match(placed, [{ agent: 'appointments', to: facts.human, joins: callback.number }])
@@ -820,6 +946,7 @@ t.test(
         const kept = keptCall({ callSid, agent: 'appointments', from, to: '+254700000000', escalation })
         return campaigns.promise(
           keptState(kept, { transcript: [{ role: 'caller', text: 'words', startMs: 0, endMs: 1 }] }),
+          callback,
         )
       }
       await promise('HD_kept00000001', '+254700000101', '+254700000102')

@@ -175,7 +175,10 @@ t.test('what the carrier wrote of a call is joined to its record, with its recor
 
 t.test('what may not be called is refused with words', async (t) => {
   const refused = async (to: string, ...more: readonly string[]): Promise<string> => (await place(to, ...more)).err
-  t.match(await refused('+12025550143'), /CALL_REFUSED: to is a number that begins as none that may be called; allowed: \+254/)
+  t.match(
+    await refused('+12025550143'),
+    /CALL_REFUSED: to is a number that begins as none that may be called; allowed: \+254/,
+  )
   t.match(await refused('0700000001'), /CALL_REFUSED: to is not a number in E\.164 form/)
   t.match(
     await refused('+2547000000010'),

@@ -703,7 +703,11 @@ t.test(
       [
         {
           type: 'step',
-          step: { type: 'offer', outcome: 'busy', detail: 'number 2 of 2: too many calls in this minute, or of a range that is never rung' },
+          step: {
+            type: 'offer',
+            outcome: 'busy',
+            detail: 'number 2 of 2: too many calls in this minute, or of a range that is never rung',
+          },
         },
       ],
       'the stream stays open',

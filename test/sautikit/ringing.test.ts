@@ -66,8 +66,7 @@ t.test('the prefixes take the place of the country', async (t) => {
 
 t.test('no fault names the number', async (t) => {
   for (const number of [...COSTLY, '+256712345678'])
-    for (const prefixes of [[], ['+254']])
-      t.notMatch(ringFault('order', number, OURS, prefixes) ?? '', number.slice(1))
+    for (const prefixes of [[], ['+254']]) t.notMatch(ringFault('order', number, OURS, prefixes) ?? '', number.slice(1))
 })
 
 t.test('numbers that are read stay those that are rung', async (t) => {

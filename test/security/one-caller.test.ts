@@ -90,7 +90,13 @@ t.test('fallbacks ring so many humans in a minute, and one number so often', asy
   t.same(human.fallback(['+254700000009', '+254700000008'], 0), ['+254700000008'])
   t.same(human.fallback(['+254700000009', '+254700000008'], 0), [])
   t.same(human.refused, { escalation: 1, fallback: 1 })
-  t.same(new HumanCalls({ mayRing: () => true, perNumberPerMinute: 2, fallbacksPerMinute: 0 }).fallback(['+254700000009'], 0), [])
+  t.same(
+    new HumanCalls({ mayRing: () => true, perNumberPerMinute: 2, fallbacksPerMinute: 0 }).fallback(
+      ['+254700000009'],
+      0,
+    ),
+    [],
+  )
 })
 
 t.test('the live calls of a number count over all nodes', async (t) => {

@@ -2,16 +2,17 @@ import t from 'tap'
 import { NO_ASSETS } from '../../src/agents/assets.js'
 import type { BackendCapabilities } from '../../src/backends/backend.js'
 import type { EscalationPacket } from '../../src/call/documents/handoff.js'
-import type { EscalationStep } from '../../src/call/events.js'
+import type { CallBackRefusal, EscalationStep } from '../../src/call/events.js'
 import { HumanCalls } from '../../src/escalation/human-calls.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import type { HandoffNews } from '../../src/messages/message.js'
+import { canBeCalled } from '../../src/sautikit/phone.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { AfterStreamBehaviour } from '../../src/workers/main/after-stream-behaviour.js'
 import { CallEffects, type EffectGate, Effects } from '../../src/workers/shared/effects.js'
 import { EscalationDriver } from '../../src/workers/main/escalation-driver.js'
-import type { CarrierControl } from '../../src/workers/main/main-thread-context.js'
+import type { CallBackOrder, CarrierControl } from '../../src/workers/main/main-thread-context.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
 import { sessionOptions } from '../../src/workers/worker/call-setup.js'
 import { orderStatusAgent, sid } from '../support/host.js'
@@ -42,18 +43,21 @@ function rig(
     bilingual = {},
     joinsCallBack = false,
     caller = '+254700000001',
+    refused = null,
   }: {
     readonly gate?: EffectGate | null
     readonly rootSid?: string
     readonly bilingual?: Partial<NonNullable<typeof agent.escalation>>
     readonly joinsCallBack?: boolean
     readonly caller?: string
+    readonly refused?: CallBackRefusal | null
   } = {},
 ) {
   const did: string[] = []
   const marks: string[] = []
   const news: HandoffNews[] = []
   const steps: EscalationStep[] = []
+  const orders: CallBackOrder[] = []
   const clock = { nowMs: 1000 }
   const log = createLog({ level: 'silent' })
   const metrics = new Metrics({ version: 'test', processMetrics: false })
@@ -83,7 +87,11 @@ function rig(
       },
       mark,
       settled: () => undefined,
-      promised: () => undefined,
+      callBack: (order) => {
+        orders.push(order)
+        return Promise.resolve(refused)
+      },
+      calledBack: () => canBeCalled(caller),
       changed: () => undefined,
     },
     {
@@ -107,7 +115,7 @@ function rig(
       },
     },
   )
-  return { escalation, did, news, steps, clock, marks, metrics }
+  return { escalation, did, news, steps, orders, clock, marks, metrics }
 }
 
 t.test('the handoff packet is stored and posted before the stream is touched', async (t) => {
@@ -206,7 +214,7 @@ t.test(
     escalation.escalate(packet)
     await new Promise((resolve) => setImmediate(resolve))
     t.match(steps.at(-1), { type: 'offer', detail: /scope_denied/ })
-    escalation.callback({ asked: 'key', number: null, note: '', packet })
+    await escalation.callback({ asked: 'key', number: null, note: '', packet })
     t.same(did.slice(-2), ['callback.requested', 'handoff.settled'])
     t.match(escalation.history, {
       strategy: 'callback',
@@ -223,7 +231,7 @@ t.test(
 
 t.test('a call back may be requested without an escalation', async (t) => {
   const { escalation, news } = rig(['callback'])
-  escalation.callback({ asked: 'words', number: '0700000003', note: 'after five', packet })
+  await escalation.callback({ asked: 'words', number: '0700000003', note: 'after five', packet })
   t.match(escalation.handoff, {
     escalation: { strategy: 'callback', outcome: 'answered', callback: { number: '0700000003', note: 'after five' } },
   })
@@ -231,6 +239,51 @@ t.test('a call back may be requested without an escalation', async (t) => {
     news.map(({ kind }) => kind),
     ['callback.requested'],
   )
+})
+
+t.test('a call back that is refused is neither in the history nor told', async (t) => {
+  const why = { why: 'caller-limit', text: 'too many' } as const
+  const { escalation, news, marks } = rig(['callback'], null, {}, { refused: why })
+  t.same(await escalation.callback({ asked: 'words', number: null, note: '', packet }), why)
+  t.equal(escalation.history, null)
+  t.same(news, [])
+  t.same(marks, ['callback-refused caller-limit'])
+})
+
+t.test('a time that does not exist or is over is a fault with today in it', async (t) => {
+  const { escalation, orders, clock } = rig(['callback'])
+  clock.nowMs = Date.parse('2026-11-28T23:31:20+03:00')
+  const asked = (wantedAt: string) => escalation.callback({ asked: 'words', number: null, note: '', wantedAt, packet })
+  for (const wrong of [
+    ...['2027-02-30T10:00', '2026-11-31T10:00', '2026-13-01T10:00', '2026-11-29T25:00', 'tomorrow at three', '15:00'],
+    ...['2026-11-28T23:29', '2025-11-29T10:00', '2026-11-28T20:29:59Z', '2027-06-01T10:00'],
+  ])
+    t.match(await asked(wrong), { why: 'time', text: /it is 2026-11-28 23:31 in Africa\/Nairobi now/ }, wrong)
+  t.same(orders, [])
+  for (const [written, read] of [
+    ['2026-11-29T15:00', '2026-11-29T15:00'],
+    ['2026-11-29 15:00', '2026-11-29T15:00'],
+    ['2026-11-29T15:00:30', '2026-11-29T15:00'],
+    ['2026-11-29T15:00:00.000Z', '2026-11-29T18:00'],
+    ['2026-11-29T15:00+01:00', '2026-11-29T17:00'],
+    ['2026-11-29T15:00:00-0500', '2026-11-29T23:00'],
+    ['2026-11-28T23:31', '2026-11-28T23:31'],
+  ] as const) {
+    t.equal(await asked(written), null, written)
+    t.equal(orders.at(-1)?.wantedAt, read, written)
+  }
+})
+
+t.test('the voice of the carrier offers no call back that would be refused', async (t) => {
+  for (const refused of [null, { why: 'caller-limit', text: '' } as const]) {
+    const { escalation, clock } = rig(['after-stream-dial', 'callback'], null, {}, { refused })
+    escalation.escalate(packet)
+    await settled()
+    escalation.handle({ type: 'stream-closed' })
+    escalation.ask('after-stream', null)
+    clock.nowMs += 8000
+    t.equal(escalation.ask('after-stream', null)[0]?.verb, refused === null ? 'get-digits' : 'say')
+  }
 })
 
 /** Until all promises that are under way have settled. */
@@ -246,7 +299,16 @@ t.test('who calls from a number that cannot be called is offered no call back to
   const offered = (caller: string): unknown[] => {
     const { escalation, steps } = rig(['callback'], null, {}, { caller })
     escalation.escalate(packet)
-    const start = { agent, assets: NO_ASSETS, callSid: SID, from: caller, to: '', direction: 'inbound', resume: null }
+    const start = {
+      agent,
+      assets: NO_ASSETS,
+      callSid: SID,
+      from: caller,
+      calledBack: canBeCalled(caller),
+      to: '',
+      direction: 'inbound',
+      resume: null,
+    }
     const capabilities = { serverVad: false, truncate: false }
     const session = sessionOptions(start as unknown as CallStart, capabilities as BackendCapabilities, 0)
     return [...steps.map(({ type }) => type), session.escalation?.callback?.numberKnown]

@@ -1121,7 +1121,11 @@ t.test('nor has the state of one whose node was lost, nor what is kept of the ca
   const remembered: unknown[] = []
   const test = await startHost(
     {
-      onPromise: (state) => promises.push(state),
+      callBacks: {
+        mayRing: () => true,
+        refusal: () => Promise.resolve(null),
+        promise: (state) => Promise.resolve(promises.push(state)).then(() => null),
+      },
       callerMemory: {
         recall: () => Promise.resolve(null),
         remember: (...call) => Promise.resolve(void remembered.push(call)),

@@ -227,7 +227,10 @@ t.test('calls are bounded: at once by the slots, in a minute by the setting', as
   const lost = desk({ perMinute: 0, recoveryPerMinute: 1 })
   const recovers = keptState()
   await lost.outbound.place({ ...ORDER, recovers }, 'ring-back')
-  await t.rejects(lost.outbound.place({ ...ORDER, recovers }, 'ring-back'), { code: 'RATE_LIMITED', message: /RECOVERY_PER_MINUTE/ })
+  await t.rejects(lost.outbound.place({ ...ORDER, recovers }, 'ring-back'), {
+    code: 'RATE_LIMITED',
+    message: /RECOVERY_PER_MINUTE/,
+  })
 })
 
 t.test("the carrier's refusal comes back as it is, and nothing waits", async (t) => {

@@ -6,7 +6,7 @@ import type { DeadlineName } from '../call-deadlines.js'
 import { isClosing } from '../closing-cues.js'
 import type { CallbackAsk } from '../documents/record.js'
 import { YES_DIGIT } from '../escalation-rules.js'
-import type { CallInput } from '../events.js'
+import type { CallBackRefusal, CallInput, CallbackWish } from '../events.js'
 import type { Fact } from '../facts.js'
 import { CALLBACK_TOOL, ESCALATE_TOOL } from '../gateway-tools.js'
 import { handoffPacket } from '../handoff-packet.js'
@@ -14,13 +14,18 @@ import { saysNo } from '../turn-words.js'
 
 /** Time for the caller to answer by digit or in words after the question was heard: callers think for 3 to 5 s. */
 const OFFER_ANSWER_MS = 12_000
-/** A date and a time of the clock. */
-const WANTED_AT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$/
+/** Time for the gateway to say whether it will call back: its store has 2 s. */
+const ANSWER_MS = 4000
+const NO_ANSWER: CallBackRefusal = {
+  why: 'not-kept',
+  text: 'The call back could not be noted; nobody will call. Tell the caller so.',
+}
 
 /**
  * A call back that is offered after a failed escalation, or asked for.
  *
- *     offer  --digit 1, request_callback--> noted, output `callback`
+ *     offer  --digit 1, request_callback--> asking, output `callback`
+ *     asking --`callback-answer`, or none within ANSWER_MS--> noted, or refused: only now the caller and the model hear which
  *     offer  --OFFER_ANSWER_MS, or another digit when the backend is dead--> output `callback`, perhaps a goodbye
  */
 export class CallBackOffer extends Feature implements CallFeature {
@@ -31,17 +36,22 @@ export class CallBackOffer extends Feature implements CallFeature {
   #endsAfterOffer = false
   /** Noted by key: the yes in words that comes with it is the same wish. */
   #keyed = false
+  /** The wish whose answer is waited for. */
+  #asking: { readonly asked: CallbackAsk; readonly reason: string; readonly callIds: string[] } | null = null
 
   due(name: DeadlineName): void {
     if (name === 'offer') this.#declined()
+    else if (name === 'callback') this.#answered(NO_ANSWER)
   }
 
   get busy(): boolean {
-    return this.#offer !== null && this.#endsAfterOffer
+    return this.#asking !== null || (this.#offer !== null && this.#endsAfterOffer)
   }
 
   input(input: CallInput): boolean {
-    return input.type === 'dtmf' && this.#digit(input.digit)
+    if (input.type === 'callback-answer') this.#answered(input.refusal)
+    else return input.type === 'dtmf' && this.#digit(input.digit)
+    return true
   }
 
   hear(fact: Fact): void {
@@ -50,7 +60,8 @@ export class CallBackOffer extends Feature implements CallFeature {
     else if (fact.type === 'recording-found' || (fact.type === 'line' && fact.to === 'escalating')) this.withdrawOffer()
     else if (fact.type === 'call-ended' && fact.callerHungUp) {
       const message = this.#begunMessage()
-      if (message !== null) this.#note('words', null, message)
+      // Nobody waits for the answer any more.
+      if (message !== null) this.#calledBack(this.#wish({ asked: 'words', number: null, note: message }).reason)
     }
   }
 
@@ -82,11 +93,7 @@ export class CallBackOffer extends Feature implements CallFeature {
     if (digit === YES_DIGIT) {
       // The answer is known, so the rest of the question need not be heard.
       this.call.stopAgent()
-      this.#note('key', null, '')
-      const confirmed = this.call.text(this.call.options.escalation?.callback?.confirmedText)
-      if (this.#endsAfterFailure(confirmed)) return true
-      if (confirmed !== '') this.call.announce(confirmed, 'escalation')
-      this.call.model.tell('The caller pressed 1: the call back is noted and they have been told.')
+      this.#ask({ asked: 'key', number: null, note: '' }, [])
       return true
     }
     if (!this.call.model.dead) return false
@@ -107,23 +114,31 @@ export class CallBackOffer extends Feature implements CallFeature {
   }
 
   /**
-   * Handles the model's `request_callback`.
+   * Handles the model's `request_callback`; its call is answered once it is known whether the call back is kept.
    * @param number  as the caller gave it; null for the number that they call from
-   * @param wantedAt  their date and time; null where they named none
-   * @returns the error for the model; null when the call back is noted
+   * @param wantedAt  their date and time as the model wrote them; null where they named none
+   * @returns the error for the model; null: the answer follows
    */
-  noteCallBack(number: string | null, note: string, wantedAt: string | null): string | null {
+  noteCallBack(callId: string, number: string | null, note: string, wantedAt: string | null): string | null {
     const { callback } = this.call.options.escalation ?? {}
     if (callback === null || callback === undefined) return 'This line does not call back.'
     if (number === null && !callback.numberKnown)
-      return "The caller's number is withheld; ask for it and give it as number."
+      return "The caller's number is withheld, or is none that we call; ask for another and give it as number."
     // They are promised a call: a number that cannot be called is asked for again.
     const read = number === null ? null : numberToCall(number)
     if (read !== null && 'fault' in read) return `number is one that ${read.fault}; ask the caller for it again.`
-    if (wantedAt !== null && !(WANTED_AT.test(wantedAt) && Number.isFinite(Date.parse(`${wantedAt}:00Z`))))
-      return 'at must be a date and a time, as 2026-11-27T15:00.'
-    if (this.#keyed && number === null && wantedAt === null) return null
-    this.#note('words', number?.replace(/[ ().-]/g, '') ?? null, note, wantedAt)
+    const isSame = number === null && wantedAt === null
+    if (this.#asking?.asked === 'key' && isSame) {
+      this.#asking.callIds.push(callId)
+      return null
+    }
+    if (this.#asking !== null) return 'Another call back of this call is being noted; wait for its answer.'
+    if (this.#keyed && isSame) {
+      this.call.ask('answerTool', callId, true, { noted: true }, undefined)
+      return null
+    }
+    const wish = { asked: 'words', number: number?.replace(/[ ().-]/g, '') ?? null, note } as const
+    this.#ask(wantedAt === null ? wish : { ...wish, wantedAt }, [callId])
     return null
   }
 
@@ -133,7 +148,7 @@ export class CallBackOffer extends Feature implements CallFeature {
    */
   #begunMessage(): string | null {
     const taken = this.call.log.toolCalls.findLast(({ record: { name } }) => name === ESCALATE_TOOL)?.record
-    if (taken?.args['takesMessage'] !== true) return null
+    if (taken?.args['takesMessage'] !== true || this.#asking !== null) return null
     if (this.call.line.human?.strategy === 'callback' || this.call.line.human?.outcome === 'answered') return null
     if (this.call.options.escalation?.callback?.numberKnown !== true) return null
     const said = this.call.log.transcript
@@ -145,24 +160,62 @@ export class CallBackOffer extends Feature implements CallFeature {
     return said.join(' ').slice(0, MESSAGE_CHARS_MAX)
   }
 
-  #note(asked: CallbackAsk, number: string | null, note: string, wantedAt: string | null = null): void {
-    const { reason, summary } = this.#offer ?? { reason: 'a call back', summary: note }
+  #ask(wish: Omit<CallbackWish, 'packet'>, callIds: string[]): void {
+    this.#asking = { asked: wish.asked, callIds, ...this.#wish(wish) }
+    this.call.in('callback', ANSWER_MS)
+  }
+
+  #wish(wish: Omit<CallbackWish, 'packet'>): { readonly reason: string } {
+    const { reason, summary } = this.#offer ?? { reason: 'a call back', summary: wish.note }
     this.withdrawOffer()
-    this.#keyed = asked === 'key'
+    this.call.out({ type: 'callback', wish: { ...wish, packet: handoffPacket(this.call, reason, summary) } })
+    this.call.mark('callback-asked', wish.asked)
+    return { reason }
+  }
+
+  #calledBack(reason: string): void {
     this.call.line.askedForHuman({ reason, strategy: 'callback', outcome: 'answered' })
-    this.call.tell({ type: 'arranged', tool: CALLBACK_TOOL })
-    this.call.out({
-      type: 'callback',
-      wish: {
-        asked,
-        number,
-        note,
-        ...(wantedAt === null ? {} : { wantedAt }),
-        packet: handoffPacket(this.call, reason, summary),
-      },
-    })
-    this.call.mark('callback-noted', asked)
-    this.call.changed()
+  }
+
+  /** @param refusal  null: the call back is kept */
+  #answered(refusal: CallBackRefusal | null): void {
+    const asking = this.#asking
+    // The one who asked is gone, with its worker or in time; the call back is kept all the same, or is not.
+    if (asking === null) return
+    const { asked, reason, callIds } = asking
+    this.#asking = null
+    this.call.clear('callback')
+    if (refusal === null) {
+      this.#keyed = asked === 'key'
+      this.#calledBack(reason)
+      this.call.tell({ type: 'arranged', tool: CALLBACK_TOOL })
+      this.call.mark('callback-noted', asked)
+      this.call.changed()
+    } else this.call.mark('callback-refused', refusal.why)
+    for (const callId of callIds)
+      this.call.ask(
+        'answerTool',
+        callId,
+        refusal === null,
+        refusal === null ? { noted: true } : { error: refusal.text },
+        refusal?.text,
+      )
+    if (asked === 'key') this.#answerKey(refusal)
+  }
+
+  /** To a caller who pressed the key, in the gateway's own words. */
+  #answerKey(refusal: CallBackRefusal | null): void {
+    const { callback } = this.call.options.escalation ?? {}
+    // One that waits for this number already is the call that they were promised.
+    const isPromised = refusal === null || refusal.why === 'open'
+    const words = this.call.text(isPromised ? callback?.confirmedText : callback?.refusedText)
+    if (this.#endsAfterFailure(words)) return
+    if (words !== '') this.call.announce(words, 'escalation')
+    this.call.model.tell(
+      refusal === null
+        ? 'The caller pressed 1: the call back is noted and they have been told.'
+        : `The caller pressed 1, and ${isPromised ? 'a call back is noted already' : 'nobody will call back'}; they have been told. ${refusal.text}`,
+    )
   }
 
   /** Says goodbye after `words`, if the call ends because no human could be reached. @returns true if it ends */

@@ -252,7 +252,7 @@ export class EscalationSide extends Feature implements CallFeature {
       ? 'The caller has been told, and was asked whether to be called back: the system takes the key 1 for yes. If they say ' +
         'yes in words, call request_callback.'
       : this.call.options.escalation?.callback?.numberKnown === false
-        ? 'The caller has been told. Their number is not known: ask whether to call them back, and at which number, and call ' +
+        ? 'The caller has been told. Their number is not known, or is none that we call: ask whether to call them back, and at which number, and call ' +
           'request_callback with it.'
         : 'The caller has been told. Go on helping.'
     const note = `${why} ${next}`

@@ -1,6 +1,8 @@
 import { join } from 'node:path'
 import { usesRecogniser } from '../../backends/split.js'
+import { CALL_BACK_REFUSALS } from '../../call/events.js'
 import type { CallRecord } from '../../call/documents/record.js'
+import { mayCallBack } from '../../campaigns/call-back-row.js'
 import { isCallSid } from '../../core/ids.js'
 import type { CallSid } from '../../core/ids.js'
 import { HumanCalls } from '../../escalation/human-calls.js'
@@ -62,6 +64,8 @@ export function callsPart(shared: CallsShared): Part {
         fallbacksPerMinute: config.fallbackDialsPerMinute,
       })
       shared.humanCalls = humanCalls
+      // The first of each is in a rate.
+      for (const reason of CALL_BACK_REFUSALS) metrics.callBacksRefused({ reason })
       metrics.countEach(
         'human_calls_refused',
         'Calls to a human that were not begun, because of too many in a minute',
@@ -129,7 +133,11 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
       const { callSid, agent, number = null } = started
       kept.tell({ type: 'call.started', callSid, agent, number, data: started })
     },
-    onPromise: (state) => void shared.placing?.campaigns.promise(state),
+    callBacks: {
+      mayRing: (agent, number, ours) => mayCallBack(agent, number, ours, config.outboundPrefixes),
+      refusal: (state, order) => shared.placing?.campaigns.refusal(state, order) ?? Promise.resolve(null),
+      promise: (state, order) => shared.placing?.campaigns.promise(state, order) ?? Promise.resolve(null),
+    },
     onDoNotCall: (...wish) => shared.placing?.callNoMore(...wish) ?? Promise.resolve(false),
     onWaitUnheard: ({ id, ...data }) => {
       const { callSid, agent, to: number } = data

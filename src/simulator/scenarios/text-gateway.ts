@@ -27,6 +27,8 @@ import type { HostedAgent } from '../../workers/main/main-thread-context.js'
 import { loadMediaAssets } from '../../workers/shared/media-assets.js'
 import { type ConnectFork, HandshakeRefused } from '../../carrier/audio-fork.js'
 import type { CallEnvironment, WebhookAnswer } from '../../carrier/call-options.js'
+import { callBackRow, mayCallBack } from '../../campaigns/call-back-row.js'
+import type { CallBackDesk } from '../../workers/main/main-thread-context.js'
 import { OneThreadPool } from '../one-thread-pool.js'
 import { SimulatedClock } from '../simulated-clock.js'
 import type { SettledTool } from './scenario.js'
@@ -78,6 +80,11 @@ export class TextGateway implements CallEnvironment {
       callSeries: new CallSeries({ clock }),
       humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 1, fallbacksPerMinute: 1 }),
     }
+    const keep: CallBackDesk['promise'] = (state, order) => {
+      const rules = { agent: (name: string) => options.agents.get(name)?.definition, prefixes: [], wallClock }
+      const row = callBackRow(state, order, rules)
+      return Promise.resolve(row !== null && 'why' in row ? row : null)
+    }
     this.calls = new CallRegistry({
       ...shared,
       agents: new Map([...options.agents].map(([name, agent]) => [name, withoutSounds(agent)])),
@@ -90,6 +97,11 @@ export class TextGateway implements CallEnvironment {
       journal: { build: 'simulate', audio: false },
       afterStream: 'continues',
       onDoNotCall: () => Promise.resolve(true),
+      callBacks: {
+        mayRing: (agent, number, ours) => mayCallBack(agent, number, ours, []),
+        refusal: keep,
+        promise: keep,
+      },
       onRecord: (record) => {
         this.record = record
       },

@@ -368,7 +368,8 @@ export class CallRegistry implements CallDirectory {
     const { callSid } = state.kept
     if (!this.#calls.has(callSid) && !this.#ended.has(callSid))
       this.enter({ ...this.#kept(recordOfLost(state, this.#context)), ...this.#numberOf(state.kept) })
-    if (state.kept.escalation?.history?.callback != null) this.#options.onPromise?.(promisedCall(state))
+    const order = state.kept.escalation?.history?.callback ?? null
+    if (order !== null) void this.#options.callBacks?.promise(promisedCall(state), order)
   }
 
   /** Enters the record of a call that was live when an earlier process died; it is stored already. */

@@ -6,7 +6,7 @@ import { usesLegRate } from '../../backends/registry.js'
 import type { BackendShare } from '../../backends/split.js'
 import type { KeptCall } from '../../call/documents/kept-call.js'
 import type { LegRateHz } from '../../core/units.js'
-import { partyKey } from '../../sautikit/phone.js'
+import { canBeCalled, partyKey } from '../../sautikit/phone.js'
 import { traceparentOf } from '../../telemetry/trace-id.js'
 import type { CallStart } from '../shared/call-messages.js'
 import { versionOf } from './call-continuity.js'
@@ -43,6 +43,7 @@ export function startOf(call: NewCall, hosted: HostedAgent, context: MainThreadC
     messagesOnly: hosted.messagesOnly ?? false,
     assets: hosted.assets ?? NO_ASSETS,
     from: callerOf(call),
+    calledBack: mayBeCalledBack(call, hosted.definition, context),
     to: ownNumberOf(call),
     track: hosted.facts.stream.track,
     journal: context.keepJournal === null ? null : context.journal,
@@ -66,6 +67,16 @@ export function legRateOf(
 /** Trace context in the requests of a call's tools. */
 export function traceContextOf({ callSid }: NewCall, { traces }: MainThreadContext): Pick<CallStart, 'traceparent'> {
   return traces == null ? {} : { traceparent: traceparentOf(callSid) }
+}
+
+/** Whether the person on the line may be called back at their number; one that is kept by others than us only has to exist. */
+export function mayBeCalledBack(
+  call: Parties,
+  agent: AgentDefinition,
+  context: Pick<MainThreadContext, 'callBacks'>,
+): boolean {
+  const number = callerOf(call)
+  return canBeCalled(number) && (context.callBacks?.mayRing(agent, number, ownNumberOf(call)) ?? true)
 }
 
 /** Number of the person on the line; agent and tools call them the caller in outbound calls too. */

@@ -2,7 +2,7 @@ import type { AgentDefinition } from '../../agents/definition.js'
 import { humansOf } from '../../agents/definition.js'
 import { eachText, languageOfText, textIn } from '../../call/localized-text.js'
 import type { LocalizedText } from '../../call/localized-text.js'
-import type { CallbackWish, EscalationStep } from '../../call/events.js'
+import type { CallBackRefusal, CallbackWish, EscalationStep } from '../../call/events.js'
 import type { EscalationPacket, Handoff } from '../../call/documents/handoff.js'
 import type { CallbackAsk, EscalationHistory } from '../../call/documents/record.js'
 import { assertNever } from '../../core/assert.js'
@@ -12,14 +12,14 @@ import { Escalation } from '../../escalation/escalation.js'
 import type { EscalationOptions } from '../../escalation/escalation.js'
 import type { EscalationCommand, EscalationInput, EscalationOutput } from '../../escalation/escalation-events.js'
 import type { SayAction, VoiceAction } from '../../sautikit/actions.js'
-import { canBeCalled } from '../../sautikit/phone.js'
 import { pronounced } from '../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import type { Log } from '../../telemetry/log.js'
 import type { CallEffects } from '../shared/effects.js'
 import type { HandoffNews } from '../../messages/message.js'
 import type { KeptEscalation } from '../../call/documents/kept-call.js'
-import type { CarrierControl, MainThreadContext } from './main-thread-context.js'
+import type { CallBackOrder, CarrierControl, MainThreadContext } from './main-thread-context.js'
+import { readWantedAt, wishZone } from './call-back-wish.js'
 import { roomOf } from './live-call.js'
 import type { LiveCall } from './live-call.js'
 
@@ -51,6 +51,10 @@ export class EscalationDriver {
   #packet: EscalationPacket | null = null
   #newsSent: NewsSent = { settled: 0, callbacks: 0 }
   #hungUp = false
+  /** Call backs whose answer is waited for. */
+  #asking = 0
+  /** A call back that the carrier's voice would offer is refused. */
+  #offerRefused = false
 
   constructor(options: EscalationDriverOptions, context: Services) {
     this.#options = options
@@ -91,7 +95,7 @@ export class EscalationDriver {
 
   /** True from the request for a human until the machine has nothing more to do. */
   get active(): boolean {
-    return this.#machine?.busy === true
+    return this.#machine?.busy === true || this.#asking > 0
   }
 
   /** The handoff packet with the escalation so far; null while no human was requested. */
@@ -120,13 +124,21 @@ export class EscalationDriver {
     this.handle({ type: 'escalate' })
   }
 
-  /** The caller's answer to the offer of a call back (null: no), or a request for one. */
-  callback(wish: CallbackWish | null): void {
-    if (wish === null) return this.handle({ type: 'callback', accepted: false })
+  /**
+   * The caller's answer to the offer of a call back (null: no), or a request for one. Does not reject.
+   * @returns why it is refused; null: it is kept
+   */
+  async callback(wish: CallbackWish | null): Promise<CallBackRefusal | null> {
+    if (wish === null) {
+      this.handle({ type: 'callback', accepted: false })
+      return null
+    }
     this.#packet ??= wish.packet
-    this.#callBack(wish.asked, wish.number ?? this.#options.caller, wish.note, wish.wantedAt)
-    if (this.active) this.handle({ type: 'callback', accepted: true })
-    else this.#note({ strategy: 'callback', outcome: 'answered' })
+    const refusal = await this.#callBack(wish.asked, wish.number ?? this.#options.caller, wish.note, wish.wantedAt)
+    if (this.#machine?.busy === true) this.handle({ type: 'callback', accepted: refusal === null })
+    else if (refusal === null) this.#note({ strategy: 'callback', outcome: 'answered' })
+    if (!this.active) this.#options.settled()
+    return refusal
   }
 
   handle(input: EscalationInput): void {
@@ -193,10 +205,13 @@ export class EscalationDriver {
   }
 
   #machineOptions(settings: EscalationSettings): EscalationOptions {
-    const { call, caller } = this.#options
+    const { call, caller, calledBack: mayBeCalled } = this.#options
     const { carrier, humanCalls, clock, wallClock, afterStream } = this.#context
     const { strategies, hours, callerId = null, timeoutS, failed, offer, offerAccepted } = settings
-    const calledBack = strategies.includes('callback') && canBeCalled(caller)
+    const calledBack = strategies.includes('callback') && mayBeCalled()
+    const spoken = { ask: this.#spoken(offer), confirmed: this.#spoken(offerAccepted), waitS: OFFER_WAIT_S }
+    const isOffered = (): boolean => calledBack && !this.#offerRefused
+    if (calledBack) void this.#askAhead()
     return {
       // Who is to be called back at a number that is not known is asked for one by the agent, and not by key.
       strategies: calledBack ? strategies : strategies.filter((strategy) => strategy !== 'callback'),
@@ -209,9 +224,9 @@ export class EscalationDriver {
       ringTimeoutMs: timeoutS * 1000,
       redirectUrl: call.afterStreamUrl,
       failedSay: this.#spoken(failed),
-      offer: calledBack
-        ? { ask: this.#spoken(offer), confirmed: this.#spoken(offerAccepted), waitS: OFFER_WAIT_S }
-        : null,
+      get offer() {
+        return isOffered() ? spoken : null
+      },
       inConference: call.humanUrl !== null,
       restAvailable: carrier !== null,
       afterStream: afterStream.known(clock()),
@@ -249,7 +264,9 @@ export class EscalationDriver {
         })
       }
       case 'callback':
-        return this.#callBack(output.asked, this.#options.caller, '')
+        return void this.#callBack(output.asked, this.#options.caller, '').then(() => {
+          if (!this.active) this.#options.settled()
+        })
       case 'settled': {
         const { strategy, outcome, detail } = output
         this.#note({ strategy, outcome })
@@ -264,14 +281,39 @@ export class EscalationDriver {
     }
   }
 
-  #callBack(asked: CallbackAsk, number: string, note: string, wantedAt?: string): void {
-    const at = new Date(this.#context.wallClock()).toISOString()
-    this.#note({ callback: { asked, number, note, at, ...(wantedAt === undefined ? {} : { wantedAt }) } })
-    this.#options.mark('callback', asked)
-    this.#options.log.debug({ asked }, 'callback requested')
+  /** Whoever is offered a call back by the carrier's voice is answered at once: it is known before whether it is kept. */
+  async #askAhead(): Promise<void> {
+    const order = this.#order('key', this.#options.caller, '')
+    this.#offerRefused = 'why' in order || (await this.#options.callBack(order, true)) !== null
+  }
+
+  /** Entered into the call's history once it is kept. @returns why it is not */
+  async #callBack(asked: CallbackAsk, number: string, note: string, wanted?: string): Promise<CallBackRefusal | null> {
+    const { mark, log, callBack } = this.#options
+    const order = this.#order(asked, number, note, wanted)
+    this.#asking++
+    const refusal = 'why' in order ? order : await callBack(order, false)
+    this.#asking--
+    if (refusal !== null) {
+      mark('callback-refused', refusal.why)
+      log.info({ asked, why: refusal.why }, 'a call back is refused')
+      this.#context.metrics.callBacksRefused({ reason: refusal.why }).inc(1, this.#options.call.callSid)
+      return refusal
+    }
+    if (!('why' in order)) this.#note({ callback: order })
+    mark('callback', asked)
+    log.debug({ asked }, 'callback requested')
     this.#newsSent = { ...this.#newsSent, callbacks: this.#newsSent.callbacks + 1 }
     this.#postNews('callback.requested', this.#newsSent.callbacks)
-    this.#options.promised()
+    return null
+  }
+
+  #order(asked: CallbackAsk, number: string, note: string, wanted?: string): CallBackOrder | CallBackRefusal {
+    const nowMs = this.#context.wallClock()
+    const order = { asked, number, note, at: new Date(nowMs).toISOString() }
+    if (wanted === undefined) return order
+    const read = readWantedAt(wanted, wishZone(number, this.#options.agent()), nowMs)
+    return 'fault' in read ? { why: 'time', text: read.fault } : { ...order, ...read }
   }
 
   #note(change: Partial<EscalationHistory>): void {
@@ -358,8 +400,10 @@ interface EscalationDriverOptions {
   readonly mark: (name: string, detail?: string) => void
   /** Called when the escalation machine has nothing more to do. */
   readonly settled: () => void
-  /** Called when the caller was promised a call back. */
-  readonly promised: () => void
+  /** Keeps a call back, or only asks whether it would be. Within seconds. Does not reject. @returns why not */
+  readonly callBack: (order: CallBackOrder, onlyAsks: boolean) => Promise<CallBackRefusal | null>
+  /** The person on the line may be called back at their number. */
+  readonly calledBack: () => boolean
   /** Called after each step of the machine: `kept` may be another. */
   readonly changed: () => void
 }

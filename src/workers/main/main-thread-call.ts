@@ -27,7 +27,7 @@ import { CallHearers } from './call-hearers.js'
 import type { KeptNow } from './call-continuity.js'
 import { lostResult, ownDurationMs } from './kept-call.js'
 import { CallParty } from './call-party.js'
-import { legRateOf, ownNumberOf, startOf, traceContextOf } from './call-start.js'
+import { legRateOf, mayBeCalledBack, ownNumberOf, startOf, traceContextOf } from './call-start.js'
 import { CallStream } from './call-stream.js'
 import { CallRecordBuilder, callSummary, callerRecord, outboundRecord, type CallEnding } from './call-record.js'
 import type { Listening, LiveCall, MediaSink, NewCall, Spending } from './live-call.js'
@@ -234,7 +234,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         log: this.#log,
         toSession: (step) => this.#port.send({ type: 'escalation', step }),
         settled: () => this.#endWhenDone(),
-        promised: () => context.onPromise?.(this.#continuity.promised()),
+        callBack: (order, onlyAsks) => {
+          const { callBacks } = context
+          if (callBacks === undefined) return Promise.resolve(null)
+          const state = this.#continuity.promised()
+          return onlyAsks ? callBacks.refusal(state, order) : callBacks.promise(state, order)
+        },
+        calledBack: () => mayBeCalledBack(call, this.#agent.definition, context),
         changed: () => context.keeper?.changed(call.callSid),
         mark: (name, detail) => this.#mark(name, detail),
       },
@@ -762,7 +768,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#context.onTakenOver(this.callSid, this.#record.part(this.#ending()))
       return this.#context.memory.give(this.#memory)
     }
-    if (this.#escalation.history?.callback != null) this.#context.onPromise?.(this.#continuity.promised())
+    const order = this.#escalation.history?.callback ?? null
+    if (order !== null) void this.#context.callBacks?.promise(this.#continuity.promised(), order)
     const record = this.#record.close(this.#ending())
     // Somebody else may have the phone: what its owner's last call left stays.
     const verified = this.#saved?.checkpoint.identity != null
@@ -855,8 +862,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#escalation.escalate(message.packet)
         return
       case 'callback':
-        this.#escalation.callback(message.wish)
-        return
+        return void this.#escalation.callback(message.wish).then((refusal) => {
+          if (message.wish !== null) this.#port.send({ type: 'callback-answer', refusal })
+        })
       case 'do-not-call':
         return void this.#party
           .wantsNoCalls()

@@ -7,7 +7,8 @@ import type { BackendShare } from '../../backends/split.js'
 import type { Handoff } from '../../call/documents/handoff.js'
 import type { EarlierCall } from '../../call/caller-data.js'
 import type { CallLogEntry } from '../../call/documents/log-entry.js'
-import type { BudgetStep, CallRecord, TimelineMark } from '../../call/documents/record.js'
+import type { BudgetStep, CallRecord, EscalationHistory, TimelineMark } from '../../call/documents/record.js'
+import type { CallBackRefusal } from '../../call/events.js'
 import type { Clock, WallClock } from '../../core/clock.js'
 import type { CallSid } from '../../core/ids.js'
 import type { HumanCalls } from '../../escalation/human-calls.js'
@@ -133,6 +134,22 @@ export interface HostedAgent {
   readonly serves?: { readonly business: Business | null; readonly file: AgentDefinition }
 }
 
+/** A call back as a call's record names it. */
+export type CallBackOrder = NonNullable<EscalationHistory['callback']>
+
+/** Keeps call backs, for agents with `callbacks`; those of others are made by whoever gets their message. */
+export interface CallBackDesk {
+  /** True if a call back to this number may be offered. @param ours  our number of the call */
+  readonly mayRing: (agent: AgentDefinition, number: string, ours: string) => boolean
+  /** Why a call back would be refused now; null: it would not. Within seconds. Does not reject */
+  readonly refusal: (state: KeptState, order: CallBackOrder) => Promise<CallBackRefusal | null>
+  /**
+   * A caller wants a call back: it is kept with the call as it is now; again when that has ended. Within seconds. Does not reject.
+   * @returns why not; null: it is kept
+   */
+  readonly promise: (state: KeptState, order: CallBackOrder) => Promise<CallBackRefusal | null>
+}
+
 /** Services of the gateway that calls use on the main thread. */
 export interface MainThreadServices {
   readonly clock: Clock
@@ -163,8 +180,8 @@ export interface MainThreadServices {
   readonly onHandoff?: (news: HandoffNews) => void
   /** Called when the first stream of a call opens. */
   readonly onStarted?: (started: CallStarted) => void
-  /** A caller was promised a call back: the call as it is now; again when it has ended. Absent: nobody makes it. */
-  readonly onPromise?: (state: KeptState) => void
+  /** Makes promised call backs. Absent: nobody does. */
+  readonly callBacks?: CallBackDesk
   /**
    * The owner of a number wants no calls from us, since a calendar time; not `wanted`: it was a recording that had said so then.
    * Absent: there is no list. @returns whether that is written; within seconds. Does not reject

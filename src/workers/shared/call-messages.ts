@@ -47,6 +47,8 @@ export interface CallStart {
   readonly backends: readonly string[]
   /** The person on the line. */
   readonly from: string
+  /** They may be called back at that number. */
+  readonly calledBack: boolean
   /** Our own number. */
   readonly to: string
   readonly direction: 'inbound' | 'outbound'
@@ -85,6 +87,7 @@ export type ToCall =
           | 'escalate-requested'
           | 'whisper'
           | 'escalation'
+          | 'callback-answer'
           | 'tool-outcome'
       }
     >

@@ -29,7 +29,6 @@ import { FIRST_PROMPT } from '../../call/silence.js'
 import { speedOf } from '../../call/speech-rate.js'
 import { resumedTools } from '../../call/tool-ledger.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
-import { canBeCalled } from '../../sautikit/phone.js'
 import { RING_GRACE_MS } from '../../escalation/escalation.js'
 import type { CallStart } from '../shared/call-messages.js'
 
@@ -83,7 +82,7 @@ export function sessionOptions(
     sendsDigits: start.direction === 'outbound' && agent.outbound.sendDigits,
     consentText: consentOf(agent),
     refusal: agent.recording.refusal,
-    escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
+    escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.calledBack),
   }
 }
 
@@ -182,9 +181,11 @@ function pick(amd: Amd | null): CallSessionOptions['amd'] {
 /** Added to a number's ringing time: the escalation machine's grace, and 2 s for messages between the threads. */
 const RING_MARGIN_MS = RING_GRACE_MS + 2000
 
-function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']>, from: string): EscalationOptions {
+function escalationOptions(
+  escalation: NonNullable<AgentDefinition['escalation']>,
+  numberKnown: boolean,
+): EscalationOptions {
   const callsBack = escalation.strategies.includes('callback')
-  const numberKnown = canBeCalled(from)
   return {
     ...DEFAULT_ESCALATION_OPTIONS,
     announceText: escalation.announce,
@@ -201,7 +202,14 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
             en: DEFAULT_ESCALATION_OPTIONS.silentLineText,
             sw: 'Simu ikinyamaza, tafadhali ikate na utupigie tena.',
           }),
-    callback: callsBack ? { offerText: escalation.offer, confirmedText: escalation.offerAccepted, numberKnown } : null,
+    callback: callsBack
+      ? {
+          offerText: escalation.offer,
+          confirmedText: escalation.offerAccepted,
+          refusedText: escalation.offerRefused,
+          numberKnown,
+        }
+      : null,
     afterFailure: escalation.afterFailure,
     // Two strategies hold the stream; each may call every number.
     holdTimeoutMs: Math.max(

@@ -71,6 +71,11 @@ export class ModelRowQueue implements RowQueue {
     return added
   }
 
+  async promise<P extends string>(row: Row, passed: (others: readonly Row[]) => P | null): Promise<P | boolean> {
+    const against = passed((await this.rows(row.campaign)).filter(({ id }) => id !== row.id))
+    return against ?? (await this.add(row.campaign, [row])) > 0
+  }
+
   async counts(campaign: string): Promise<RowCounts> {
     const rows = await this.rows(campaign)
     return { rows: rows.length, waiting: rows.length, calling: 0, results: {} }

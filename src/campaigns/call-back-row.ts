@@ -1,0 +1,117 @@
+import { callVariablesSchema } from '../agents/call-variables.js'
+import type { AgentDefinition } from '../agents/definition.js'
+import type { KeptState } from '../call/documents/kept-call.js'
+import type { CallBackRefusal } from '../call/events.js'
+import { readDateAndTime } from '../core/local-time.js'
+import { countryZone, numberToCall, partyKey, sameNumber, subscriberNumber } from '../sautikit/phone.js'
+import { ringFault } from '../sautikit/ringing.js'
+import { wishZone } from '../workers/main/call-back-wish.js'
+import type { CallBackOrder } from '../workers/main/main-thread-context.js'
+import type { PassedLimit } from './call-back-limits.js'
+import { CALL_BACKS, callBackId } from './campaign.js'
+import type { Row } from './campaign.js'
+
+/** Words of the caller that a call back's greeting has. */
+const NOTE_CHARS_MAX = 300
+
+interface CallBackRules {
+  readonly agent: (name: string) => AgentDefinition | undefined
+  /** OUTBOUND_PREFIXES. */
+  readonly prefixes: readonly string[]
+  /** Calendar time. */
+  readonly wallClock: () => number
+}
+
+/** True if a call back to this number may be offered. @param ours  our number of the call */
+export function mayCallBack(
+  definition: AgentDefinition,
+  number: string,
+  ours: string,
+  prefixes: readonly string[],
+): boolean {
+  // Nobody here makes it.
+  if (definition.callbacks === null) return true
+  const read = numberToCall(number)
+  return 'number' in read && ringFault('call-back', read.number, oursOf(definition, ours), prefixes) === null
+}
+
+/**
+ * The row of a call back that a caller wants, or why their number is refused; how many there are is not looked at. Null: the
+ * agent's file has no `callbacks`, so that we make none.
+ */
+export function callBackRow(
+  state: KeptState,
+  order: CallBackOrder,
+  { agent, prefixes, wallClock }: CallBackRules,
+): Row | CallBackRefusal | null {
+  const { kept } = state
+  const definition = agent(promiserOf(kept.agent, state))
+  if (definition?.callbacks == null) return null
+  const read = numberToCall(order.number)
+  if ('fault' in read) return refusalOf('number', `number is one that ${read.fault}; ask the caller for it again.`)
+  const to = read.number
+  const [theirs, ours] = kept.direction === 'inbound' ? [kept.from, kept.to] : [kept.to, kept.from]
+  const isCallBack = kept.placed?.promised === true || kept.recoveredFrom !== null
+  if (isCallBack && !sameNumber(to, theirs))
+    return refusalOf('third-number', 'In a call back only the number that was called is called again; tell them so.')
+  const fault = ringFault('call-back', to, oursOf(definition, ours), prefixes)
+  if (fault !== null) return refusalOf('number', `number is one that ${fault}. Ask the caller for another one.`)
+  const zone = wishZone(to, definition)
+  const wantedMs = order.wantedAt === undefined ? null : readDateAndTime(zone, order.wantedAt)
+  const askedMs = Date.parse(order.at)
+  return {
+    id: callBackId(kept.callSid),
+    campaign: CALL_BACKS,
+    agent: kept.agent,
+    to,
+    from: subscriberNumber(ours),
+    variables: callVariablesSchema.parse({
+      ...kept.placed?.variables,
+      note: sentence(order.note.slice(0, NOTE_CHARS_MAX)),
+    }),
+    externalId: null,
+    timeZone: countryZone(to),
+    dueMs: Math.max(wantedMs ?? askedMs + definition.callbacks.afterMinutes * 60_000, wallClock()),
+    tries: [],
+    result: null,
+    agentLostMs: null,
+    withoutHuman: false,
+    asked: { by: partyKey(theirs), atMs: askedMs },
+    recovers: state,
+  }
+}
+
+/** The agent that had a call when it promised a call back; the call began with `agent`. @param recovers  of its row */
+export function promiserOf(agent: string, recovers: unknown): string {
+  const { log } = (recovers ?? {}) as Partial<KeptState> // from `promise`, as JSON
+  return log?.handovers?.at(-1)?.to ?? agent
+}
+/** The number that makes a call back: that of the call, else the agent's. */
+function oursOf({ outbound }: AgentDefinition, ours: string): string {
+  return subscriberNumber(ours) ?? outbound.from ?? ''
+}
+
+export function refusalOf(why: CallBackRefusal['why'], text: string): CallBackRefusal {
+  return { why, text }
+}
+
+const LIMIT_REFUSALS: Readonly<Record<PassedLimit, CallBackRefusal>> = {
+  open: refusalOf('open', 'A call back to this number is noted already; tell them so.'),
+  'caller-open': refusalOf(
+    'caller-open',
+    'This caller waits for a call back already, and gets no second one; tell them so.',
+  ),
+  number: refusalOf('number-limit', 'This number was called back as often as is allowed for now; tell them so.'),
+  caller: refusalOf('caller-limit', 'This caller has had as many call backs as are allowed in a day; tell them so.'),
+}
+
+/** Why a limit that would be passed refuses it. */
+export function limitRefusal(limit: PassedLimit): CallBackRefusal {
+  return LIMIT_REFUSALS[limit]
+}
+
+/** Words that a greeting can go on after. */
+function sentence(text: string): string {
+  const words = text.trim()
+  return words === '' || /[.!?]$/.test(words) ? words : `${words}.`
+}

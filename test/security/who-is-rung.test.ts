@@ -1,0 +1,189 @@
+import { readFile, readdir } from 'node:fs/promises'
+import t from 'tap'
+import { parse } from 'yaml'
+import { GATEWAY_TOOL_NAMES } from '../../src/call/gateway-tools.js'
+import { RING_WAYS, ringFault } from '../../src/sautikit/ringing.js'
+import type { RingWay } from '../../src/sautikit/ringing.js'
+
+/** Who may have a number rung by each way, and the rules that hold. A way without a row fails. */
+const WAYS: Readonly<Record<RingWay, { readonly who: string; readonly rules: readonly string[] }>> = {
+  order: { who: 'OPS_TOKEN', rules: ['range', 'country', 'do-not-call list', 'OUTBOUND_PER_MINUTE', 'budget'] },
+  campaign: {
+    who: 'OPS_TOKEN',
+    rules: ['range', 'country', 'do-not-call list', 'window', 'live call', 'OUTBOUND_PER_MINUTE', 'budget'],
+  },
+  'call-back': {
+    who: 'the caller of an agent with callbacks',
+    rules: [
+      ...['range', 'country', 'do-not-call list', 'one that waits', 'a day and a week', 'a day of a caller'],
+      ...['no third number', 'time', 'live call', 'OUTBOUND_PER_MINUTE', 'budget'],
+    ],
+  },
+  'ring-back': {
+    who: 'the caller of an agent with recovery: callback',
+    rules: ['range', 'country', 'do-not-call list', 'once', 'RECOVERY_PER_MINUTE'],
+  },
+  human: { who: "whoever writes the agent's file or NUMBERS_FILE", rules: ['range', 'hours', 'calls in a minute'] },
+}
+
+type Row = RingWay | 'none'
+
+/** Every route of the ops port that acts. */
+const ROUTES: Readonly<Record<string, Row>> = {
+  'POST /api/calls': 'order',
+  'POST /api/calls/{sid}/hangup': 'none',
+  'POST /api/calls/{sid}/escalate': 'human',
+  'POST /api/calls/{sid}/whisper': 'none',
+  'POST /api/erase': 'none',
+  'POST /api/export': 'none',
+  'POST /api/campaigns': 'campaign',
+  'POST /api/campaigns/{id}/start': 'campaign',
+  'POST /api/campaigns/{id}/pause': 'none',
+  'POST /api/campaigns/{id}/resume': 'campaign',
+  'POST /api/campaigns/{id}/stop': 'none',
+  'POST /api/campaigns/{id}/remove': 'none',
+  'POST /api/do-not-call': 'none',
+  'POST /api/messages/{key}/retry': 'none',
+  'POST /api/agents/{name}/tools/{tool}': 'none',
+  'POST /api/agents/{name}/say': 'none',
+  // Its text may name humans.
+  'POST /api/editor/open': 'none',
+  'POST /api/editor/check': 'none',
+  'POST /api/editor/draft': 'human',
+  'POST /api/editor/publish': 'human',
+  'POST /api/drain': 'none',
+  'POST /api/cordon': 'none',
+  'POST /api/uncordon': 'none',
+  'POST /api/login': 'none',
+  'POST /api/logout': 'none',
+}
+
+/** Every tool that the gateway carries out; an agent's own tools ring nobody through us. */
+const TOOLS: Readonly<Record<string, Row>> = {
+  escalate_to_human: 'human',
+  request_callback: 'call-back',
+  end_call: 'none',
+  do_not_call: 'none',
+  send_digits: 'none',
+  set_language: 'none',
+  go_to_stage: 'none',
+  hand_over: 'none',
+  resume_conversation: 'none',
+  collect_digits: 'none',
+  verify_caller: 'none',
+  search_knowledge: 'none',
+  note_fix: 'none',
+  set_speech_rate: 'none',
+}
+
+/** Every key of a file that holds a number. */
+const KEYS: Readonly<Record<string, Row>> = {
+  'agent escalation.numbers[]': 'human',
+  'agent escalation.numbers[].number': 'human',
+  // Ours: they are shown, not rung.
+  'agent escalation.callerId': 'none',
+  'agent outbound.from': 'none',
+  'numbers numbers.*.facts.humans[]': 'human',
+  // Ours, whose messages a receiver gets.
+  'numbers numbers.*.messages[].numbers[]': 'none',
+}
+
+/** Every place that asks the carrier to ring, and what it asks before. */
+const PLACES: Readonly<Record<string, string>> = {
+  'src/escalation/documents.ts': 'a dial document; its numbers are of HumanCalls',
+  'src/escalation/escalation.ts': 'HumanCalls, before each number',
+  'src/fleet/routing.ts': 'the order of OutboundCalls, claimed at this node',
+  'src/gateway/carrier-side.ts': 'the human of the escalation',
+  'src/sautikit-api/client.ts': 'the request itself',
+  'src/workers/main/escalation-driver.ts': 'the human of the escalation',
+  'src/workers/main/main-thread-context.ts': 'the type of the part of the API',
+  'src/workers/main/outbound-calls.ts': 'ringFault of its way',
+}
+
+t.test('each route that acts says whether a number is rung', async (t) => {
+  const { paths } = parse(await readFile('schema/ops-api.openapi.yaml', 'utf8')) as {
+    paths: Record<string, Record<string, unknown>>
+  }
+  const acting = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.keys(methods)
+      .filter((method) => ['post', 'put', 'patch', 'delete'].includes(method))
+      .map((method) => `${method.toUpperCase()} ${path}`),
+  )
+  t.same(acting.filter((route) => !(route in ROUTES)).sort(), [], 'a new one has a row')
+  t.same(
+    Object.keys(ROUTES).filter((route) => ROUTES[route] !== 'none' && !acting.includes(route)),
+    [],
+    'and one that rings is there',
+  )
+})
+
+t.test('each tool says whether a number is rung', (t) => {
+  t.same(Object.keys(TOOLS).sort(), [...GATEWAY_TOOL_NAMES].sort())
+  t.end()
+})
+
+t.test('each key that holds a number says whether it is rung', async (t) => {
+  const found = [...(await numberKeys('agent')), ...(await numberKeys('numbers'))]
+  t.same([...new Set(found)].sort(), Object.keys(KEYS).sort())
+})
+
+t.test('each place that has the carrier ring is known', async (t) => {
+  const found: string[] = []
+  for (const file of await readdir('src', { recursive: true })) {
+    const path = `src/${file}`
+    // The double of the carrier and the simulator ring nobody's phone.
+    if (!path.endsWith('.ts') || /^src\/(carrier|simulator)\//.test(path)) continue
+    if (/\b(createCall|supervise|#?callHuman)\(|verb: 'dial',/.test(await readFile(path, 'utf8'))) found.push(path)
+  }
+  t.same(found.sort(), Object.keys(PLACES).sort())
+})
+
+t.test('each way has a row, and none rings a number that costs', (t) => {
+  t.same(Object.keys(WAYS).sort(), Object.keys(RING_WAYS).sort())
+  for (const way of Object.keys(WAYS) as RingWay[]) {
+    t.ok(WAYS[way].rules.includes('range'), way)
+    t.equal(WAYS[way].rules.includes('country'), RING_WAYS[way].country, way)
+    for (const number of [
+      '+881612345678',
+      '+88216123456',
+      '+870773111632',
+      '+19005551234',
+      '+449012345678',
+      '+254900123456',
+    ])
+      t.match(ringFault(way, number, number, ['+254', '+1', '+44', '+88', '+87']), /never rung/, `${way} ${number}`)
+  }
+  t.end()
+})
+
+interface Schema {
+  readonly $ref?: string
+  readonly $defs?: Readonly<Record<string, Schema>>
+  readonly pattern?: string
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly additionalProperties?: Schema | boolean
+  readonly items?: Schema
+  readonly anyOf?: readonly Schema[]
+  readonly oneOf?: readonly Schema[]
+  readonly allOf?: readonly Schema[]
+}
+
+/** Paths of the values whose pattern is that of E.164. */
+async function numberKeys(name: string): Promise<string[]> {
+  const root = JSON.parse(await readFile(`schema/${name}.schema.json`, 'utf8')) as Schema
+  const found: string[] = []
+  const walk = (schema: Schema, path: string, seen: readonly string[]): void => {
+    if (schema.$ref !== undefined && !seen.includes(schema.$ref)) {
+      const target = root.$defs?.[schema.$ref.replace('#/$defs/', '')]
+      if (target !== undefined) walk(target, path, [...seen, schema.$ref])
+    }
+    if (schema.pattern?.startsWith('^\\+[1-9]') === true) found.push(`${name} ${path}`)
+    for (const one of [...(schema.anyOf ?? []), ...(schema.oneOf ?? []), ...(schema.allOf ?? [])]) walk(one, path, seen)
+    for (const [key, one] of Object.entries(schema.properties ?? {}))
+      walk(one, path === '' ? key : `${path}.${key}`, seen)
+    if (schema.items !== undefined) walk(schema.items, `${path}[]`, seen)
+    if (typeof schema.additionalProperties === 'object') walk(schema.additionalProperties, `${path}.*`, seen)
+  }
+  walk(root, '', [])
+  return found
+}
