@@ -43,6 +43,8 @@ export class Admission {
         return 'its memory is nearly at the limit'
       case 'cpu-throttling':
         return 'it is at its CPU limit'
+      case 'disk-full':
+        return 'its disk takes no more records'
     }
   }
 }

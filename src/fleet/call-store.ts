@@ -189,6 +189,8 @@ export const nodeRecordSchema = z.object({
   liveCosts: z.record(z.string().max(32), z.number().min(0)).optional(),
   /** A hash of the versions of all agents that its new calls get; absent from an older node. */
   agents: z.string().max(32).optional(),
+  /** Its disk takes no records of calls; absent from an older node. */
+  diskFull: z.boolean().optional(),
   /** The carrier's after-stream behaviour as this node last observed it; null before. Calendar time. */
   afterStream: z.object({ seen: z.enum(['continues', 'holds']), atMs: z.number() }).nullable(),
 })

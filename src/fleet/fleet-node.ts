@@ -168,7 +168,7 @@ export class FleetNode {
   /** Record of this node for the others. */
   get record(): NodeRecord {
     const { version, opsUrl, network, news } = this.#options
-    const { capacity, free, callsByAgent, callsByCaller, liveCosts, agents, afterStream } = news()
+    const { capacity, free, callsByAgent, callsByCaller, liveCosts, agents, afterStream, diskFull } = news()
     return {
       name: this.name,
       incarnation: this.incarnation,
@@ -185,6 +185,7 @@ export class FleetNode {
       busyCallers: network === null ? {} : this.#busyCallers(callsByCaller),
       liveCosts,
       ...(agents === undefined ? {} : { agents }),
+      ...(diskFull === true && { diskFull }),
       afterStream,
     }
   }
@@ -226,6 +227,11 @@ export class FleetNode {
   /** The other nodes that can take a call. */
   alive(): readonly NodeRecord[] {
     return this.#ownership.aliveNodes()
+  }
+
+  /** Another node takes calls now, and its disk their records. */
+  get keepsElsewhere(): boolean {
+    return this.alive().some(({ free, state, diskFull }) => free > 0 && state === 'open' && diskFull !== true)
   }
 
   /** Another node takes calls now, is likely to in some seconds (it restarts, or the store fails over), or never. */
@@ -730,6 +736,7 @@ export interface NodeStatus extends Pick<NodeRecord, 'capacity' | 'free' | 'call
   readonly liveCosts?: Readonly<Record<string, number>>
   /** As in `NodeRecord`. */
   readonly agents?: string
+  readonly diskFull?: boolean
 }
 
 /** The way to other nodes, and from them. */

@@ -17,7 +17,7 @@ import type { OpenCallRecords, RecordCall } from '../workers/main/main-thread-co
 import { callRecordSchema } from '../call/documents/record.js'
 import { Archive } from '../telemetry/archive/archive.js'
 import { CallFinder } from '../telemetry/archive/call-finder.js'
-import type { DocumentKind, StoredValue } from '../telemetry/archive/archive-messages.js'
+import type { DocumentKind, KeptDocument, StoredValue } from '../telemetry/archive/archive-messages.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { KEPT_KINDS, keptFolder } from '../telemetry/archive/kept-files.js'
 import { wordlessHandoff } from '../telemetry/archive/redaction.js'
@@ -60,6 +60,9 @@ export class CallArchive {
     this.#opened = opened
     this.#archive = archive
     this.outbox = outbox
+    opened.node?.onRequest(KEEP_DOCUMENT, (given) =>
+      Promise.resolve<KeepAnswer>({ kept: this.#keepGiven(given as KeptDocument) }),
+    )
     this.finder = opened.finder
     this.ended = recordsOf(archive?.newest ?? [])
     this.left = (archive?.died ?? []).flatMap(({ document, atWallMs, sealed }) =>
@@ -240,12 +243,43 @@ export class CallArchive {
     const untilMs = performance.now() + withinMs
     await Promise.race([Promise.all(this.#deciding.values()), sleep(withinMs, undefined, { ref: false })])
     await this.#closeOutbox(untilMs)
+    await this.#handOver(performance.now() + HAND_OVER_MS_MAX)
   }
 
   async close(): Promise<void> {
     await this.#closeOutbox(performance.now() + MESSAGES_CLOSE_MS)
     await closeOpened(this.#opened)
     this.#opened.folder?.release()
+  }
+
+  /** True while the disk takes no records. */
+  get isFull(): boolean {
+    return this.#archive?.isFull === true
+  }
+
+  /** A document of a node that is being stopped, and whose disk takes nothing. @returns false where it is not kept here either */
+  #keepGiven({ kind, callSid, document, days }: KeptDocument): boolean {
+    if (this.#archive === null || this.isFull || !isCallSid(callSid)) return false
+    if (kind === 'record') this.#archive.keepRecord(callSid, document, days)
+    else this.#archive.keepHandoff(callSid, document, days)
+    return true
+  }
+
+  /** What the disk has not taken goes to the first other node that keeps it. */
+  async #handOver(untilMs: number): Promise<void> {
+    const { node, log } = this.#opened
+    if (node === null || this.#archive === null) return
+    const give = async (document: KeptDocument): Promise<boolean> => {
+      for (const { name, incarnation } of node.alive()) {
+        const asked = await node.ask({ node: name, incarnation }, KEEP_DOCUMENT, document, HAND_OVER_ANSWER_MS)
+        if (asked.result === 'answered' && (asked.answer as KeepAnswer).kept) return true
+      }
+      return false
+    }
+    await this.#archive.handOver(give, untilMs)
+    const { handedOver } = this.#archive.counters
+    if (handedOver > 0)
+      log.warn({ documents: handedOver }, 'the disk is full: other nodes have the last records of calls')
   }
 
   #keep(record: CallRecord): void {
@@ -279,7 +313,16 @@ export class CallArchive {
 
 /** How long a shutdown waits for messages that are on their way; the others are sent after the next start. */
 const MESSAGES_CLOSE_MS = 3000
+/** All together, for documents that the disk has not taken; and the answer to one. */
+const HAND_OVER_MS_MAX = 3000
+const HAND_OVER_ANSWER_MS = 1000
+const KEEP_DOCUMENT = 'keep-document'
 const MB = 1024 * 1024
+
+/** To KEEP_DOCUMENT. */
+interface KeepAnswer {
+  readonly kept: boolean
+}
 /** Formats of the carrier's recordings. */
 const CARRIER_SUFFIXES = ['wav', 'mp3', 'ogg'] as const
 
@@ -299,6 +342,8 @@ interface Opened {
   readonly storage: ObjectStorage | null
   readonly outbox: Outbox
   readonly retention: Archive | null
+  /** Null without other nodes. */
+  readonly node: FleetSide['node'] | null
   readonly finder: CallFinder | null
 }
 
@@ -311,7 +356,7 @@ async function closeOpened({ left, storage, retention, finder }: Partial<Opened>
 
 /**
  * Opens the archive that the settings ask for. A disk that fails later is logged and counted; calls are accepted
- * anyway.
+ * anyway, where no other node has room for them.
  * @param folder  DATA_DIR, which is released at the end, and stays held where this throws; null where nothing is
  *   written to it
  * @param idle  folders that no process has all the time; their records and recordings are still deleted when they are
@@ -396,7 +441,10 @@ export async function openCallArchive(
     const finder =
       config.keepCalls && folder !== null ? new CallFinder(found, log.component('telemetry'), workerEnv) : null
     count(metrics, retention, outbox, finder)
-    return new CallArchive({ config, log, recordsDaysOf, folder, left, storage, outbox, retention, finder })
+    return new CallArchive({
+      ...{ config, log, recordsDaysOf, folder, left, storage, outbox, retention, finder },
+      node: fleet?.node ?? null,
+    })
   } catch (thrown) {
     await closeOpened({ left, storage, retention })
     throw thrown
@@ -462,6 +510,7 @@ function count(metrics: Metrics, archive: Archive | null, outbox: Outbox, finder
   const documents = metrics.defineCounter('archive_documents', 'Records and handoffs of calls, by result', ['result'])
   metrics.countFrom(documents({ result: 'written' }), () => archive?.counters.written ?? 0)
   metrics.countFrom(documents({ result: 'lost' }), () => archive?.counters.lost ?? 0)
+  metrics.countFrom(documents({ result: 'handed-over' }), () => archive?.counters.handedOver ?? 0)
   const deleted = metrics.defineCounter(
     'archive_deleted',
     'Files of calls that were deleted because they were too old, or too much was kept',

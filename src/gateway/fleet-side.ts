@@ -327,6 +327,7 @@ function newsOf(calls: CallRegistry, nowMs: number): NodeStatus {
     free: calls.free,
     callsByAgent: calls.liveByAgent(),
     callsByCaller: calls.liveByCaller(),
+    diskFull: calls.diskFull,
     afterStream: observed === null ? null : { seen: observed.seen, atMs: Math.round(Date.now() - observed.agoMs) },
   }
 }

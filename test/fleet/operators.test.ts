@@ -624,6 +624,8 @@ t.test('an agent has no more calls than its maxCalls over all nodes, and its cal
 
 t.test('a node with too much load passes new calls to another, and says why to the balancer', async (t) => {
   const it = await fleet(t, 2)
+  at(it, 0).calls.overload = 'disk-full'
+  t.match(await get(`${at(it, 0).opsUrl}/readyz`), { status: 503, text: /"reason":"disk-full"/ })
   at(it, 0).calls.overload = 'cpu-throttling'
   t.match(await get(`${at(it, 0).opsUrl}/readyz`), { status: 503, text: /"reason":"cpu-throttling"/ })
   t.equal(await at(it, 0).metric('mkondo_not_ready{reason="cpu-throttling"}'), 1)

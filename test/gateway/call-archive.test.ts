@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { openCallArchive, usesDataFolder } from '../../src/gateway/call-archive.js'
@@ -11,6 +11,8 @@ import { holdDataFolder } from '../../src/telemetry/archive/data-folder.js'
 import { eraseCalls } from '../../src/telemetry/archive/erasure.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
+import type { FleetNode } from '../../src/fleet/fleet-node.js'
+import { fleet } from '../fleet/nodes.js'
 import { endedCall } from '../support/record.js'
 import { until } from '../support/until.js'
 import { portOf } from '../support/port-of.js'
@@ -297,6 +299,55 @@ t.test(
     await without.close()
   },
 )
+
+/** The archive of one node of a fleet; its records' folder is a file where `isFull`, so that nothing can be written to it. */
+async function archiveOf(t: Test, node: FleetNode, isFull: boolean, parent = t.testdir()) {
+  const dataDir = join(parent, node.name)
+  mkdirSync(dataDir)
+  if (isFull) writeFileSync(join(dataDir, 'records'), '')
+  const config = loadConfig({ DATA_DIR: dataDir }, null)
+  const fleetSide = { outbox: null, node, storeLost: nothing, onForgotten: nothing }
+  const metrics = new Metrics({ version: 'test', processMetrics: false })
+  const idle = { left: [], spare: null }
+  const folder = await holdDataFolder(dataDir)
+  const archive = await openCallArchive(config, folder, log, metrics, idle, {}, () => [], fleetSide)
+  t.teardown(() => archive.close())
+  return { archive, dataDir, metrics }
+}
+
+t.test('a disk that takes nothing is known, and what waits is written once there is room', async (t) => {
+  const { nodes } = await fleet(t, 1)
+  const { archive, dataDir } = await archiveOf(t, nodes[0] as FleetNode, true)
+  archive.over(endedCall({ callSid: SID }))
+  await until(() => archive.isFull, 10_000, 'the disk to be known as full')
+  rmSync(join(dataDir, 'records'))
+  await until(() => !archive.isFull, 10_000, 'the disk to take records again')
+  await until(() => existsSync(join(dataDir, 'records')), 10_000, 'the record')
+  const records = () => readdirSync(join(dataDir, 'records')).filter((name) => name.startsWith('calls-'))
+  await until(() => records().length === 1, 10_000, 'the record')
+  t.match(readFileSync(join(dataDir, 'records', records()[0] ?? ''), 'utf8'), SID)
+})
+
+t.test('records that a full disk has not taken are at another node after the stop', async (t) => {
+  const it = await fleet(t, 3)
+  await it.look()
+  const folder = t.testdir()
+  const [full, alsoFull, other] = await Promise.all(
+    it.nodes.map((node, index) => archiveOf(t, node, index < 2, folder)),
+  )
+  alsoFull?.archive.over(endedCall({ callSid: 'HD_another0001' }))
+  full?.archive.over(endedCall({ callSid: SID }))
+  full?.archive.keepRefused(endedCall({ callSid: 'HD_refused0001' }), handoffOf('HD_refused0001'))
+  await until(() => full?.archive.isFull === true && alsoFull?.archive.isFull === true, 10_000, 'two full disks')
+  await full?.archive.closeMessages()
+  t.match(await other?.archive.find('record', parseCallSid(SID)), { callSid: SID })
+  t.match(await other?.archive.find('record', parseCallSid('HD_refused0001')), { callSid: 'HD_refused0001' })
+  t.match(await other?.archive.find('handoff', parseCallSid('HD_refused0001')), { agent: 'support' })
+  const page = (await full?.metrics.render()) ?? ''
+  t.match(page, /mkondo_archive_documents_total\{result="handed-over"\} 3/)
+  await full?.archive.close()
+  t.match(await full?.metrics.render(), /mkondo_archive_documents_total\{result="lost"\} 0/)
+})
 
 t.test('settings under which nothing is written need no folder', async (t) => {
   t.notOk(usesDataFolder(loadConfig({ KEEP_CALLS: 'false' }, null)))

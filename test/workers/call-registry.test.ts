@@ -424,6 +424,19 @@ t.test(
   },
 )
 
+t.test('a full disk refuses calls where another node has room', async (t) => {
+  const disk = { full: true, elsewhere: false }
+  const test = await startHost({ disk: { isFull: () => disk.full, isElsewhere: () => disk.elsewhere } })
+  t.teardown(() => test.close())
+  t.equal(test.host.overload, null, 'a caller without a record is better than none')
+  t.equal(test.host.diskFull, true)
+  disk.elsewhere = true
+  t.equal(test.host.overload, 'disk-full')
+  t.equal(test.host.free, 0)
+  disk.full = false
+  t.equal(test.host.overload, null)
+})
+
 let made = 0
 const refusal = (changes: Partial<RefusedCall> = {}): RefusedCall => ({
   callSid: sid(`HD_refused${String(made++).padStart(6, '0')}`),

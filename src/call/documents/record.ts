@@ -23,6 +23,7 @@ export const CALL_REFUSALS = [
   'tick-slack',
   'memory',
   'cpu-throttling',
+  'disk-full',
   'file-descriptors',
   'agent-capacity',
   'agent-unknown',

@@ -112,6 +112,7 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
     maxCalls: config.maxCalls,
     recordsKeepMs: (agent) => (retentionOf(inputs, agent)?.recordsDays ?? config.recordsKeepDays) * 86_400_000,
     cordoned: () => fleet.node.state === 'cordoned',
+    disk: { isFull: () => shared.kept.isFull, isElsewhere: () => fleet.node.keepsElsewhere },
     carrier: api === null ? null : carrierControl(api),
     humanCalls,
     wallClock: Date.now,

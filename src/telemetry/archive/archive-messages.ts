@@ -111,6 +111,10 @@ export type ToArchive =
   | { readonly type: 'recording-discard'; readonly callSid: string }
   /** Documents of these calls that wait for the disk are dropped. The answer comes when all before it is done. */
   | { readonly type: 'forget'; readonly id: number; readonly callSids: readonly string[] }
+  /** Answers with the documents that wait for the disk. */
+  | { readonly type: 'unwritten'; readonly id: number }
+  /** Another node has these documents: they are written here no more. */
+  | { readonly type: 'handed-over'; readonly kind: DocumentKind; readonly callSid: string }
   | { readonly type: 'close'; readonly id: number }
 
 /** A fault. `lost`: documents that are permanently lost. */
@@ -133,6 +137,8 @@ export type FromArchive =
       readonly values: readonly StoredValue[]
     }
   | { readonly type: 'open-record-done' }
+  /** The disk takes no records any more, or takes them again. */
+  | { readonly type: 'disk'; readonly isFull: boolean }
   /** A recording could not be begun: nothing of it is on the disk. */
   | { readonly type: 'recording-failed'; readonly callSid: string }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }

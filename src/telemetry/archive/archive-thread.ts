@@ -1,5 +1,5 @@
 import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert, assertNever } from '../../core/assert.js'
@@ -32,6 +32,9 @@ const ARCHIVE_BACKLOG_MAX = 1000
 
 const TICK_MS = 1000
 const UPKEEP_TICKS = 600
+/** A file of the records' folder; its size is about that of a record with its transcript. */
+const PROBE = '.disk'
+const PROBE_BYTES = 64 * 1024
 
 const { limits, first } = workerData as ArchiveStart
 assert(parentPort !== null, 'the archive is a worker thread')
@@ -48,6 +51,8 @@ const recordingsIn = (folder: string): RecordingFiles =>
 const openRecordsIn = (folder: string): OpenRecordFiles => new OpenRecordFiles(keptFolder(folder, 'openRecords'))
 const openRecords = openRecordsIn(limits.folder)
 const values = new StoredValues(keptFolder(limits.folder, 'openRecords'))
+const recordsFolder = keptFolder(limits.folder, 'records')
+let isFull = false
 /** Documents that could not be written; tried again once a second. */
 const backlog: KeptDocument[] = []
 let ticks = 0
@@ -58,8 +63,24 @@ function attempt(what: ArchiveFault['what'], callSid: string | null, work: () =>
     return true
   } catch (thrown) {
     post({ type: 'fault', what, callSid, message: messageOf(thrown), lost: 0 })
+    if (what === 'record' || what === 'handoff') lookAtDisk()
     return false
   }
+}
+
+/** A file that grows and is synced shows whether records could be written. */
+function lookAtDisk(): void {
+  let takes = true
+  try {
+    mkdirSync(recordsFolder, { recursive: true, mode: 0o700 })
+    writeFileSync(join(recordsFolder, PROBE), Buffer.alloc(PROBE_BYTES), { flush: true })
+  } catch {
+    takes = false
+  }
+  attempt('upkeep', null, () => rmSync(join(recordsFolder, PROBE), { force: true }))
+  if (takes !== isFull) return
+  isFull = !takes
+  post({ type: 'disk', isFull })
 }
 
 function write({ kind, callSid, document, days }: KeptDocument): boolean {
@@ -201,7 +222,20 @@ function close(): void {
   attempt('handoff', null, () => logs.handoff.close())
 }
 
+/** The other node has it: also its open record would be a second one. */
+function handedOver(kind: DocumentKind, callSid: string): void {
+  for (let index = backlog.length - 1; index >= 0; index--) {
+    const entry = backlog[index] as (typeof backlog)[number]
+    if (entry.kind !== kind || entry.callSid !== callSid) continue
+    backlog.splice(index, 1)
+    post({ type: 'document-done', kind, ok: false })
+  }
+  if (kind === 'record') attempt('upkeep', callSid, () => openRecords.remove(callSid))
+}
+
 const timer = setInterval(() => {
+  // Without a new record nothing else would show that there is room again.
+  if (isFull || backlog.length > 0) lookAtDisk()
   tryBacklog()
   if (limits.fsync === 'second') {
     attempt('record', null, () => logs.record.sync())
@@ -219,6 +253,11 @@ port.on('message', (message: ToArchive) => {
     case 'forget':
       forget(new Set(message.callSids))
       return post({ type: 'answer', id: message.id, value: null })
+    case 'unwritten':
+      tryBacklog()
+      return post({ type: 'answer', id: message.id, value: backlog })
+    case 'handed-over':
+      return handedOver(message.kind, message.callSid)
     case 'left-record':
       return settleLeft(message.callSid, message.isRecord, message.days)
     case 'open-record-gone':

@@ -140,6 +140,8 @@ export class Archive {
     written: 0,
     /** Documents that were dropped. */
     lost: 0,
+    /** Documents that another node has, because the disk did not take them before the end of this process. */
+    handedOver: 0,
     /** Writes, syncs and deletions that failed. */
     faults: 0,
     /** Bytes of recordings that were dropped because the disk was too slow, or failed. */
@@ -170,6 +172,7 @@ export class Archive {
   readonly #recordings = new Map<string, { failed: boolean }>()
   #worker: Worker | null = null
   #questions = 0
+  #isFull = false
   #documentsPending = 0
   #openPending = 0
   #rowsPending = 0
@@ -324,6 +327,27 @@ export class Archive {
     return findKept(this.#limits.folder, 'recordings', recordingNames(callSid, part))
   }
 
+  /** True while the disk takes no records. */
+  get isFull(): boolean {
+    return this.#isFull
+  }
+
+  /**
+   * Gives the documents that wait for the disk to another node, before this process ends. Does not reject.
+   * @param give  resolves with true once it is kept there
+   * @param untilMs  on the monotonic clock; what is not given by then waits on
+   */
+  async handOver(give: (document: KeptDocument) => Promise<boolean>, untilMs: number): Promise<void> {
+    const waiting = ((await this.#ask((id) => ({ type: 'unwritten', id }))) ?? []) as readonly KeptDocument[]
+    for (const document of waiting) {
+      if (performance.now() >= untilMs) return
+      const { kind, callSid } = document
+      if (!(await give(document))) continue
+      this.counters.handedOver++
+      this.#post({ type: 'handed-over', kind, callSid })
+    }
+  }
+
   /** Writes what waits, and ends the thread. Idempotent. */
   async close(): Promise<void> {
     if (this.#closed) return
@@ -417,6 +441,9 @@ export class Archive {
         return this.#faultOver(message.kind)
       case 'open-record-done':
         this.#openPending--
+        return
+      case 'disk':
+        this.#isFull = message.isFull
         return
       case 'recording-failed': {
         const recording = this.#recordings.get(message.callSid)

@@ -235,7 +235,14 @@ export class CallRegistry implements CallDirectory {
   }
 
   get overload(): Overload | null {
-    return this.#load.overload
+    const { disk } = this.#options
+    // A caller is served without a record where nobody else could keep one.
+    return this.#load.overload ?? (disk?.isFull() === true && disk.isElsewhere() ? 'disk-full' : null)
+  }
+
+  /** True while the records of calls that end here wait for the disk. */
+  get diskFull(): boolean {
+    return this.#options.disk?.isFull() === true
   }
 
   get #slotsFree(): number {
@@ -645,6 +652,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly maxCalls: number
   /** True while no new calls are to come, by an operator; absent: never. */
   readonly cordoned?: () => boolean
+  /** `isFull`: the disk takes no records. `isElsewhere`: another node has room for calls, and for their records. */
+  readonly disk?: { readonly isFull: () => boolean; readonly isElsewhere: () => boolean }
   /** Variables that tool templates may read. */
   readonly env: Environment
   readonly speech: Pick<SpeechPool, 'openSession'> | null

@@ -3,7 +3,8 @@ export const LOAD_REFUSE_SAMPLES = 5
 export const LOAD_ADMIT_SAMPLES = 5
 
 /** Why a process takes no more calls although it has free slots. */
-export const OVERLOADS = ['tick-slack', 'memory', 'cpu-throttling'] as const
+/** `disk-full` is no load: DATA_DIR takes no more records. */
+export const OVERLOADS = ['tick-slack', 'memory', 'cpu-throttling', 'disk-full'] as const
 export type Overload = (typeof OVERLOADS)[number]
 
 /** The load of the last second. Shares are from 0 to 1; null where nothing was measured. */
