@@ -1,5 +1,5 @@
 import type { KeptState } from '../call/documents/kept-call.js'
-import { sameNumber } from '../sautikit/phone.js'
+import { partyKey, sameNumber } from '../sautikit/phone.js'
 import { CALL_BACKS, callBackId } from './campaign.js'
 import type { Row } from './campaign.js'
 import type { RowQueue } from './row-queue.js'
@@ -19,6 +19,7 @@ export async function forgetRows(queue: Pick<RowQueue, 'campaigns' | 'change'>, 
             to: '',
             variables: {},
             externalId: null,
+            asked: null,
             recovers: null,
             result: row.result ?? 'erased',
             tries: row.tries.map((one) => ({ ...one, callSid: null })),
@@ -37,9 +38,10 @@ export async function rowsOf(queue: Pick<RowQueue, 'campaigns' | 'rows'>, number
 }
 
 /** A call back is also about who asked for it, whichever number they left. */
-function isAbout({ id, to, recovers }: Row, target: RowsTarget): boolean {
+function isAbout({ id, to, asked, recovers }: Row, target: RowsTarget): boolean {
   if (to === '') return false
   if ('sid' in target) return id === callBackId(target.sid)
+  if (asked !== null && asked.by !== '' && asked.by === partyKey(target.number)) return true
   const { kept } = (recovers ?? {}) as Partial<KeptState> // from `promise`, as JSON
   const theirs = kept?.direction === 'outbound' ? kept.to : kept?.from
   return [to, theirs ?? ''].some((number) => sameNumber(number, target.number))

@@ -962,6 +962,15 @@ t.test(
   },
 )
 
+t.test('whoever asked for a call back that is over is erased with it', async (t) => {
+  const { queue, office } = await officeOf(t)
+  const asked = { by: '254700000109', atMs: FRIDAY_10 }
+  await queue.add(CALL_BACKS, [row(1, { campaign: CALL_BACKS, result: 'person', asked })])
+  t.match((await office.ofNumber('0700000109')).rows, [{ id: 'r1' }])
+  t.equal(await office.forget({ number: '0700000109' }), 1)
+  t.match(await queue.rows(CALL_BACKS), [{ to: '', asked: null }])
+})
+
 /** Turns of rows at a queue, which end as a test says. */
 async function heldTurns(queue: RowQueue, ids: readonly string[]) {
   const ends = new Map<string, (next: (row: Row) => Next) => void>()

@@ -101,7 +101,10 @@ const stages = {
 
 /** Calls in which nobody has proved anything; each has everything else that a tool may need. */
 const FULL = {
-  escalation: { ...escalation, callback: { offerText: 'Shall we?', confirmedText: 'Noted.', numberKnown: true } },
+  escalation: {
+    ...escalation,
+    callback: { offerText: 'Shall we?', confirmedText: 'Noted.', refusedText: 'No.', numberKnown: true },
+  },
   languages: ['en', 'sw'],
   handoverTo: { sales: 'for orders' },
   stages,

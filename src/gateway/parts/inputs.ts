@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { humansOf } from '../../agents/definition.js'
 import type { AgentDefinition } from '../../agents/definition.js'
 import { faultsText } from '../../agents/loader.js'
 import type { AgentFault } from '../../agents/loader.js'
@@ -11,6 +12,7 @@ import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { CALLS_PER_WORKER_MAX } from '../../core/limits.js'
 import type { CallStore } from '../../fleet/call-store.js'
+import { ringFault } from '../../sautikit/ringing.js'
 import type { Log } from '../../telemetry/log.js'
 import { eachVersion } from '../../workers/main/canary.js'
 import type { HostedAgent } from '../../workers/main/main-thread-context.js'
@@ -93,6 +95,7 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
       'files of AGENTS_DIR have errors: the gateway starts without these agents, or without these sounds and callers',
     )
   warnOfAgents(agents, numbers, log)
+  warnOfHumans(agents, numbers, config, log)
   const backends = backendSettings(config)
   warnOfPrices(agents, numbers, backends, log)
   const unspoken = findSpeech(eachVersion(agents).map(([, version]) => version))
@@ -139,6 +142,23 @@ function warnOfAgents(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers
     log.warn(
       { ...lacking },
       'an agent hands over to one that reads facts, and stays with the calls of numbers without these',
+    )
+}
+
+/** Whoever asks for such a human hears that nobody is free: their number is refused when it is to be rung. */
+function warnOfHumans(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers, config: Config, log: Log): void {
+  const isUnrung = (number: string): boolean => ringFault('human', number, '', config.outboundPrefixes) !== null
+  const ofAgents = eachVersion(agents).flatMap(([name, { definition }]) =>
+    humansOf(definition.escalation).some(({ number }) => isUnrung(number)) ? [name] : [],
+  )
+  const ofNumbers = [...numbers.businesses.values()].flatMap(({ agent, facts }) =>
+    (facts.humans ?? []).some(isUnrung) ? [agent] : [],
+  )
+  const unrung = [...new Set([...ofAgents, ...ofNumbers])]
+  if (unrung.length > 0)
+    log.error(
+      { agents: unrung },
+      'humans of agents or of NUMBERS_FILE have premium, shared-cost, personal or satellite numbers: these are never rung, unless OUTBOUND_PREFIXES names their range in full',
     )
 }
 

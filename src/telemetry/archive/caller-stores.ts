@@ -74,6 +74,12 @@ export const CALLER_STORES = {
     disk: ['campaigns'],
     redis: ['campaigns'],
   },
+  callBackLines: {
+    data: 'which call backs a number and a caller have, under a keyed hash',
+    erased: 'left: they expire within 120 days, and the rows that they lead to are emptied',
+    exported: 'left out: a count without words',
+    redis: ['campaigns'],
+  },
   doNotCall: {
     data: 'the do-not-call list',
     erased: 'left: it is how their wish is kept (`mkondo do-not-call remove`)',
