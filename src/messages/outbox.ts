@@ -8,6 +8,7 @@ import { messageOf } from '../core/errors.js'
 import { writeWhole } from '../telemetry/archive/whole-file.js'
 import type { Log } from '../telemetry/log.js'
 import { bodyOf } from './bodies.js'
+import { Copies } from './copies.js'
 import { Delivery } from './delivery.js'
 import type { DeliveryOptions } from './delivery.js'
 import type { Message } from './message.js'
@@ -47,7 +48,8 @@ const HANDOFF_POST_VERSION = 1
 /**
  * Messages to receivers: at least once each, the same id with every try, in order for each call and receiver.
  *
- * In a fleet a message is in its store, from which any node takes it (`SharedOutbox`); otherwise on the disk.
+ * In a fleet a message is in its store, from which any node takes it (`SharedOutbox`), and the node that added it has a copy
+ * on its disk (`Copies`); otherwise it is on the disk alone.
  *
  * A message is a file from before `add` resolves until a receiver has taken it, so a process that dies at any moment sends
  * it after its next start; one that died between a receiver's answer and the end of the file sends it twice. The file's
@@ -63,6 +65,8 @@ export class Outbox {
   readonly #closing = new AbortController()
   readonly #later: (ms: number, run: () => void) => void
   readonly #disk: Disk
+  /** Null without a fleet. */
+  readonly #copies: Copies | null
   /** By URL. */
   readonly #lines = new Map<string, ReceiverState>()
   /** Messages of one call to one URL, oldest first. */
@@ -79,6 +83,8 @@ export class Outbox {
   #looks = 0
   /** Since when the store of the fleet has not answered; calendar time. */
   #downSinceMs: number | null = null
+  /** When the store was last asked for this node's copies; calendar time. */
+  #copiesSeenMs = -Infinity
   /** True if this node may have taken more last time than it knows. */
   #missed = false
   #lookTimer: NodeJS.Timeout | null = null
@@ -88,10 +94,19 @@ export class Outbox {
     this.#delivery = new Delivery(options)
     this.#later = options.later ?? unrefTimer
     this.#disk = options.disk ?? REAL_DISK
+    const { shared = null } = options
+    this.#copies =
+      shared === null
+        ? null
+        : new Copies({
+            ...{ shared, disk: this.#disk, queueOf: sharedQueueOf },
+            onFault: (thrown) => this.#fault(thrown),
+            onRestored: (entry) => this.#count(entry, 'restored'),
+          })
     this.counts = new Map(
       [...options.receivers.map(({ name }) => name), HANDOFF_RECEIVER, NUMBERS_LABEL].map((name) => [
         name,
-        { delivered: 0, retried: 0, dead: 0, dropped: 0, erased: 0, lost: 0 },
+        { delivered: 0, retried: 0, dead: 0, dropped: 0, erased: 0, lost: 0, restored: 0 },
       ]),
     )
   }
@@ -207,6 +222,7 @@ export class Outbox {
     for (const index of [this.#waiting, this.#dead])
       for (const [key, { callSid }] of index) if (wanted.has(callSid)) index.delete(key)
     for (const [name, queue] of this.#queues) if (wanted.has(queue[0]?.callSid ?? '')) this.#queues.delete(name)
+    this.#copies?.forget(wanted)
     await this.#shared?.forget(callSids, sharedQueueOf)
   }
 
@@ -283,16 +299,27 @@ export class Outbox {
     // A message that waits here for the same receiver is older, and unknown to the store.
     const older = this.#queues.get(queueOf(entry, this.#delivery.urlOf(entry)))
     if (this.#shared !== null && older?.some(({ home }) => home !== 'fleet') !== true) {
+      const path = folder === undefined ? null : pathOf(folder, entry)
+      const isWritten = path !== null && (await this.#copies?.write(path, whole)) === true
       const added = await this.#ofFleet((shared) => shared.add(key, sharedQueueOf(entry), whole))
-      if (added === 'full') return this.#lost(entry, 'too many wait')
+      if (isWritten && added !== null) this.#copies?.keep(key, path)
+      if (added === 'full') {
+        await this.#copies?.remove(key)
+        return this.#lost(entry, 'too many wait')
+      }
       // Whoever looks first sends it, most often this node at once.
       if (added !== null) return void this.#look()
-      if (this.#waiting.has(key)) return
+      if (this.#waiting.has(key)) {
+        if (isWritten) this.#copies?.keep(key, path)
+        return
+      }
+      // The store has not answered: the file is the message.
+      if (isWritten && folder !== undefined) Object.assign(entry, { home: { folder }, body: null })
     }
     if (this.#waiting.size >= WAITING_MAX) return this.#lost(entry, 'too many wait')
     if (this.#shared !== null) entry.stored = 'perhaps'
     this.#waiting.set(key, entry)
-    if (folder !== undefined) {
+    if (folder !== undefined && entry.home === null) {
       try {
         await this.#disk.write(pathOf(folder, entry), JSON.stringify(whole))
         entry.home = { folder }
@@ -343,10 +370,18 @@ export class Outbox {
       // One that failed may have taken messages all the same.
       this.#missed = claimed === null || fresh === null
       for (const each of [...(claimed ?? []), ...(fresh ?? [])]) await this.#taken(waitingOf(each))
+      if (fresh !== null) await this.#lookAtCopies()
       // There may be more.
       claims = (claimed ?? []).length > 0
       if (claims || (fresh ?? []).length > 0) this.#looksAgain = true
     }
+  }
+
+  async #lookAtCopies(): Promise<void> {
+    const { wallClock, lookMs = SHARED_LOOK_MS } = this.#options
+    if (wallClock() - this.#copiesSeenMs < lookMs) return
+    this.#copiesSeenMs = wallClock()
+    await this.#ofFleet(() => this.#copies?.look() ?? Promise.resolve())
   }
 
   async #taken(entry: Waiting): Promise<void> {
@@ -451,6 +486,8 @@ export class Outbox {
       return 'again'
     }
     if (body === null && entry.home === 'fleet' && (await this.#options.forgotten?.()) === true) {
+      // The node that added it adds it again.
+      if (this.#isCopied) return 'over'
       this.#options.onLost?.(1)
       return this.#settle(entry, 'lost')
     }
@@ -486,9 +523,17 @@ export class Outbox {
   async #givenBack(entry: Waiting, body: string): Promise<boolean> {
     const { id, receiver, url, type, callSid, order, contentType, key, home } = entry
     const whole: Entry = { version: 1, ...{ id, receiver, url, type, callSid, order, contentType, body } }
+    const [state] = (await this.#ofFleet((shared) => shared.states([key]))) ?? []
+    if (state === undefined) return false
+    const path = home !== null && home !== 'fleet' ? pathOf(home.folder, entry) : null
+    if (state === 'over' || state === 'dead') {
+      // Another node has sent it, while this one was away.
+      if (path !== null) await this.#onDisk(this.#disk.remove(path))
+      return true
+    }
     const added = await this.#ofFleet((shared) => shared.add(key, sharedQueueOf(entry), whole))
     if (added === null || added === 'full') return false
-    if (home !== null && home !== 'fleet') await this.#onDisk(this.#disk.remove(pathOf(home.folder, entry)))
+    if (path !== null) this.#copies?.keep(key, path)
     // This node may have taken it already.
     this.#missed = true
     setImmediate(() => void this.#look())
@@ -500,19 +545,26 @@ export class Outbox {
     return this.#downSinceMs !== null && wallClock() - this.#downSinceMs >= aloneAfterMs
   }
 
-  /** The store has lost what it held: what only it had is not waited for any more. */
+  /** Messages that the store loses are on the disk of the node that added them. */
+  get #isCopied(): boolean {
+    return this.#options.folders.length > 0
+  }
+
+  /** The store has lost what it held: it is not waited for any more, and each node adds again what it has added. */
   storeForgot(): void {
     // One that is being sent may have been read before.
     const lost = [...this.#waiting.values()].filter(
       (entry) => entry.home === 'fleet' && !this.#line(entry).sending.has(entry),
     )
     for (const entry of lost) {
-      this.#count(entry, 'lost')
+      if (!this.#isCopied) this.#count(entry, 'lost')
       this.#line(entry).ready.delete(entry)
     }
     const left = lost.map((entry) => this.#drop(entry))
     for (const next of left) if (next !== undefined && this.#waiting.has(next.key)) this.#enqueueIfHead(next)
-    this.#options.onLost?.(lost.length)
+    if (!this.#isCopied) this.#options.onLost?.(lost.length)
+    this.#copiesSeenMs = -Infinity
+    void this.#look()
   }
 
   async #settle(entry: Waiting, result: 'delivered' | 'erased' | 'lost'): Promise<'over'> {
@@ -531,6 +583,7 @@ export class Outbox {
     if (entry.home === 'fleet') {
       const dropped = await this.#ofFleet((shared) => shared.bury(entry.key, sharedQueueOf(entry), why))
       for (let i = 0; i < (dropped ?? 0); i++) this.#count(entry, 'dropped')
+      await this.#copies?.remove(entry.key)
       return 'over'
     }
     if (entry.stored !== 'no') await this.#ofFleet((shared) => shared.remove(entry.key, sharedQueueOf(entry)))
@@ -595,6 +648,7 @@ export class Outbox {
   async #remove(entry: Waiting): Promise<void> {
     const { home, stored, key } = entry
     if (stored !== 'no') await this.#ofFleet((shared) => shared.remove(key, sharedQueueOf(entry)))
+    await this.#copies?.remove(key)
     if (home !== null && home !== 'fleet') await this.#onDisk(this.#disk.remove(pathOf(home.folder, entry)))
   }
 
@@ -612,7 +666,7 @@ export class Outbox {
     if (this.faults === 1) this.#options.log.error({ reason: messageOf(thrown) }, 'a message could not be kept')
   }
 
-  #count(entry: Waiting, result: Result): void {
+  #count(entry: Pick<Entry, 'receiver'>, result: Result): void {
     const counts = this.counts.get(entry.receiver.includes('/') ? NUMBERS_LABEL : entry.receiver)
     if (counts !== undefined) counts[result]++
   }
@@ -663,7 +717,7 @@ export interface Disk {
 export interface OutboxOptions extends DeliveryOptions {
   /** Folders of messages; new ones go to the first. None: all are in memory, and are lost with the process. */
   readonly folders: readonly string[]
-  /** The fleet's: new messages go there, and to the folder only while it cannot be reached. Absent or null: no fleet. */
+  /** The fleet's: new messages go there, with a copy in the folder. Absent or null: no fleet. */
   readonly shared?: SharedOutbox | null
   /** `source` of the CloudEvents: which gateway speaks. */
   readonly source: string
@@ -683,7 +737,7 @@ export interface OutboxOptions extends DeliveryOptions {
 }
 
 /** Results that are counted. */
-export const RESULTS = ['delivered', 'retried', 'dead', 'dropped', 'erased', 'lost'] as const
+export const RESULTS = ['delivered', 'retried', 'dead', 'dropped', 'erased', 'lost', 'restored'] as const
 type Result = (typeof RESULTS)[number]
 
 const REAL_DISK: Disk = {

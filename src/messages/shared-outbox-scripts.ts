@@ -1,23 +1,42 @@
 /**
  * Common part of the scripts below. KEYS[1] is the stream, in which each message is `key` and `d`, the sealed entry. Beside
  * it, under the same hash tag and so in the same slot of a Redis Cluster: `:ids` (key to id in the stream), `:tries` (key
- * to `<tries> <due ms>`), `:of:<queue>` (keys of one call to one receiver, oldest first), `:dead`, `:why` and `:dead-at`.
+ * to `<tries> <due ms>`), `:of:<queue>` (keys of one call to one receiver, oldest first), `:dead`, `:why`, `:dead-at`
+ * and `:added` (keys that were added, by time: one that is there and nowhere else is over).
  */
 export const SCRIPTS = {
   /** ARGV: key, queue, d, max, ttl of the order; a consumer whose it is at once, or nothing. */
   add: `
-if redis.call('HEXISTS', KEYS[1] .. ':dead', ARGV[1]) == 1 then return 'known' end
-if redis.call('HEXISTS', KEYS[1] .. ':ids', ARGV[1]) == 1 then return 'known' end
+local function added()
+  redis.call('ZADD', KEYS[1] .. ':added', redis.call('TIME')[1], ARGV[1])
+  redis.call('ZREMRANGEBYRANK', KEYS[1] .. ':added', 0, -tonumber(ARGV[4]) - 1)
+  redis.call('PEXPIRE', KEYS[1] .. ':added', ARGV[5])
+end
+if redis.call('HEXISTS', KEYS[1] .. ':dead', ARGV[1]) == 1 or redis.call('HEXISTS', KEYS[1] .. ':ids', ARGV[1]) == 1 then
+  added()
+  return 'known'
+end
 if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[4]) then return 'full' end
 local id = redis.call('XADD', KEYS[1], '*', 'key', ARGV[1], 'd', ARGV[3])
 redis.call('HSET', KEYS[1] .. ':ids', ARGV[1], id)
 redis.call('RPUSH', KEYS[1] .. ':of:' .. ARGV[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1] .. ':of:' .. ARGV[2], ARGV[5])
+added()
 if ARGV[6] then
   redis.pcall('XGROUP', 'CREATE', KEYS[1], 'nodes', '0', 'MKSTREAM')
   redis.call('XREADGROUP', 'GROUP', 'nodes', ARGV[6], 'STREAMS', KEYS[1], '>')
 end
 return 'added'`,
+  /** ARGV: keys. Answers of each `waits`, `dead`, `over`, or `lost`: the store knows nothing of it. */
+  states: `
+local out = {}
+for i, key in ipairs(ARGV) do
+  if redis.call('HEXISTS', KEYS[1] .. ':ids', key) == 1 then out[i] = 'waits'
+  elseif redis.call('HEXISTS', KEYS[1] .. ':dead', key) == 1 then out[i] = 'dead'
+  elseif redis.call('ZSCORE', KEYS[1] .. ':added', key) then out[i] = 'over'
+  else out[i] = 'lost' end
+end
+return out`,
   /** ARGV: consumer, count. Answers key, tries and d of each that is new, to this consumer. */
   take: `
 redis.pcall('XGROUP', 'CREATE', KEYS[1], 'nodes', '0', 'MKSTREAM')

@@ -144,6 +144,14 @@ export class SharedOutbox {
     return { body: sealed === undefined ? null : (this.#entry(key, sealed)?.body ?? null) }
   }
 
+  /**
+   * What has become of messages that were added; `lost`: the store knows nothing of it.
+   * @returns of each key, in their order
+   */
+  async states(keys: readonly string[]): Promise<readonly ('waits' | 'dead' | 'over' | 'lost')[]> {
+    return (await this.#run('states', keys)).map(String) as ('waits' | 'dead' | 'over' | 'lost')[]
+  }
+
   async tried(key: string, tries: number, dueMs: number): Promise<void> {
     await this.#run('tried', [key, `${tries} ${dueMs}`])
   }

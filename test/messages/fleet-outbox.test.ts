@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
@@ -347,6 +348,98 @@ t.test(
     await outbox.close(0)
   },
 )
+
+t.test('a Redis that is emptied loses no waiting message', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { node } = await fleet(t, server.url)
+  let isDown = true
+  const { ids, receivers } = await receiver(t, () => (isDown ? 500 : 200))
+  const due: (() => void)[] = []
+  const options = (name: string) => ({
+    ...{ receivers, folders: [join(t.testdirName, name)], later: (_: number, run: () => void) => void due.push(run) },
+    forgotten: () => Promise.resolve(true),
+  })
+  t.testdir()
+  const nodes = [await node('one', options('one')), await node('two', options('two'))] as const
+  const wanted = Array.from({ length: 20 }, (_, n) => message(n, `HD_emptied0000${n % 4}`))
+  for (const [n, each] of wanted.entries()) await nodes[n % 2 === 0 ? 0 : 1].outbox.add(each)
+  await until(
+    () => nodes[0].outbox.waiting + nodes[1].outbox.waiting === 20 && due.length > 0,
+    10_000,
+    'the first tries',
+  )
+  await server.command('FLUSHALL')
+  for (const { outbox } of nodes) outbox.storeForgot()
+  isDown = false
+  const waits = setInterval(() => {
+    for (const run of due.splice(0)) run()
+  }, 20)
+  t.teardown(() => clearInterval(waits))
+  await until(() => new Set(ids).size === 20, 20_000, 'all of it')
+  const files = (): string[] => ['one', 'two'].flatMap((name) => readdirSync(join(t.testdirName, name)))
+  await until(() => files().length === 0, 10_000, 'no file')
+  t.same([...ids].sort(), wanted.map(({ id }) => id).sort(), 'each once')
+  const counted = nodes.map(({ outbox }) => outbox.counts.get('crm'))
+  t.equal(
+    counted.reduce((sum, of) => sum + (of?.restored ?? 0), 0),
+    20,
+  )
+  t.equal(
+    counted.reduce((sum, of) => sum + (of?.lost ?? 0), 0),
+    0,
+  )
+  for (const { outbox } of nodes) await outbox.close(1000)
+})
+
+t.test('a message that a failover loses is added again', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { node } = await fleet(t, server.url)
+  const { ids, receivers } = await receiver(t)
+  const folder = join(t.testdir(), 'one')
+  // It takes nothing itself, so that the message is in Redis alone.
+  const one = await node('one', { receivers, folders: [folder] }, Infinity, (script) =>
+    script === 'take' ? 'request' : null,
+  )
+  await one.outbox.add(message(1))
+  t.equal(readdirSync(folder).length, 1, 'a copy')
+  // Nobody notices: the new master has everything but the newest messages.
+  await server.command('FLUSHALL')
+  await one.outbox.close(0)
+  const again = await node('one', { receivers, folders: [folder] })
+  await again.outbox.add(message(2))
+  await until(() => new Set(ids).size === 2, 10_000, 'both')
+  await until(() => readdirSync(folder).length === 0, 10_000, 'no file')
+  t.same(ids.toSorted(), [message(1).id, message(2).id], 'each once')
+  await again.outbox.close(1000)
+})
+
+t.test('a message that another node has sent is not sent again', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { node } = await fleet(t, server.url)
+  const { ids, receivers } = await receiver(t)
+  const folder = join(t.testdir(), 'one')
+  const one = await node('one', { receivers, folders: [folder] }, Infinity, (script) =>
+    script === 'take' ? 'request' : null,
+  )
+  await one.outbox.add(message(1))
+  const file = readdirSync(folder)
+  one.die()
+  const two = await node('two', { receivers })
+  await until(() => ids.length === 1, 10_000, 'the other node')
+  await until(async () => (await two.outbox.list(10)).length === 0, 10_000, 'an empty outbox')
+  t.strictSame(readdirSync(folder), file, 'its node is dead, and has the file')
+  const again = await node('one', { receivers, folders: [folder] })
+  await until(() => readdirSync(folder).length === 0, 10_000, 'the file is deleted')
+  await again.outbox.close(1000)
+  await two.outbox.close(1000)
+  t.equal(ids.length, 1, 'once')
+})
 
 t.test('while Redis is away messages are on the disk, and are sent', async (t) => {
   if (!hasRedis(t)) return

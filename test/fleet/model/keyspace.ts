@@ -268,12 +268,24 @@ export class Keyspace {
       this.#tidy(key)
       return gone
     },
+    zscore: (key = '', member = '') => {
+      const score = this.#find('zset', key)?.get(member)
+      return score === undefined ? null : String(score)
+    },
     zcard: (key = '') => this.#find('zset', key)?.size ?? 0,
     zrange: (key = '', from, to) => {
       const end = Number(to)
       return this.#sorted(key)
         .map(([member]) => member)
         .slice(Number(from), end < 0 ? undefined : end + 1)
+    },
+    zremrangebyrank: (key = '', from, to) => {
+      const members = this.#sorted(key).map(([member]) => member)
+      const end = Number(to) < 0 ? members.length + Number(to) : Number(to)
+      const gone = members.slice(Number(from), Math.max(0, end + 1))
+      for (const member of gone) this.#find('zset', key)?.delete(member)
+      this.#tidy(key)
+      return gone.length
     },
     zremrangebyscore: (key = '', _from, to = '') => {
       const set = this.#find('zset', key)
