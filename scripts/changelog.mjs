@@ -17,21 +17,25 @@ const UNRELEASED = '## Unreleased\n'
 
 /**
  * @param name  of the fragment's file, for errors
- * @returns the subject of a fragment, and its entries, each a line
+ * @returns the entries of a fragment, each a line, with their subjects
  * @throws Error that says what of the fragment is wrong and what is allowed
  */
 export function fragment(name, text) {
-  const [heading = '', ...lines] = text.trimEnd().split('\n')
-  const subject = SUBJECTS.find((one) => heading === `### ${one}`)
-  if (subject === undefined)
-    throw new Error(
-      `${name}: its first line is '${heading}'; allowed: ${SUBJECTS.map((one) => `'### ${one}'`).join(', ')}`,
-    )
-  const entries = lines.filter((line) => line.trim() !== '')
-  const wrong = entries.find((line) => !/^- \S/.test(line))
-  if (wrong !== undefined) throw new Error(`${name}: '${wrong}' is not an entry; allowed: lines that begin with '- '`)
-  if (entries.length === 0) throw new Error(`${name}: it has no entry; allowed: lines that begin with '- '`)
-  return { subject, entries }
+  const allowed = SUBJECTS.map((one) => `'### ${one}'`).join(', ')
+  const read = []
+  for (const line of text.split('\n').filter((one) => one.trim() !== '')) {
+    const last = read.at(-1)
+    if (line.startsWith('###') || last === undefined) {
+      const subject = SUBJECTS.find((one) => line === `### ${one}`)
+      if (subject === undefined) throw new Error(`${name}: a subject is '${line}'; allowed: ${allowed}`)
+      read.push({ subject, entries: [] })
+    } else if (/^- \S/.test(line)) last.entries.push(line)
+    else throw new Error(`${name}: '${line}' is not an entry; allowed: lines that begin with '- '`)
+  }
+  const empty = read.find(({ entries }) => entries.length === 0)
+  if (read.length === 0 || empty !== undefined)
+    throw new Error(`${name}: ${empty?.subject ?? 'it'} has no entry; allowed: lines that begin with '- '`)
+  return read
 }
 
 /** @returns the text of a version's section without its heading, or null where the changelog has none */
@@ -50,7 +54,7 @@ export function joined(changelog, { version, date, changes }) {
   const at = changelog.indexOf(UNRELEASED)
   if (at === -1) throw new Error(`CHANGELOG.md has no '${UNRELEASED.trim()}'`)
   if (changes.length === 0) throw new Error('changes/ has nothing that could be released')
-  const read = changes.map(({ name, text }) => fragment(name, text))
+  const read = changes.flatMap(({ name, text }) => fragment(name, text))
   const subjects = SUBJECTS.flatMap((subject) => {
     const entries = read.filter((one) => one.subject === subject).flatMap((one) => one.entries)
     const breaks = (entry) => entry.startsWith('- **Breaking:**')

@@ -1,6 +1,5 @@
 import { entrySchema } from './entry.js'
 import type { Entry } from './entry.js'
-import type { Disk } from './outbox.js'
 import type { SharedOutbox } from './shared-outbox.js'
 
 /** Copies that this node has; a message beyond is in the fleet's store alone, and is counted as a fault. */
@@ -106,4 +105,12 @@ export class Copies {
     // Full: the next look tries again.
     if ((await shared.add(key, queueOf(entry), entry)) === 'added') onRestored(entry)
   }
+}
+
+/** The file system, as a test may break it. */
+export interface Disk {
+  readonly write: (path: string, text: string) => Promise<void>
+  readonly read: (path: string) => Promise<string>
+  readonly move: (from: string, to: string) => Promise<void>
+  readonly remove: (path: string) => Promise<void>
 }

@@ -9,6 +9,7 @@ import { writeWhole } from '../telemetry/archive/whole-file.js'
 import type { Log } from '../telemetry/log.js'
 import { bodyOf } from './bodies.js'
 import { Copies } from './copies.js'
+import type { Disk } from './copies.js'
 import { Delivery } from './delivery.js'
 import type { DeliveryOptions } from './delivery.js'
 import type { Message } from './message.js'
@@ -705,14 +706,6 @@ export const messageViewSchema = z.object({
   reason: z.string().nullable(),
 })
 export type MessageView = DocumentOf<typeof messageViewSchema>
-
-/** The file system, as a test may break it. */
-export interface Disk {
-  readonly write: (path: string, text: string) => Promise<void>
-  readonly read: (path: string) => Promise<string>
-  readonly move: (from: string, to: string) => Promise<void>
-  readonly remove: (path: string) => Promise<void>
-}
 
 export interface OutboxOptions extends DeliveryOptions {
   /** Folders of messages; new ones go to the first. None: all are in memory, and are lost with the process. */

@@ -1540,6 +1540,7 @@ t.test(
       (await two.list.list(10)).map(({ number }) => number),
       [ASKED.slice(1)],
     )
+    t.ok(await (await node('three')).list.has(ASKED), 'a node whose disk is empty has it from Redis')
   },
 )
 

@@ -822,11 +822,11 @@ export class SimulatedGateways {
         throw new Violation(
           `${told.message.id}, accepted by ${told.by.id} at ${(told.acceptedMs / 1000).toFixed(1)} s, was never delivered`,
         )
-    if (this.#lostUntilMs > 0) return
     const owed = this.#redis.look('XLEN', 'mk:{analyses}')
     if (owed !== 0) throw new Violation(`${JSON.stringify(owed)} analyses are owed for ever`)
     for (const charge of this.#charges.values())
       if (charge.taken && !charge.heard) throw new Violation(`the outcome of ${charge.callSid} was taken, and is lost`)
+    if (this.#lostUntilMs > 0) return
     // Its author learnt that it was not kept.
     if (!this.#hasCampaign) return
     for (const { id, to, result } of this.#rows())

@@ -502,7 +502,7 @@ function budgets(t: Test) {
     budget: { perDay: 100, cheaper: { fromPercent: 80, backend: 'cascade' } },
   }
   const other = { ...business, number: numberOf(2) }
-  const inner = new MemoryStore(() => nowMs)
+  let inner = new MemoryStore(() => nowMs)
   let away = false
   const store = {
     tally: (...args: Parameters<MemoryStore['tally']>) =>
@@ -537,8 +537,9 @@ function budgets(t: Test) {
       for (const timer of [...timers]) if (timer.atMs <= nowMs && timers.delete(timer)) timer.run()
       await new Promise((resolve) => setImmediate(resolve))
     },
-    storeIs: (state: 'away' | 'there') => {
+    storeIs: (state: 'away' | 'there' | 'emptied') => {
       away = state === 'away'
+      if (state === 'emptied') inner = new MemoryStore(() => nowMs)
     },
   }
 }
@@ -625,6 +626,23 @@ t.test('what was spent survives a store that is away, and a restart of the node'
   await writeFile(file, '{')
   const anew = await node(file)
   t.equal(anew.step(numberOf(2)), null, 'a file that cannot be read is no reason not to start')
+})
+
+t.test('what was spent survives an emptied store, a lost node and a lost disk', async (t) => {
+  const { node, pass, storeIs, file } = budgets(t)
+  const [one, two] = await Promise.all([node(file), node()])
+  one.spend(numberOf(1), 60, 'HD_over00000001')
+  two.spend(numberOf(1), 60, 'HD_over00000002')
+  await pass(10_000)
+  storeIs('emptied')
+  await pass(10_000)
+  await pass(10_000)
+  t.same([one.step(numberOf(1)), two.step(numberOf(1))], ['messages', 'messages'], 'each has written its part again')
+  // The first node is gone, and what runs in its place has nothing of its disk.
+  const anew = await node()
+  await pass(10_000)
+  t.equal(anew.step(numberOf(1)), 'messages', 'its part is in the store')
+  await one.close()
 })
 
 t.test('a model that asks for the data of another business gets its own', async (t) => {

@@ -7,7 +7,10 @@ import { packageRoot } from '../../src/config/package-root.js'
 
 const ROOT = packageRoot()
 const changelog = (await import(join(ROOT, 'scripts/changelog.mjs'))) as {
-  readonly fragment: (name: string, text: string) => { readonly subject: string; readonly entries: readonly string[] }
+  readonly fragment: (
+    name: string,
+    text: string,
+  ) => readonly { readonly subject: string; readonly entries: readonly string[] }[]
   readonly joined: (
     changelog: string,
     next: { version: string; date: string; changes: readonly { name: string; text: string }[] },
@@ -30,7 +33,7 @@ t.test('fragments become a section, by subject', (t) => {
   const changes = [
     { name: 'b.md', text: '### Fixed\n- Mended.\n' },
     { name: 'a.md', text: '### Tools\n\n- Added.\n- **Breaking:** Gone.\n' },
-    { name: 'c.md', text: '### Fixed\n- Also mended.\n' },
+    { name: 'c.md', text: '### Tools\n- Another.\n### Fixed\n- Also mended.\n' },
   ]
   const after = changelog.joined(BEFORE, { version: '0.2.0', date: '2026-12-24', changes })
   t.equal(
@@ -47,6 +50,7 @@ In changes/.
 
 - **Breaking:** Gone.
 - Added.
+- Another.
 
 ### Fixed
 
@@ -70,12 +74,9 @@ In changes/.
 })
 
 t.test('a fragment without a subject or entry is refused', (t) => {
-  t.throws(
-    () => changelog.fragment('x.md', '- Mended.\n'),
-    /x\.md: its first line is '- Mended\.'; allowed: '### Agents/,
-  )
+  t.throws(() => changelog.fragment('x.md', '- Mended.\n'), /x\.md: a subject is '- Mended\.'; allowed: '### Agents/)
   t.throws(() => changelog.fragment('x.md', '### Fixed\nMended.\n'), /x\.md: 'Mended\.' is not an entry/)
-  t.throws(() => changelog.fragment('x.md', '### Fixed\n'), /x\.md: it has no entry/)
+  t.throws(() => changelog.fragment('x.md', '### Fixed\n'), /x\.md: Fixed has no entry/)
   t.end()
 })
 
