@@ -84,6 +84,16 @@ interface SessionTool {
    * @defaultValue `false`
    */
   readonly leaves?: boolean
+  /**
+   * The end of the call is what it asks for.
+   * @defaultValue `false`
+   */
+  readonly endsCall?: boolean
+  /**
+   * It is done outside of the call: only a confirmation says that it was.
+   * @defaultValue `false`
+   */
+  readonly outside?: boolean
   /** @returns why it cannot be performed with these arguments; null when it can */
   readonly fault?: (call: CallKernel, args: Arguments) => string | null
   /** Performs it, and answers the tool call now or later. */
@@ -116,6 +126,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
         },
       },
     }),
+    endsCall: true,
     afterSpeech: true,
     run: (call, callId, args) =>
       void call.ask('escalate', {
@@ -177,6 +188,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
         properties: { reason: { type: 'string', description: 'Why the call is over, in a few words.' } },
       },
     }),
+    endsCall: true,
     afterSpeech: true,
     leaves: true,
     run: (call, callId, args) => {
@@ -194,6 +206,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
         'no (more) calls ("do not call me again", "sitaki", "msinipigie tena"), then say that it is done, and goodbye.',
       parameters: NO_ARGUMENTS,
     }),
+    outside: true,
     run: (call, callId) => {
       call.mark('do-not-call')
       call.out({ type: 'do-not-call', callId })
@@ -221,6 +234,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
       },
       once: true,
     }),
+    outside: true,
     afterSpeech: true,
     fault: (call, args) => call.ask('sendDigitsFault', args),
     run: (call, callId, { digits }) => call.ask('sendDigits', callId, textOf(digits)),

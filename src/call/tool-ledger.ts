@@ -4,7 +4,7 @@ import type { ToolCallEnd } from './call-log.js'
 import type { CallLogRecords, LoggedToolCall } from './documents/log-entry.js'
 import type { RunningTool, SessionResume } from './documents/checkpoint.js'
 import { secretCallId } from './digit-collection.js'
-import { COLLECT_TOOL, isBuiltIn, recordedArguments } from './gateway-tools.js'
+import { COLLECT_TOOL, isBuiltIn, recordedArguments, sessionTool } from './gateway-tools.js'
 
 /** Tool calls that may run at once for one call. */
 export const TOOLS_RUNNING_MAX = 8
@@ -277,12 +277,21 @@ export class ToolLedger {
     return names
   }
 
-  /** The phone call is over: answers what is open but does not run. `ok`: the session completed what it was performing. */
-  close(ok: boolean): void {
+  /**
+   * The phone call is over: answers what is open but does not run. Nothing counts as done that nobody has confirmed.
+   * @param asAsked  it has ended by what the session was performing
+   */
+  close(asAsked: boolean): void {
     const pending = { ok: false, value: STILL_PENDING, error: 'no outcome before the end of the conversation' }
-    for (const { callId, state, gateway } of [...this.#calls.values()]) {
+    for (const { callId, name, state, gateway } of [...this.#calls.values()]) {
       if (state === 'pending') this.result(callId, pending, 'abandoned')
-      if (state === 'running' && gateway) this.result(callId, { ok, value: null, error: 'the call ended first' })
+      if (state !== 'running' || !gateway) continue
+      if (sessionTool(name)?.outside === true)
+        this.result(callId, { ok: false, value: { error: CUT_OFF }, error: UNCERTAIN })
+      else {
+        const ok = asAsked && sessionTool(name)?.endsCall === true
+        this.result(callId, { ok, value: null, error: 'the call ended first' })
+      }
     }
   }
 

@@ -608,6 +608,34 @@ t.test('several calls at once are one round', async (t) => {
   t.same(rig.all('backend-tools'), [])
 })
 
+for (const name of ['do_not_call', 'send_digits'])
+  t.test(`${name} that nobody confirmed is no success (call ends)`, async (t) => {
+    for (const end of ['agent-goodbye', 'caller-hung-up'] as const) {
+      const rig = Rig.talking({ sendsDigits: true, placed: true })
+      rig.toolCall('n1', name, name === 'send_digits' ? { digits: '1'.repeat(60) } : {}, 1)
+      if (end === 'agent-goodbye') {
+        rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: false })
+        rig.run(500)
+      }
+      rig.in({ type: 'stream-closed', code: 1000 })
+      t.equal(rig.all('ended').length, 1)
+      const [made] = rig.toolCalls.filter((call) => call.name === name)
+      t.match(made, { ok: false }, end)
+      if (name === 'do_not_call') t.equal(made?.error, 'TOOL_UNCERTAIN')
+    }
+  })
+
+t.test('an end that was asked for is done with the call', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('e1', 'end_call', { reason: 'done' }, 1)
+  rig.toolCall('n1', 'do_not_call', {}, 1)
+  rig.run(4000)
+  rig.in({ type: 'stream-closed', code: 1000 })
+  const ends = rig.toolCalls.map(({ name, ok }) => [name, ok])
+  t.ok(ends.some(([name, ok]) => name === 'end_call' && ok))
+  t.notOk(ends.some(([name, ok]) => name === 'do_not_call' && ok))
+})
+
 t.test(
   'that somebody wants no more calls is noted once it is written, and said to have failed where it is not',
   (t) => {
