@@ -146,6 +146,12 @@ t.test('a scenario that contradicts itself is refused before anybody calls', (t)
     ['noise without sound', scenario('mode: text\nnoise: { snrDb: 10 }\n'), /mode is text, but noise/],
     ['a calendar for real time', scenario('mode: audio\nat: "2026-11-22T03:00:00+03:00"\n'), /only mode text can/],
     [
+      'a slow tool for real time',
+      scenario('mode: audio\nslow: [{ tool: book, answerAfterMs: 4000 }]\n'),
+      /slow needs mode text/,
+    ],
+    ['memory for real time', scenario('mode: audio\nearlier: {}\n'), /earlier needs mode text/],
+    [
       'a tool that must and must not be called',
       scenario('expect:\n  called: [{ tool: refund }]\n  notCalled: [refund]\n'),
       /refund is also under notCalled/,

@@ -336,6 +336,21 @@ const scenarioSchema = z
       .describe(
         'Outcomes of tools that wait: one for each wait, in order. Text mode only: a spoken call gets them from its API.',
       ),
+    slow: z
+      .array(z.strictObject({ tool: toolName, answerAfterMs: ms.describe('From the call of the tool on.') }))
+      .max(20)
+      .default([])
+      .describe('Tools of the agent whose answers take time. Text mode only: a spoken call waits for its API.'),
+    earlier: z
+      .strictObject({
+        outcome: z.enum(INBOUND_OUTCOMES).default('contained').describe('How that call came out.'),
+        daysAgo: z.int().min(0).max(3650).default(1),
+        facts: z.record(z.string().min(1).max(60), z.union([z.string().max(300), z.number(), z.boolean()])).default({}),
+      })
+      .optional()
+      .describe(
+        "What an agent with `caller.memory` remembers of the number's last call, in which its owner was verified. Text mode only. Default: nothing.",
+      ),
     expect: expectSchema.prefault({}),
   })
   .check(({ value: scenario, issues }) => {
@@ -343,19 +358,33 @@ const scenarioSchema = z
     const fault = (path: PropertyKey[], message: string): void => {
       issues.push({ code: 'custom', input: scenario, path, message })
     }
-    const { mode, at, settle, caller, expect, timeoutS } = scenario
+    const { mode, caller, expect, timeoutS } = scenario
     callerFaults(caller, fault)
     expectFaults(expect, fault)
     const isSpoken = mode === 'audio' || needsSound(scenario)
     if (mode === 'text' && needsSound(scenario))
       fault(['mode'], 'is text, but noise, a faulty line, ignoreKill, a played recording or a beep need mode audio')
-    else if (isSpoken && at !== undefined) fault(['at'], 'sets the calendar, which only mode text can')
-    else if (isSpoken && settle.length > 0)
-      fault(['settle'], 'needs mode text: a spoken call gets outcomes from the API of its tool')
+    else if (isSpoken) for (const [key, why] of ofTextOnly(scenario)) fault([key], why)
     const { call } = expect.withinMs
     if (call !== undefined && call > timeoutS * 1000)
       fault(['expect', 'withinMs', 'call'], `is ${call}, but the call is ended after timeoutS: ${timeoutS}`)
   })
+
+/** The keys that only text mode can follow, with the reason; those that the scenario sets. */
+function ofTextOnly({
+  at,
+  settle,
+  slow,
+  earlier,
+}: Pick<ScenarioFile, 'at' | 'settle' | 'slow' | 'earlier'>): (readonly [key: string, why: string])[] {
+  const keys = [
+    ['at', at !== undefined, 'sets the calendar, which only mode text can'],
+    ['settle', settle.length > 0, 'needs mode text: a spoken call gets outcomes from the API of its tool'],
+    ['slow', slow.length > 0, 'needs mode text: a spoken call waits for the API of its tool'],
+    ['earlier', earlier !== undefined, 'needs mode text: a spoken call is remembered by its gateway'],
+  ] as const
+  return keys.flatMap(([key, set, why]) => (set ? [[key, why] as const] : []))
+}
 
 type Fault = (path: PropertyKey[], message: string) => void
 
@@ -407,6 +436,12 @@ type ScenarioFile = z.output<typeof scenarioSchema>
 /** Outcome that the world outside gives a waiting tool. */
 export type SettledTool = ScenarioFile['settle'][number]
 
+/** A tool whose answers take time. */
+export type SlowTool = ScenarioFile['slow'][number]
+
+/** What is remembered of the caller's last call. */
+export type RememberedCall = NonNullable<ScenarioFile['earlier']>
+
 /** One scenario: who calls, what they do, over what line, and what must come of it. */
 export type Scenario = ReturnType<typeof scenarioOf>
 
@@ -443,10 +478,10 @@ export function parseScenario(text: string, file: string): Scenario {
 }
 
 function scenarioOf(parsed: ScenarioFile, file: string) {
-  const { caller, carrier, human, at, placed = null, settle } = parsed
+  const { caller, carrier, human, at, placed = null, settle, slow, earlier = null } = parsed
   const { number: from, calls: to, voice, pace, model = null, ...script } = caller
   const name = parsed.name ?? basename(file).replace(/\.ya?ml$/, '')
-  const textMode: CallMode | null = at === undefined && settle.length === 0 ? null : 'text'
+  const textMode: CallMode | null = ofTextOnly(parsed).length === 0 ? null : 'text'
   return {
     file,
     name,
@@ -473,6 +508,9 @@ function scenarioOf(parsed: ScenarioFile, file: string) {
     human: { ...human, greeting: 'Hello, how can I help you?' },
     /** Outcomes of tools that wait; each is used once, in order. */
     settle,
+    slow,
+    /** What is remembered of the caller; null: nothing. */
+    earlier,
     expect: parsed.expect,
   }
 }

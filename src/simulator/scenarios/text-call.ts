@@ -10,7 +10,10 @@ import type { Scenario } from './scenario.js'
 import { TextGateway, type TextGatewayOptions, type TextMedia } from './text-gateway.js'
 import { TextVoices } from './text-speech.js'
 
-interface TextCallOptions extends Omit<TextGatewayOptions, 'placed' | 'settle' | 'startedAtWallMs'> {
+interface TextCallOptions extends Omit<
+  TextGatewayOptions,
+  'placed' | 'settle' | 'slow' | 'earlier' | 'startedAtWallMs'
+> {
   readonly scenario: Omit<
     Scenario,
     'file' | 'name' | 'mode' | 'seed' | 'expect' | 'model' | 'judge' | 'voice' | 'line' | 'noise' | 'ignoreKill'
@@ -45,7 +48,7 @@ export async function runTextCall(media: TextMedia, options: TextCallOptions): P
             ...{ clientRequestId, agent: scenario.agent, from, to, variables: placed.variables },
             ...{ orderedAtMs: START_MS, ringMs: 0, externalId: null, leaveMessage: true, promised: false, joins: null },
           },
-    settle: scenario.settle,
+    ...{ settle: scenario.settle, slow: scenario.slow, earlier: scenario.earlier },
     startedAtWallMs: scenario.atWallMs ?? Date.now(),
   })
   const { clock } = gateway

@@ -31,7 +31,7 @@ import { callBackRow, mayCallBack } from '../../campaigns/call-back-row.js'
 import type { CallBackDesk } from '../../workers/main/main-thread-context.js'
 import { OneThreadPool } from '../one-thread-pool.js'
 import { SimulatedClock } from '../simulated-clock.js'
-import type { SettledTool } from './scenario.js'
+import type { RememberedCall, SettledTool, SlowTool } from './scenario.js'
 import { TextSpeech, type TextVoices } from './text-speech.js'
 
 /** Words replace the sound: no file sounds over them, or in their place. */
@@ -42,6 +42,7 @@ function withoutSounds(agent: HostedAgent): HostedAgent {
   return { ...silent, forBusiness: (business, step) => withoutSounds(forBusiness(business, step)) }
 }
 
+const DAY_MS = 86_400_000
 /** Time from the document to the media socket, in which the backend becomes ready. */
 const SOCKET_AFTER_MS = 200
 /** Path of a webhook, with the agent where it names one. */
@@ -72,6 +73,14 @@ export class TextGateway implements CallEnvironment {
     const clock = this.clock.nowMs
     const wallClock = (): number => this.clock.elapsedMs + options.startedAtWallMs
     const metrics = new Metrics({ version: 'simulate', processMetrics: false })
+    const { earlier } = options
+    const remembered =
+      earlier === null
+        ? null
+        : {
+            endedWallMs: options.startedAtWallMs - earlier.daysAgo * DAY_MS,
+            ...{ outcome: earlier.outcome, facts: earlier.facts },
+          }
     const shared = {
       clock,
       wallClock,
@@ -96,6 +105,10 @@ export class TextGateway implements CallEnvironment {
       keepJournal: null,
       journal: { build: 'simulate', audio: false },
       afterStream: 'continues',
+      callerMemory: {
+        recall: () => Promise.resolve(remembered),
+        remember: () => Promise.resolve(),
+      },
       onDoNotCall: () => Promise.resolve(true),
       callBacks: {
         mayRing: (agent, number, ours) => mayCallBack(agent, number, ours, []),
@@ -120,7 +133,8 @@ export class TextGateway implements CallEnvironment {
           tools: async ({ agent, assets }) => {
             const tools = await media.tools.of(agent, assets)
             await tools.useServers()
-            return withPending(tools, (tool, url) => this.#pending(tool, url))
+            const answering = slowed(tools, options.slow, this.clock)
+            return withPending(answering, (tool, url) => this.#pending(tool, url))
           },
         }),
     })
@@ -236,6 +250,10 @@ export interface TextGatewayOptions {
   readonly placed: PlacedCall | null
   /** Outcomes of tools that wait, in order. */
   readonly settle: readonly SettledTool[]
+  /** Tools whose answers take time. */
+  readonly slow: readonly SlowTool[]
+  /** The memory of the caller's last call; null: none. */
+  readonly earlier: RememberedCall | null
   /** Calendar time at which the call begins. */
   readonly startedAtWallMs: number
 }
@@ -272,6 +290,20 @@ const levelVad: VadBank = {
     reset: () => undefined,
     release: () => undefined,
   }),
+}
+
+/** The answers of these tools come late, in the time of the call. */
+function slowed(tools: CallToolRunner, slow: readonly SlowTool[], clock: SimulatedClock): CallToolRunner {
+  if (slow.length === 0) return tools
+  return {
+    serverTools: () => tools.serverTools(),
+    watchServers: (listener) => tools.watchServers(listener),
+    run: async (name, args, context) => {
+      const waitMs = slow.find((one) => one.tool === name)?.answerAfterMs ?? 0
+      const [outcome] = await Promise.all([tools.run(name, args, context), waitMs === 0 ? null : clock.wait(waitMs)])
+      return outcome
+    },
+  }
 }
 
 /** @param pending  a tool waits for its outcome, to be posted to `url` */

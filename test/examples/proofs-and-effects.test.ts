@@ -1,0 +1,29 @@
+import { join } from 'node:path'
+import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
+import { command } from '../support/command.js'
+
+t.setTimeout(120_000)
+
+for (const [example, names] of [
+  [
+    'campaigns',
+    [
+      'goodbye-while-it-is-noted',
+      'kwaheri-kabla-ya-kuandikwa',
+      'no-more-calls-from-a-stranger',
+      'msinipigie-kutoka-kwa-mgeni',
+    ],
+  ],
+  [
+    'known-caller',
+    ['memory-not-for-a-stranger', 'memory-for-its-owner', 'kumbukumbu-si-ya-mgeni', 'kumbukumbu-ya-mwenye-simu'],
+  ],
+] as const)
+  t.test(`proofs and slow effects hold in both languages (${example})`, async (t) => {
+    const from = join(packageRoot(), 'examples', example)
+    const files = names.map((name) => join(from, 'scenarios', `${name}.yaml`))
+    const { code, out } = await command(['simulate', ...files, '--agents', join(from, 'agents')], {})
+    t.equal(code, 0, out)
+    t.match(out, /^4 passed/m)
+  })
