@@ -273,9 +273,10 @@ export function fleet(): DashboardBuilder {
         ),
         counts(
           'Listeners',
-          'Operators who listen to live calls, and tenths of a second that slow ones lose in each second.',
+          'Operators who listen to live calls, tenths of a second that slow ones lose in each second, and event streams that were refused.',
           gauges('sum', 'mkondo_listeners', 'instance'),
           rates('mkondo_listen_messages_dropped_total', 'instance', '{{instance}} lost'),
+          rates('mkondo_ops_streams_refused_total', 'instance, full', '{{instance}} streams refused: {{full}}'),
         ),
         perSecond('Tools by outcome', 'Tool calls, by outcome.', rates('mkondo_tool_seconds_count', 'tool, outcome')),
         perSecond(

@@ -1,5 +1,4 @@
 import { packageVersion } from '../config/package-root.js'
-import { loadConfig } from '../config/load-config.js'
 import { messageOf } from '../core/errors.js'
 import { timelineOf } from '../call/documents/call-view.js'
 import { callRecordSchema } from '../call/documents/record.js'
@@ -21,9 +20,8 @@ export interface BundleOptions extends OpsOptions {
 /** `mkondo bundle`. */
 export async function bundle(callSid: string, options: BundleOptions, terminal: Terminal): Promise<number> {
   const ops = opsClientOf(options, terminal)
-  const { opsToken } = loadConfig(terminal.env, options.config ?? null)
   const archive = new Archive()
-  const redacted = await collect(archive, ops, callSid, opsToken, options.withWords === true)
+  const redacted = await collect(archive, ops, callSid, options.withWords === true)
   const { names, missing } = archive
   const readme =
     `Support bundle of call ${callSid}, made by mkondo ${packageVersion()}\n\n` +
@@ -46,7 +44,6 @@ async function collect(
   archive: Archive,
   ops: OpsClient,
   callSid: string,
-  token: string | null,
   withWords: boolean,
 ): Promise<readonly string[]> {
   const { missing } = archive
@@ -58,7 +55,7 @@ async function collect(
   const said = [
     `record.json, timeline.json: ${redacted.texts} texts were replaced with x and 0; in ${redacted.masked} texts a number, key or address was masked`,
   ]
-  const journal = await journalOf(ops, callSid, token)
+  const journal = await journalOf(ops, callSid)
   if (typeof journal === 'string') {
     try {
       const lines = cutJournal(journal.split('\n'), { untilS: null, withWords, withAudio: false })

@@ -37,7 +37,7 @@ interface Found {
 
 /** `mkondo export`. */
 export async function exportCaller(given: string, options: ExportOptions, terminal: Terminal): Promise<number> {
-  const { country, opsToken } = loadConfig(terminal.env, options.config ?? null)
+  const { country } = loadConfig(terminal.env, options.config ?? null)
   useCountry(country)
   const number = subscriberNumber(given === '-' ? (await terminal.input()).trim() : given)
   // Not repeated: a number is not printed.
@@ -50,7 +50,7 @@ export async function exportCaller(given: string, options: ExportOptions, termin
   if (rows.length > 0) archive.add('campaigns.json', rows)
   if (messages.length > 0) archive.add('messages.json', messages)
   if (remembered != null && remembered.length > 0) archive.add('remembered.json', remembered)
-  for (const callSid of callSids) await addCall(archive, ops, callSid, opsToken)
+  for (const callSid of callSids) await addCall(archive, ops, callSid)
   const about = aboutOf(found, archive)
   const name = `mkondo-export-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}`
   const path = await archive.write(options.to, name, about, 'wx')
@@ -91,7 +91,7 @@ async function addCall(archive: Archive, ops: OpsClient, callSid: string, token:
   else if (handoff.status !== 404)
     archive.missing.push(`${callSid}/handoff.json: ${refusalOf(handoff.body, handoff.status).message}`)
   const addFile = async (view: string, name: string, isNamed: boolean, node: string | null = null): Promise<void> => {
-    const bytes = await fileOfCall(ops, callSid, view, token).catch((thrown: unknown) => ({
+    const bytes = await fileOfCall(ops, callSid, view).catch((thrown: unknown) => ({
       status: 0,
       why: messageOf(thrown),
     }))

@@ -34,7 +34,7 @@ export function opsClientOf(
   timeoutMs = TIMEOUT_MS,
 ): OpsClient {
   const config = loadConfig(env, options.config ?? null)
-  return new OpsClient(options.opsUrl ?? opsUrlOf(config), config.opsToken, timeoutMs)
+  return new OpsClient(options.opsUrl ?? opsUrlOf(config), config.opsListenToken ?? config.opsToken, timeoutMs)
 }
 
 /** Asks a running gateway as `OpsClient.ask`, and prints the answer: as JSON where that is wanted, else as text. @returns 0 */
@@ -70,6 +70,11 @@ export class OpsClient {
     this.#token = token
   }
 
+  /** The ops port of another node, which takes the same tokens. */
+  at(url: string): OpsClient {
+    return new OpsClient(url, this.#token, this.#timeoutMs, this.#wait)
+  }
+
   /**
    * The JSON of an answer that is no refusal. What is read from a gateway that is busy is asked for again when it says so.
    * @param body  is posted, once; absent: the path is read
@@ -88,7 +93,9 @@ export class OpsClient {
   /** As `ask`, with any status. @throws GatewayError when no gateway answers there, or it refuses the token */
   async answer(path: string, body?: object): Promise<OpsAnswer> {
     const { response, bytes } = await this.#fetch(path, body, BODY_BYTES_MAX)
-    return this.#answer(response, bytes)
+    const answer = this.#answer(response, bytes)
+    if (answer.status === 401 || answer.status === 403) throw refusalOf(answer.body, answer.status)
+    return answer
   }
 
   /**
@@ -135,7 +142,6 @@ export class OpsClient {
         'CALL_FAULT',
         `${this.url} answered ${response.status} without JSON; allowed: the address of a gateway's ops port (--ops-url)`,
       )
-    if (response.status === 401 || response.status === 403) throw refusalOf(value, response.status)
     const againS = response.headers.get('retry-after') ?? ''
     return { status: response.status, body: value, againMs: /^\d+$/.test(againS) ? Number(againS) * 1000 : null }
   }
@@ -186,7 +192,6 @@ export async function fileOfCall(
   ops: OpsClient,
   callSid: string,
   file: string,
-  token: string | null,
 ): Promise<Uint8Array | { readonly status: number; readonly why: string }> {
   const path = `/api/calls/${callSid}/${file}`
   const first = await ops.file(path)
@@ -195,7 +200,7 @@ export async function fileOfCall(
   const elsewhere = /: ask (http:\/\/\S+?)\/api\/calls\//.exec(message)?.[1]
   if (elsewhere === undefined) return { status: first.status, why: message }
   try {
-    const second = await new OpsClient(elsewhere, token).file(path)
+    const second = await ops.at(elsewhere).file(path)
     if (second instanceof Uint8Array) return second
     return { status: second.status, why: refusalOf(second.body, second.status).message }
   } catch (thrown) {
@@ -204,11 +209,7 @@ export async function fileOfCall(
 }
 
 /** The journal of a call. */
-export async function journalOf(
-  ops: OpsClient,
-  callSid: string,
-  token: string | null,
-): Promise<string | { readonly why: string }> {
-  const file = await fileOfCall(ops, callSid, 'journal.jsonl', token)
+export async function journalOf(ops: OpsClient, callSid: string): Promise<string | { readonly why: string }> {
+  const file = await fileOfCall(ops, callSid, 'journal.jsonl')
   return file instanceof Uint8Array ? new TextDecoder().decode(file) : file
 }

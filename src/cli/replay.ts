@@ -7,7 +7,6 @@ import { readJournal } from '../call/journal/journal-reader.js'
 import { replayJournal } from '../call/journal/replay.js'
 import type { Replay, ReplayPath } from '../call/journal/replay.js'
 import { diffOutputs } from '../call/journal/replay-diff.js'
-import { loadConfig } from '../config/load-config.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { VadBank } from '../media/vad/vad.js'
@@ -222,8 +221,7 @@ function isSid(path: string): boolean {
 
 /** The journal that a running gateway sends. */
 async function sentLines(callSid: string, options: ReplayOptions, terminal: Terminal): Promise<readonly string[]> {
-  const { opsToken } = loadConfig(terminal.env, options.config ?? null)
-  const journal = await journalOf(opsClientOf(options, terminal), callSid, opsToken)
+  const journal = await journalOf(opsClientOf(options, terminal), callSid)
   if (typeof journal === 'string') return journal.split('\n')
   throw wrong(`${callSid}: ${journal.why}`)
 }

@@ -284,7 +284,7 @@ export const SETTINGS = named({
   }),
   opsListenToken: optional({
     kind: token,
-    help: 'A third bearer token of the ops port, which may listen to live calls, and everything else. Without it nobody may listen where OPS_TOKEN is set.',
+    help: 'A third bearer token of the ops port, which may hear callers (live calls, recordings, journals), and everything else. Without it nobody may where OPS_TOKEN is set.',
   }),
   insecure: define({
     kind: yesNo,

@@ -95,7 +95,7 @@ export function CallPage({
       {state.type === 'live' && connected === false && <Notice kind="fault">{T.head.lost}</Notice>}
       {state.type === 'fault' && <Notice kind="fault">{state.message}</Notice>}
       {(state.type === 'loading' || (state.type === 'live' && live === null)) && <Notice>{T.loading}</Notice>}
-      {call !== null && <CallBody call={call} />}
+      {call !== null && <CallBody call={call} listens={listens} />}
     </article>
   )
 }
@@ -111,9 +111,9 @@ function CallChip({ call }: { readonly call: CallModel }): JSX.Element {
   )
 }
 
-function CallBody({ call }: { readonly call: CallModel }): JSX.Element {
+function CallBody({ call, listens }: { readonly call: CallModel; readonly listens: boolean }): JSX.Element {
   const recorded = call.record !== null && call.record.recording !== null
-  const player = useRecording(call.sid, recorded && call.durationMs <= LOAD_AT_ONCE_MS)
+  const player = useRecording(call.sid, listens && recorded && call.durationMs <= LOAD_AT_ONCE_MS)
   const [events, setEvents] = useState(true)
   const [show, setShow] = useState<{ readonly fromMs: number; readonly toMs: number } | null>(null)
   const lines = useMemo(() => linesOf(call, events), [call, events])
@@ -132,7 +132,10 @@ function CallBody({ call }: { readonly call: CallModel }): JSX.Element {
           <Path call={call} />
         </Panel>
       )}
-      <Panel title={T.call.timeline} aside={<Playback call={call} player={player} recorded={recorded} />}>
+      <Panel
+        title={T.call.timeline}
+        aside={<Playback call={call} player={player} recorded={recorded} listens={listens} />}
+      >
         {call.marksDropped > 0 && <p class="muted">{T.call.dropped(call.marksDropped)}</p>}
         <Waterfall call={call} recording={player.recording} cursorMs={cursorMs} onSeek={seek} show={show} />
       </Panel>
@@ -174,7 +177,7 @@ function CallBody({ call }: { readonly call: CallModel }): JSX.Element {
                 </a>
               )}
             </p>
-            <ReplayAsTest call={call} />
+            <ReplayAsTest call={call} listens={listens} />
           </Panel>
         </div>
       </div>
@@ -273,14 +276,16 @@ function Playback(props: {
   readonly call: CallModel
   readonly player: Player
   readonly recorded: boolean
+  readonly listens: boolean
 }): JSX.Element {
-  const { call, player, recorded } = props
+  const { call, player, recorded, listens } = props
   if (player.fault !== null) return <span class="slow">{T.call.recordingFailed(player.fault)}</span>
   if (call.live) return <span class="muted">{T.call.recordingLive}</span>
   if (!recorded) {
     const missing = call.record?.recordingState === 'missing'
     return <span class="muted">{missing ? T.call.recordingMissing : T.call.noRecording}</span>
   }
+  if (!listens) return <span class="muted">{T.call.mayNotListen}</span>
   if (player.loading) return <span class="muted">{T.call.loadingRecording}</span>
   if (player.recording === null) {
     const mb = Math.max(1, Math.round((call.durationMs * RECORDING_BYTES_PER_MS) / MB))
@@ -397,7 +402,7 @@ function Reasons({
 }
 
 /** How the call becomes a test; where no journals are kept, how to keep them. */
-function ReplayAsTest({ call }: { readonly call: CallModel }): JSX.Element {
+function ReplayAsTest({ call, listens }: { readonly call: CallModel; readonly listens: boolean }): JSX.Element {
   const { value } = useJson<{ readonly settings: Readonly<Record<string, unknown>> }>('/api/settings')
   const kept = value === null ? null : value.settings['JOURNAL_CALLS'] !== 'off'
   return (
@@ -409,11 +414,15 @@ function ReplayAsTest({ call }: { readonly call: CallModel }): JSX.Element {
         <>
           <p class="muted">{T.call.replayWhy}</p>
           <CopyLine text={`npx mkondo replay ${call.sid} --cut ${testNameOf(call)}`} />
-          <p class="links">
-            <a href={callPath(call.sid, '/journal.jsonl')} download={`${call.sid}.jsonl`}>
-              {T.call.rawJournal}
-            </a>
-          </p>
+          {listens ? (
+            <p class="links">
+              <a href={callPath(call.sid, '/journal.jsonl')} download={`${call.sid}.jsonl`}>
+                {T.call.rawJournal}
+              </a>
+            </p>
+          ) : (
+            <p class="muted">{T.call.mayNotListen}</p>
+          )}
         </>
       )}
     </>

@@ -237,6 +237,7 @@ export const T = {
     rawRecord: 'Record (JSON)',
     rawHandoff: 'Handoff (JSON)',
     rawJournal: 'Journal (JSONL)',
+    mayNotListen: 'Recordings and journals are for sessions that may listen',
     replay: 'Replay as test',
     replayWhy: 'Makes a test of this call, without its words and numbers. Run it where the gateway’s sources are:',
     replayLater: 'When the call has ended, the command that makes a test of it is shown here.',

@@ -21,7 +21,9 @@ import { CAMPAIGN_BODY_BYTES_MAX, CampaignsApi } from './ops-campaigns.js'
 import { EDITOR_BODY_BYTES_MAX, EditorApi } from './ops-editor.js'
 import { EraseApi } from './ops-erase.js'
 import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
-import type { OpsAccess, OpsHead, OpsMethod, OpsRefusal } from './ops-guard.js'
+import type { OpsHead, OpsMethod, OpsRefusal } from './ops-guard.js'
+import { accessOf } from './ops-rights.js'
+import type { OpsPath, OpsRoute } from './ops-rights.js'
 import { LiveFeeds } from './ops-live.js'
 import { ListenSockets } from './ops-listen.js'
 import { PhoneSockets } from './ops-phone.js'
@@ -103,13 +105,22 @@ export class OpsApp {
       options.opsListenToken ?? null,
     )
     const { clock, log, liveMs: everyMs } = options
-    this.#live = new LiveFeeds({ fleet: this.#fleet, clock, log, node: () => this.#nodeHead(), everyMs })
+    this.#live = new LiveFeeds({
+      fleet: this.#fleet,
+      clock,
+      log,
+      metrics: options.metrics,
+      node: () => this.#nodeHead(),
+      everyMs,
+    })
     this.#phones = new PhoneSockets({
       phone: options.phone ?? null,
       log,
       audit,
       admit: (res, req) =>
-        this.#admit(this.#exchange(res, req), res, req, 'SOCKET', 'all') ? this.#operator(res, req) : null,
+        this.#admit(this.#exchange(res, req), res, req, 'SOCKET', 'SOCKET /api/phone')
+          ? this.#operator(res, req, 'SOCKET /api/phone')
+          : null,
     })
     const { metrics } = options
     this.#listeners = new ListenSockets({
@@ -120,9 +131,8 @@ export class OpsApp {
       metrics,
       admit: (res, req) => {
         const exchange = this.#exchange(res, req)
-        if (!this.#admit(exchange, res, req, 'SOCKET', 'listen')) return null
-        const { address } = this.#operator(res, req)
-        return { exchange, operator: { token: options.opsToken === null ? 'none' : 'OPS_LISTEN_TOKEN', address } }
+        if (!this.#admit(exchange, res, req, 'SOCKET', 'SOCKET /api/calls/:sid/listen')) return null
+        return { exchange, operator: this.#operator(res, req, 'SOCKET /api/calls/:sid/listen') }
       },
     })
     this.#refused = metrics.defineCounter('ops_refused', 'Requests that the ops port turned away', ['reason'])
@@ -140,31 +150,31 @@ export class OpsApp {
     this.#open(app, '/healthz', healthy)
     this.#open(app, '/readyz', () => this.#api.ready())
     for (const [path, file] of this.#options.console) {
-      this.#open(app, path, () => ({
-        ...textReply('', file.contentType),
-        body: file.body,
-        headers: CONSOLE_HEADERS,
-      }))
+      const page = { ...textReply('', file.contentType), body: file.body, headers: CONSOLE_HEADERS }
+      // The page says what the session says, and needs no more.
+      this.#getOrHead(app, path, 'GET /api/session', (exchange) => void exchange.reply(page))
     }
     this.#phones.routes(app)
     this.#listeners.routes(app)
     this.#sessions(app)
-    this.#stream(app, '/api/live', (exchange) => this.#live.watchList(exchange))
-    this.#stream(app, '/api/calls/:sid/live', (exchange, req) => this.#live.watchCall(exchange, req.getParameter(0)))
+    this.#stream(app, '/api/live', (exchange, _, holder) => this.#live.watchList(exchange, holder))
+    this.#stream(app, '/api/calls/:sid/live', (exchange, req, holder) =>
+      this.#live.watchCall(exchange, req.getParameter(0), holder),
+    )
     const nodePage = this.#page('fleet', () => metrics.render())
     const calls = this.#page('calls', () => callSeries.renderInSlices())
-    const scraped = (path: string, page: ScrapePage, contentType: string): void => {
+    const scraped = (path: OpsPath<'GET'>, page: ScrapePage, contentType: string): void => {
       const answer: Answer = async ({ accept }) => {
         const { body, contentType: type } = pageFor(accept, { body: await page.get(), contentType })
         return textReply(body, type)
       }
-      this.#get(app, path, answer, 'metrics')
+      this.#get(app, path, answer)
     }
     scraped('/metrics', nodePage, metrics.contentType)
     scraped('/metrics/calls', calls, callSeries.contentType)
     const [api, fleet, agents, campaigns, erase] = [this.#api, this.#fleet, this.#agents, this.#campaigns, this.#erase]
-    const get = (path: string, answer: Answer): void => this.#get(app, path, answer)
-    const post = (path: string, answer: Answer): void => this.#post(app, path, answer)
+    const get = (path: OpsPath<'GET'>, answer: Answer): void => this.#get(app, path, answer)
+    const post = (path: OpsPath<'POST'>, answer: Answer): void => this.#post(app, path, answer)
     /** An answer about a call, for a token that may be limited to some numbers. */
     const ofCall =
       (answer: (sid: string, request: Admitted) => Promise<Reply>): Answer =>
@@ -186,7 +196,7 @@ export class OpsApp {
     this.#edits(app)
     get('/api/campaigns', () => campaigns.list())
     const create: Answer = ({ body, operator }) => campaigns.create(body, operator)
-    this.#post(app, '/api/campaigns', create, 'all', CAMPAIGN_BODY_BYTES_MAX)
+    this.#post(app, '/api/campaigns', create, CAMPAIGN_BODY_BYTES_MAX)
     get('/api/campaigns/:id', ({ params: [id = ''] }) => campaigns.view(id))
     get('/api/campaigns/:id/report.csv', ({ params: [id = ''] }) => campaigns.report(id))
     for (const command of CAMPAIGN_COMMANDS)
@@ -197,22 +207,20 @@ export class OpsApp {
     get('/api/do-not-call', () => campaigns.doNotCallList())
     post('/api/do-not-call', ({ body, operator }) => campaigns.doNotCall(body, operator))
     get('/api/fleet', () => fleet.status())
-    this.#get(app, '/api/fleet/calls', ({ query, numbers }) => fleet.list(query, numbers), 'calls')
-    this.#get(app, '/api/find', ({ query, numbers }) => fleet.find(query, numbers), 'calls')
-    this.#get(app, '/api/charts', ({ query, numbers }) => fleet.charts(query, numbers), 'calls')
-    this.#get(
-      app,
+    get('/api/fleet/calls', ({ query, numbers }) => fleet.list(query, numbers))
+    get('/api/find', ({ query, numbers }) => fleet.find(query, numbers))
+    get('/api/charts', ({ query, numbers }) => fleet.charts(query, numbers))
+    get(
       '/api/calls/:sid',
       ofCall((sid) => fleet.call(sid)),
-      'calls',
     )
     for (const view of CALL_VIEWS) {
       const answer = ofCall((sid, { query, operator }) => fleet.view(sid, view, query.part, operator))
-      this.#get(app, `/api/calls/:sid/${view}`, answer, 'calls')
+      get(`/api/calls/:sid/${view}`, answer)
     }
     for (const command of CALL_COMMANDS) {
       const answer = ofCall((sid, { body, operator }) => fleet.command(sid, command, body, operator))
-      this.#post(app, `/api/calls/:sid/${command}`, answer, 'calls')
+      post(`/api/calls/:sid/${command}`, answer)
     }
     post('/api/calls', ({ body, operator }) => fleet.place(body, operator))
     post('/api/erase', ({ body, operator }) => erase.erase(body, operator))
@@ -229,7 +237,7 @@ export class OpsApp {
   #edits(app: TemplatedApp): void {
     const editor = this.#editor
     const bytesMax = this.#options.editor === undefined ? undefined : EDITOR_BODY_BYTES_MAX
-    const post = (path: string, answer: Answer): void => this.#post(app, path, answer, 'all', bytesMax)
+    const post = (path: OpsPath<'POST'>, answer: Answer): void => this.#post(app, path, answer, bytesMax)
     this.#get(app, '/api/editor', () => editor.list())
     post('/api/editor/open', ({ body, operator }) => editor.open(body, operator))
     post('/api/editor/check', ({ body }) => editor.check(body))
@@ -318,20 +326,20 @@ export class OpsApp {
   }
 
   /** A route that needs no token. */
-  #open(app: TemplatedApp, path: string, answer: (head: OpsHead) => Reply): void {
-    this.#getOrHead(app, path, 'open', (exchange, res, req) => void exchange.reply(answer(headOf(res, req))))
+  #open(app: TemplatedApp, path: OpsPath<'GET'>, answer: (head: OpsHead) => Reply): void {
+    this.#getOrHead(app, path, `GET ${path}`, (exchange, res, req) => void exchange.reply(answer(headOf(res, req))))
   }
 
   #getOrHead(
     app: TemplatedApp,
     path: string,
-    access: OpsAccess,
+    route: OpsRoute,
     answer: (exchange: Exchange, res: HttpResponse, req: HttpRequest) => void,
   ): void {
     for (const method of ['GET', 'HEAD'] as const) {
       app[method === 'GET' ? 'get' : 'head'](path, (res, req) => {
         const exchange = this.#exchange(res, req)
-        if (this.#admit(exchange, res, req, method, access)) answer(exchange, res, req)
+        if (this.#admit(exchange, res, req, method, route)) answer(exchange, res, req)
       })
     }
     this.#allow(path, 'GET, HEAD')
@@ -340,30 +348,35 @@ export class OpsApp {
   /** A POST that needs no token: it is how one gets in. Pages of other sites are refused all the same. */
   #postOpen(
     app: TemplatedApp,
-    path: string,
+    path: OpsPath<'POST'>,
     answer: (exchange: Exchange, body: Uint8Array, head: OpsHead) => void,
   ): void {
     app.post(path, (res, req) => {
       const exchange = this.#exchange(res, req)
-      if (!this.#admit(exchange, res, req, 'POST', 'login')) return
+      if (!this.#admit(exchange, res, req, 'POST', `POST ${path}`)) return
       const head = headOf(res, req)
       this.#read(exchange, res, req, (body) => answer(exchange, body, head))
     })
     this.#allow(path, 'POST')
   }
 
-  #stream(app: TemplatedApp, path: string, watch: (exchange: Exchange, req: HttpRequest) => void): void {
+  #stream(
+    app: TemplatedApp,
+    path: OpsPath<'GET'>,
+    watch: (exchange: Exchange, req: HttpRequest, holder: string) => void,
+  ): void {
     app.get(path, (res, req) => {
       const exchange = this.#exchange(res, req)
-      if (this.#admit(exchange, res, req, 'GET', 'all')) watch(exchange, req)
+      if (this.#admit(exchange, res, req, 'GET', `GET ${path}`))
+        watch(exchange, req, this.#guard.holderOf(headOf(res, req), this.#options.wallClock()))
     })
     this.#allow(path, 'GET')
   }
 
   /** @returns false when the request is refused, and answered or about to be. */
-  #admit(exchange: Exchange, res: HttpResponse, req: HttpRequest, method: OpsMethod, access: OpsAccess): boolean {
+  #admit(exchange: Exchange, res: HttpResponse, req: HttpRequest, method: OpsMethod, route: OpsRoute): boolean {
     const nowMs = this.#options.clock()
-    const refused = this.#guard.check(headOf(res, req), method, access, nowMs, this.#options.wallClock())
+    const refused = this.#guard.check(headOf(res, req), method, route, nowMs, this.#options.wallClock())
     if (refused === null) return true
     this.#refuse(exchange, refused, nowMs)
     return false
@@ -381,24 +394,18 @@ export class OpsApp {
     if (!held) exchange.reply(TOO_MANY_GUESSES)
   }
 
-  #get(app: TemplatedApp, path: string, answer: Answer, access: OpsAccess = 'all'): void {
-    this.#getOrHead(app, path, access, (exchange, res, req) => {
-      const request = this.#admitted(res, req, path)
+  #get(app: TemplatedApp, path: OpsPath<'GET'>, answer: Answer): void {
+    this.#getOrHead(app, path, `GET ${path}`, (exchange, res, req) => {
+      const request = this.#admitted(res, req, `GET ${path}`)
       void this.#answer(exchange, path, () => answer(request))
     })
   }
 
-  #post(
-    app: TemplatedApp,
-    path: string,
-    answer: Answer,
-    access: OpsAccess = 'all',
-    bytesMax = WEBHOOK_BODY_BYTES_MAX,
-  ): void {
+  #post(app: TemplatedApp, path: OpsPath<'POST'>, answer: Answer, bytesMax = WEBHOOK_BODY_BYTES_MAX): void {
     app.post(path, (res, req) => {
       const exchange = this.#exchange(res, req)
-      if (!this.#admit(exchange, res, req, 'POST', access)) return
-      const request = this.#admitted(res, req, path)
+      if (!this.#admit(exchange, res, req, 'POST', `POST ${path}`)) return
+      const request = this.#admitted(res, req, `POST ${path}`)
       const answered = (body: Uint8Array): void => void this.#answer(exchange, path, () => answer({ ...request, body }))
       this.#read(exchange, res, req, answered, bytesMax)
     })
@@ -406,13 +413,13 @@ export class OpsApp {
   }
 
   /** The request object is valid only during its handler, so all of it is copied. */
-  #admitted(res: HttpResponse, req: HttpRequest, path: string): Admitted {
+  #admitted(res: HttpResponse, req: HttpRequest, route: OpsRoute): Admitted {
     return {
-      params: [...path.matchAll(/:\w+/g)].map((_, index) => req.getParameter(index) ?? ''),
+      params: [...route.matchAll(/:\w+/g)].map((_, index) => req.getParameter(index) ?? ''),
       query: queryOf((name) => req.getQuery(name) ?? ''),
       accept: req.getHeader('accept'),
       body: NO_BODY,
-      operator: this.#operator(res, req),
+      operator: this.#operator(res, req, route),
       numbers: this.#guard.numbersOf(headOf(res, req)),
     }
   }
@@ -436,10 +443,11 @@ export class OpsApp {
   }
 
   /** Operator of an admitted request. */
-  #operator(res: HttpResponse, req: HttpRequest): Operator {
+  #operator(res: HttpResponse, req: HttpRequest, route: OpsRoute): Operator {
     const isLimited = this.#guard.numbersOf(headOf(res, req)) !== null
+    const token = accessOf(route).right === 'listen' ? 'OPS_LISTEN_TOKEN' : 'OPS_TOKEN'
     return {
-      token: this.#options.opsToken === null ? 'none' : isLimited ? 'of-numbers' : 'OPS_TOKEN',
+      token: this.#options.opsToken === null ? 'none' : isLimited ? 'of-numbers' : token,
       address: ADDRESSES.of(res, req).address,
     }
   }

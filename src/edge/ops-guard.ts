@@ -4,6 +4,8 @@ import { errorReply } from './reply.js'
 import type { Exchange } from './http-exchange.js'
 import type { Reply } from './reply.js'
 import { RateLimit } from '../core/rate-limit.js'
+import { accessOf, mayUse } from './ops-rights.js'
+import type { OpsAccess, OpsRoute } from './ops-rights.js'
 import { ConsoleSessions } from './ops-session.js'
 import type { EndedSession, SessionRights } from './ops-session.js'
 
@@ -11,14 +13,6 @@ import type { EndedSession, SessionRights } from './ops-session.js'
 export const OPS_WRONG_TOKENS_BURST = 10
 const OPS_WRONG_TOKENS_PER_S = 0.1
 const OPS_WRONG_TOKENS_ADDRESSES_MAX = 1000
-
-/**
- * Who may use a route. `open` (health and the console's files): everyone who reaches the port; `metrics`: either token,
- * or a session of the console; `all`: OPS_TOKEN, or a session, which may have to be one that acts; `calls`: those, and a
- * token that is limited to some numbers, for their calls; `listen`: OPS_LISTEN_TOKEN, which has the rights of OPS_TOKEN too, or a
- * session that was opened with it; `login`: everyone but pages of other sites.
- */
-export type OpsAccess = 'open' | 'login' | 'metrics' | 'all' | 'calls' | 'listen'
 
 /** `SOCKET`: the upgrade of the softphone, which acts. */
 export type OpsMethod = 'GET' | 'HEAD' | 'POST' | 'SOCKET'
@@ -89,22 +83,24 @@ export class OpsGuard {
   }
 
   /**
+   * @param route  whose row says which right it needs
    * @param wallMs  calendar, for sessions
    * @returns the refusal, or null
    */
-  check(head: OpsHead, method: OpsMethod, access: OpsAccess, nowMs: number, wallMs: number): OpsRefusal | null {
+  check(head: OpsHead, method: OpsMethod, route: OpsRoute, nowMs: number, wallMs: number): OpsRefusal | null {
+    const access = accessOf(route)
     // A browser sends no Sec-Fetch-Site with a socket, nor an old one with anything: what acts goes by the origin too.
     const foreign = head.fetchSite === 'cross-site' || head.fetchSite === 'same-site'
     const acts = method === 'SOCKET' || method === 'POST'
-    if (access !== 'open' && (foreign || (acts && !isOwnOrigin(head))))
+    if (access.right !== 'open' && (foreign || (acts && !isOwnOrigin(head))))
       return refusal('cross-site', errorReply(403, 'FORBIDDEN', 'pages of other sites may not use this port'))
     const refused =
       this.#tokens === null
         ? checkHost(head.host)
-        : access === 'open' || access === 'login'
+        : access.right === 'open' || access.right === 'login'
           ? null
           : head.authorization === ''
-            ? this.#checkSession(head, method, access, wallMs)
+            ? this.#checkSession(head, access, wallMs)
             : this.#checkToken(head, access, nowMs)
     if (refused !== null) return refused
     // Any page can send a form to any site; JSON needs a CORS preflight, which this port does not answer.
@@ -125,6 +121,12 @@ export class OpsGuard {
       : (this.#ofNumbers.get(digest(given).toString('hex')) ?? null)
   }
 
+  /** Name of the session of an admitted request, or else its address: what it takes of a share counts there. */
+  holderOf({ cookie, address, authorization }: OpsHead, wallMs: number): string {
+    const session = authorization === '' ? this.#sessions?.sessionsOf(cookie, wallMs)[0]?.id : undefined
+    return session === undefined ? `address ${address}` : `session ${session}`
+  }
+
   /** Rights of the console's page: all where no token is needed; null without a session. */
   rights({ cookie }: OpsHead, wallMs: number): SessionRights | null {
     return this.#sessions === null ? 'listen' : this.#sessions.rightsOf(cookie, wallMs)
@@ -137,7 +139,7 @@ export class OpsGuard {
   logIn(head: OpsHead, token: string, rights: SessionRights, nowMs: number, wallMs: number): string | OpsRefusal {
     if (this.#sessions === null)
       return refusal('token-wrong', errorReply(409, 'BAD_REQUEST', 'this port needs no token: OPS_TOKEN is not set'))
-    const wanted = rights === 'listen' ? 'listen' : 'all'
+    const wanted = { right: rights === 'listen' ? 'listen' : 'act', ofNumbers: false } as const
     const refused = this.#checkToken({ ...head, authorization: `Bearer ${token}` }, wanted, nowMs)
     return refused ?? this.#sessions.open(rights, wallMs, isSecure(head))
   }
@@ -158,11 +160,11 @@ export class OpsGuard {
     this.#sessions?.end(session, wallMs)
   }
 
-  #checkSession(head: OpsHead, method: OpsMethod, access: OpsAccess, wallMs: number): OpsRefusal | null {
+  #checkSession(head: OpsHead, access: OpsAccess, wallMs: number): OpsRefusal | null {
     const rights = this.rights(head, wallMs)
     if (rights === null) return refusal('token-missing', unauthorized(access))
-    if (access === 'listen') return rights === 'listen' ? null : MAY_NOT_LISTEN
-    if (rights !== 'read' || method === 'GET' || method === 'HEAD') return null
+    if (mayUse(rights, access)) return null
+    if (access.right === 'listen') return MAY_NOT_LISTEN
     return refusal('session-read-only', errorReply(403, 'FORBIDDEN', 'this session only reads; log in again to act'))
   }
 
@@ -174,10 +176,11 @@ export class OpsGuard {
     const isAll = this.#tokens !== null && timingSafeEqual(found, this.#tokens.all)
     const isMetrics = this.#tokens?.metrics != null && timingSafeEqual(found, this.#tokens.metrics)
     const isListen = this.#tokens?.listen != null && timingSafeEqual(found, this.#tokens.listen)
-    if (isListen || (isMetrics && access === 'metrics')) return null
-    if (isAll) return access === 'listen' ? MAY_NOT_LISTEN : null
+    if (isListen) return mayUse('listen', access) ? null : MAY_NOT_LISTEN
+    if (isAll) return mayUse('act', access) ? null : MAY_NOT_LISTEN
     // The table is of digests: the time of a look-up tells nothing of a token.
-    if (this.#ofNumbers.has(found.toString('hex'))) return access === 'calls' ? null : OF_NUMBERS
+    if (this.#ofNumbers.has(found.toString('hex'))) return mayUse('of-numbers', access) ? null : OF_NUMBERS
+    if (isMetrics && mayUse('OPS_READ_TOKEN', access)) return null
     if (isMetrics)
       return refusal(
         'token-read-only',
@@ -215,7 +218,7 @@ const MAY_NOT_LISTEN: OpsRefusal = refusal(
   errorReply(
     403,
     'FORBIDDEN',
-    'listening is a right of its own: this wants OPS_LISTEN_TOKEN, or a session opened with it',
+    'hearing callers, live, recorded or in a journal, is a right of its own: this wants OPS_LISTEN_TOKEN, or a session opened with it',
   ),
 )
 
@@ -230,7 +233,7 @@ function refusal(reason: OpsRefusal['reason'], reply: Reply, slow = false): OpsR
 }
 
 function unauthorized(access: OpsAccess): Reply {
-  const which = access === 'metrics' ? 'OPS_READ_TOKEN or OPS_TOKEN' : 'OPS_TOKEN'
+  const which = access.right === 'metrics' ? 'OPS_READ_TOKEN or OPS_TOKEN' : 'OPS_TOKEN'
   return errorReply(401, 'UNAUTHORIZED', `Authorization: Bearer with ${which} is required`, {
     headers: [['WWW-Authenticate', 'Bearer']],
   })

@@ -3,12 +3,16 @@ import type { Clock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { Log } from '../telemetry/log.js'
+import type { CounterOf } from '../telemetry/metric-families.js'
+import type { Metrics } from '../telemetry/metrics.js'
 import { errorReply } from './reply.js'
 import type { EventStream, Exchange } from './http-exchange.js'
 import type { FleetApi, WatchedCall } from './ops-fleet.js'
 
 /** Streams of server-sent events at once, of all pages together; each browser tab has one or two. */
-export const OPS_STREAMS_MAX = 64
+const OPS_STREAMS_MAX = 64
+/** Streams of one holder: of a session, or of an address where there is none. A browser opens six connections to one origin. */
+export const OPS_STREAMS_OF_ONE_MAX = 16
 /** How often the list of live calls is compared with what its watchers have, and how often one watched call is. */
 const OPS_LIVE_LIST_MS = 1000
 const OPS_LIVE_CALL_MS = 250
@@ -21,6 +25,7 @@ interface LiveFeedsOptions {
   readonly fleet: FleetApi
   readonly clock: Clock
   readonly log: Log
+  readonly metrics: Metrics
   readonly node: () => NodeHead
   /** How often each subject on this node is looked at, in place of OPS_LIVE_LIST_MS and OPS_LIVE_CALL_MS. */
   readonly everyMs: number | undefined
@@ -37,24 +42,34 @@ export class LiveFeeds {
   readonly #options: LiveFeedsOptions
   readonly #list: ListFeed
   readonly #calls = new Map<CallSid, CallFeed>()
+  /** Open streams by their holders; at most OPS_STREAMS_MAX. */
+  readonly #held = new Map<string, number>()
+  readonly #refused: CounterOf<'full'>
   #timer: NodeJS.Timeout | null = null
 
   constructor(options: LiveFeedsOptions) {
     this.#options = options
     this.#list = new ListFeed(options)
+    this.#refused = options.metrics.defineCounter(
+      'ops_streams_refused',
+      'Event streams of the console that were refused, because their session had its share or all were taken',
+      ['full'],
+    )
+    for (const full of ['share', 'all']) this.#refused({ full })
   }
 
-  watchList(exchange: Exchange): void {
-    this.#watch(exchange, this.#list)
+  /** @param holder  who watches: names a session, or an address */
+  watchList(exchange: Exchange, holder: string): void {
+    this.#watch(exchange, this.#list, holder)
   }
 
-  watchCall(exchange: Exchange, sid: string | undefined): void {
+  watchCall(exchange: Exchange, sid: string | undefined, holder: string): void {
     if (!isCallSid(sid)) {
       exchange.reply(errorReply(404, 'CALL_UNKNOWN', 'no node has a call of that SID, live or lately ended'))
       return
     }
     const feed = this.#calls.get(sid) ?? new CallFeed(this.#options, sid)
-    if (this.#watch(exchange, feed)) this.#calls.set(sid, feed)
+    if (this.#watch(exchange, feed, holder)) this.#calls.set(sid, feed)
   }
 
   close(): void {
@@ -63,20 +78,26 @@ export class LiveFeeds {
     for (const feed of [this.#list, ...this.#calls.values()]) feed.cutAll()
   }
 
-  #watch(exchange: Exchange, feed: Feed): boolean {
-    const watchers = [this.#list, ...this.#calls.values()].reduce((sum, { size }) => sum + size, 0)
-    if (watchers >= OPS_STREAMS_MAX) {
-      exchange.reply(
-        errorReply(503, 'BUSY', `${OPS_STREAMS_MAX} pages watch already; close one`, {
-          headers: [['Retry-After', '5']],
-        }),
-      )
+  #watch(exchange: Exchange, feed: Feed, holder: string): boolean {
+    const own = this.#held.get(holder) ?? 0
+    const watchers = [...this.#held.values()].reduce((sum, held) => sum + held, 0)
+    const full = own >= OPS_STREAMS_OF_ONE_MAX ? 'share' : watchers >= OPS_STREAMS_MAX ? 'all' : null
+    if (full !== null) {
+      this.#refused({ full }).inc()
+      const who = full === 'share' ? `${OPS_STREAMS_OF_ONE_MAX} pages of this session` : `${OPS_STREAMS_MAX} pages`
+      exchange.reply(errorReply(503, 'BUSY', `${who} watch already; close one`, { headers: [['Retry-After', '5']] }))
       return false
     }
     const stream = exchange.stream()
     if (stream === null) return false
+    this.#held.set(holder, own + 1)
     feed.add(stream)
-    exchange.onOver(() => feed.remove(stream))
+    exchange.onOver(() => {
+      feed.remove(stream)
+      const left = (this.#held.get(holder) ?? 1) - 1
+      if (left === 0) this.#held.delete(holder)
+      else this.#held.set(holder, left)
+    })
     this.#timer ??= setInterval(() => this.#tick(), this.#options.everyMs ?? OPS_LIVE_CALL_MS).unref()
     return true
   }

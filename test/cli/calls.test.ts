@@ -345,8 +345,11 @@ const settings = shownSettings(
   ),
 )
 
-const run = (opsUrl: string, ...argv: readonly string[]) =>
-  command(['bundle', ...argv, '--ops-url', opsUrl], { env: { OPS_TOKEN: TOKEN } })
+const LISTEN_TOKEN = 'listen-token-of-a-test'
+const LISTENS = { OPS_TOKEN: TOKEN, OPS_LISTEN_TOKEN: LISTEN_TOKEN }
+const bundled = (opsUrl: string, env: Readonly<Record<string, string>>, argv: readonly string[]) =>
+  command(['bundle', ...argv, '--ops-url', opsUrl], { env })
+const run = (opsUrl: string, ...argv: readonly string[]) => bundled(opsUrl, LISTENS, argv)
 
 /** The files of an archive, by name, as tar unpacks them. */
 function unpacked(folder: string, name: string): Readonly<Record<string, string>> {
@@ -360,6 +363,7 @@ function unpacked(folder: string, name: string): Readonly<Record<string, string>
 t.test('a bundle has what support needs, and nothing that anybody said, nor a number or key', async (t) => {
   const gateway = await startGateway(t, {
     opsToken: TOKEN,
+    opsListenToken: LISTEN_TOKEN,
     settings,
     journal: () => Promise.resolve(storedFile(t, journal)),
   })
@@ -403,11 +407,21 @@ t.test('a bundle has what support needs, and nothing that anybody said, nor a nu
   const lines = (files['journal.jsonl'] ?? '').trimEnd().split('\n')
   t.ok(replayJournal(lines).outputs.length > 10, 'its journal can be run again')
   const audit = gateway.logged().filter(({ component }) => component === 'audit')
-  t.match(audit, [{ command: 'journal.jsonl', call_sid: BUNDLED, outcome: 'done', token_kind: 'OPS_TOKEN' }])
+  t.match(audit, [{ command: 'journal.jsonl', call_sid: BUNDLED, outcome: 'done', token_kind: 'OPS_LISTEN_TOKEN' }])
+})
+
+t.test('a bundle lacks the journal without the right to listen', async (t) => {
+  const gateway = await startGateway(t, { opsToken: TOKEN, journal: () => Promise.resolve(storedFile(t, journal)) })
+  gateway.calls.records.set(BUNDLED, record)
+  const argv = [BUNDLED, '--to', t.testdir(), '--json']
+  t.match(await bundled(gateway.opsUrl, { OPS_TOKEN: TOKEN }, argv), {
+    code: 0,
+    out: /"journal\.jsonl: [^"]*wants OPS_LISTEN_TOKEN/,
+  })
 })
 
 t.test('words stay where that is asked for, numbers never; what is missing is said', async (t) => {
-  const gateway = await startGateway(t, { opsToken: TOKEN })
+  const gateway = await startGateway(t, { opsToken: TOKEN, opsListenToken: LISTEN_TOKEN })
   gateway.calls.records.set(BUNDLED, record)
   const folder = t.testdir()
   t.match(await run(gateway.opsUrl, BUNDLED, '--to', folder, '--with-words', '--json'), {
@@ -420,7 +434,7 @@ t.test('words stay where that is asked for, numbers never; what is missing is sa
 })
 
 t.test('a call that is live or unknown has no bundle', async (t) => {
-  const gateway = await startGateway(t, { opsToken: TOKEN })
+  const gateway = await startGateway(t, { opsToken: TOKEN, opsListenToken: LISTEN_TOKEN })
   const { sid } = await ring(gateway)
   const folder = t.testdir()
   t.match(await run(gateway.opsUrl, sid, '--to', folder), {

@@ -15,6 +15,7 @@ import { closurePages } from './closure-pages.js'
 import { configurationPage } from './configuration-page.js'
 import { balancerFiles, redisFile } from './deploy-lines.js'
 import { errorsPage } from './errors-page.js'
+import { consolePage } from './rights-table.js'
 
 /** Documents that are written from the sources, by file in the repository. `npm run documents` writes it. */
 export function generated(): Readonly<Record<string, string>> {
@@ -53,6 +54,7 @@ export function generated(): Readonly<Record<string, string>> {
     '.env.example': envExample(null),
     'docs/AGENT-FILE.md': agentFilePage(),
     'docs/CONFIGURATION.md': configurationPage(),
+    'docs/CONSOLE.md': consolePage(),
     'docs/ERRORS.md': errorsPage(),
     'docs/OPERATIONS.md': operationsPage(),
     ...closurePages(),

@@ -3,7 +3,7 @@ import { WebSocket } from 'ws'
 import type { Softphone } from '../../src/edge/ops-phone.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { ConsoleSessions } from '../../src/edge/ops-session.js'
-import { OPS_STREAMS_MAX } from '../../src/edge/ops-live.js'
+import { OPS_STREAMS_OF_ONE_MAX } from '../../src/edge/ops-live.js'
 import { consoleFiles } from '../../src/gateway/console-files.js'
 import { editorDouble, HASH } from '../support/editor-double.js'
 import { follow } from '../support/server-events.js'
@@ -388,10 +388,32 @@ t.test('a watched call comes whole, then by its parts, and says when it is over'
   t.match(await unknown.next(), { event: 'unknown' })
 })
 
+t.test('one session has a share of the event streams', async (t) => {
+  const gateway = await startGateway(t, { opsToken: TOKEN, liveMs: LIVE_MS })
+  const url = `${gateway.opsUrl}/api/live`
+  const refused = (full: string) => gateway.metric(`mkondo_ops_streams_refused_total{full="${full}"}`)
+  const open = async (): Promise<readonly { readonly status: number; readonly stop: () => void }[]> => {
+    const cookie = (await logIn(gateway, TOKEN, 'read')) ?? ''
+    const pages = await Promise.all(Array.from({ length: OPS_STREAMS_OF_ONE_MAX }, () => follow(t, url, { cookie })))
+    t.match(await get(url, { headers: { cookie } }), { status: 503, code: 'BUSY' })
+    return pages
+  }
+  const own = await open()
+  t.ok(own.every(({ status }) => status === 200))
+  t.equal(await refused('share'), 1)
+  const headers = { authorization: `Bearer ${TOKEN}` }
+  t.equal((await follow(t, url, headers)).status, 200, 'who comes with the token has a share of its own')
+  while ((await open()).every(({ status }) => status === 200));
+  t.ok((await refused('all')) > 0)
+  own[0]?.stop()
+  const takes = async (): Promise<boolean> => (await follow(t, url, headers)).status === 200
+  await until(takes, 10_000, 'the place of the one that left')
+})
+
 t.test('one page more than may watch is refused, and one that leaves makes room', async (t) => {
   const gateway = await startGateway(t, { liveMs: LIVE_MS })
   const pages = await Promise.all(
-    Array.from({ length: OPS_STREAMS_MAX }, () => follow(t, `${gateway.opsUrl}/api/live`)),
+    Array.from({ length: OPS_STREAMS_OF_ONE_MAX }, () => follow(t, `${gateway.opsUrl}/api/live`)),
   )
   t.ok(pages.every(({ status }) => status === 200))
   t.match(await get(`${gateway.opsUrl}/api/live`), { status: 503, code: 'BUSY' })

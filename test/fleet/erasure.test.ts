@@ -61,6 +61,7 @@ async function nodes(
   const folders = [0, 1, 2].map((index) => join(t.testdir({ 0: {}, 1: {}, 2: {} }), String(index)))
   const it: Nodes = await fleet(t, 3, (index) => ({
     opsToken: 'token-of-the-operators',
+    opsListenToken: 'token-of-who-listens',
     recording: (sid, part) => findKept(folders[index] as string, 'recordings', [`${sid}.${part ?? 'newest'}.wav`]),
     carrierRecording: (sid) => findKept(folders[index] as string, 'carrierRecordings', [`${sid}.mp3`]),
     erasure: new CallErasure({
@@ -128,7 +129,7 @@ const kept = (folder: string): string => readFileSync(join(folder, 'records', 'c
 
 const run = (it: Nodes, argv: readonly string[], input = '', name = 'erase') =>
   command([name, ...argv, '--ops-url', at(it, 0).opsUrl], {
-    env: { OPS_TOKEN: 'token-of-the-operators' },
+    env: { OPS_TOKEN: 'token-of-the-operators', OPS_LISTEN_TOKEN: 'token-of-who-listens' },
     input: () => Promise.resolve(input),
   })
 

@@ -45,7 +45,7 @@ function at(it: Awaited<ReturnType<typeof fleet>>, index: number): Gateway {
 }
 
 t.test('any node shows, hangs up and escalates the call of another, and both write down who asked', async (t) => {
-  const it = await fleet(t, 3, { opsToken: 'token-of-the-operators' })
+  const it = await fleet(t, 3, { opsToken: 'token-of-the-operators', opsListenToken: 'token-of-who-listens' })
   const headers = { authorization: 'Bearer token-of-the-operators' }
   const { sid } = await ring(at(it, 0))
   const owner = it.ownerOf(sid)
@@ -54,7 +54,9 @@ t.test('any node shows, hangs up and escalates the call of another, and both wri
   t.match(json((await get(api, { headers })).text), { callSid: sid, state: 'waiting' })
   t.match(json((await get(`${api}/timeline`, { headers })).text), { callSid: sid, live: true })
   t.match(await get(`${api}/handoff`, { headers }), { status: 404, code: 'NOT_FOUND' }, 'the owner says why not')
-  t.match(await get(`${api}/recording.wav`, { headers }), { status: 404 })
+  const hears = { authorization: 'Bearer token-of-who-listens' }
+  t.match(await get(`${api}/recording.wav`, { headers: hears }), { status: 404 })
+  t.match(await get(`${api}/recording.wav`, { headers }), { status: 403, text: /right of its own/ })
   t.equal(
     (await post(`${api}/hangup`, { json: { reason: 'call +254700000001 back', speak: true }, headers })).status,
     202,
