@@ -43,6 +43,7 @@ class RingCall implements LiveCall {
   humanUrl: string | null = null
   continueUrl: LiveCall['continueUrl'] = null
   readonly escalating = false
+  readonly isOfferedAgain = false
   state: LiveCallState = 'waiting'
   readonly worker: Worker
   readonly #memory = memory.take()

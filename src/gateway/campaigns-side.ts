@@ -218,6 +218,7 @@ export async function ofRestingRows<T>(
     await look('in Redis', async () => {
       const { RedisQueue } = await import('../campaigns/redis-queue.js')
       const address = parseRedisUrl(redisUrl)
+      if (address === undefined) throw new TypeError('REDIS_URL names no server')
       const queue = new RedisQueue({ address, prefix: redisPrefix, secrets: tokenSecrets, log })
       try {
         await reached(queue)

@@ -102,6 +102,7 @@ export class ProbeCall {
       served: this.#served,
       known: this.#answered,
       phase: this.#phase,
+      unopened: false,
       // As for a human who was asked for: whoever asks after our close gets the way on.
       escalation: this.#phase === 'after' ? (this.#asked === null ? 'pending' : 'none') : 'none',
     })
