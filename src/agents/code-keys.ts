@@ -47,7 +47,16 @@ const commands: Finder = (value, path) =>
 /** Each key of an agent, and what of it names code; a key that is not here does not compile. */
 const CODE_KEYS: Readonly<Record<keyof AgentInput, Finder>> = {
   ...{ backend: modulesIn, backends: modulesIn, voice: modulesIn, modules: fileNames, mcp: commands },
-  ...{ turn: none, silence: none, closing: none, putOnHold: none, limits: none, bargeIn: none, fillers: none },
+  ...{
+    turn: none,
+    silence: none,
+    closing: none,
+    putOnHold: none,
+    limits: none,
+    bargeIn: none,
+    fillers: none,
+    afterEffect: none,
+  },
   ...{
     goodbye: none,
     tryAgain: none,

@@ -90,6 +90,7 @@ t.test('rows in Redis are emptied without a carrier key', { skip: !hasRedis }, a
   const server = await startRedis()
   t.teardown(() => server.close())
   const address = parseRedisUrl(server.url)
+  if (address === undefined) throw new Error(server.url)
   const { redisPrefix: prefix } = loadConfig({}, null)
   const queue = new RedisQueue({ address, prefix, secrets: [SECRET], log })
   t.teardown(() => queue.close(100))

@@ -468,6 +468,7 @@ t.test('a node that has not joined the fleet yet takes no messages, and claims n
       clock: () => performance.now(),
       calls: () => null,
       liveCosts: () => ({}),
+      agents: () => '',
       onNameTaken: () => undefined,
     })
     t.teardown(() => opened.close())

@@ -164,6 +164,7 @@ export class GatewayNode implements Sending {
       ...{ config, tokenSecrets, store: null, states: null, version: '0.0.0', clock, log, metrics },
       calls: () => this.calls,
       liveCosts: () => ({}),
+      agents: () => '',
       onNameTaken: () => undefined,
     })
     this.fleet = fleet
