@@ -66,8 +66,19 @@ export class CallSession {
   /**
    * @param resume      state of the same call from its previous worker: the session continues and does not greet again
    * @param turnDecider in place of the one that the options ask for
+   * @param without     features that this call lacks: what is asked of them has the answer of `UNANSWERED`
+   * @defaultValue none
    */
-  constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume, turnDecider?: TurnDecider) {
+  constructor(
+    options: CallSessionOptions,
+    playout: PlayoutView,
+    resume?: SessionResume,
+    turnDecider?: TurnDecider,
+    without: readonly FeatureName[] = [],
+  ) {
+    const features = FEATURE_NAMES.filter((name) => !without.includes(name))
+    const featuresOf = (call: CallKernel, from: SessionResume | undefined) =>
+      features.map((name): CallFeature => FEATURES[name](call, from))
     this.#call = new CallKernel(options, playout, featuresOf, resume, turnDecider)
   }
 
@@ -280,26 +291,27 @@ function checkpointState(state: CallState): CallCheckpoint['state'] {
  * Every feature. A key is nobody's if it is the echo of our own; else it goes to an open question of consent, an entry of digits, the
  * offer of a call back, a person who is rung back, and then to the backend. Claims are judged before a stage changes.
  */
-function featuresOf(call: CallKernel, resume: SessionResume | undefined): readonly CallFeature[] {
-  return [
-    new SentDigits(call),
-    new Consent(call),
-    new Digits(call),
-    new CallBackOffer(call),
-    new RingBack(call),
-    new Opening(call),
-    new Caller(call),
-    new BackendLink(call),
-    new Words(call),
-    new ToolCalls(call),
-    new EffectWait(call),
-    new Waits(call),
-    new WaitingSound(call),
-    new Handover(call),
-    new Claims(call),
-    new StageChanges(call),
-    new Presence(call),
-    new EscalationSide(call, resume),
-    new Ending(call),
-  ]
-}
+const FEATURES = {
+  'sent-digits': (call) => new SentDigits(call),
+  consent: (call) => new Consent(call),
+  digits: (call) => new Digits(call),
+  'call-back-offer': (call) => new CallBackOffer(call),
+  'ring-back': (call) => new RingBack(call),
+  opening: (call) => new Opening(call),
+  caller: (call) => new Caller(call),
+  'backend-link': (call) => new BackendLink(call),
+  words: (call) => new Words(call),
+  'tool-calls': (call) => new ToolCalls(call),
+  'effect-wait': (call) => new EffectWait(call),
+  waits: (call) => new Waits(call),
+  'waiting-sound': (call) => new WaitingSound(call),
+  handover: (call) => new Handover(call),
+  claims: (call) => new Claims(call),
+  'stage-changes': (call) => new StageChanges(call),
+  presence: (call) => new Presence(call),
+  'escalation-side': (call, resume) => new EscalationSide(call, resume),
+  ending: (call) => new Ending(call),
+} satisfies Record<string, (call: CallKernel, resume: SessionResume | undefined) => CallFeature>
+
+export type FeatureName = keyof typeof FEATURES
+export const FEATURE_NAMES = Object.keys(FEATURES) as FeatureName[]

@@ -67,6 +67,8 @@ export const knownCallerSchema = callerAnswerSchema.extend({
   source: z.string(),
   /** `of` of the call's options; empty in journals of earlier builds. */
   of: z.string().default(''),
+  /** `memoryOf` of the call's options. */
+  memoryOf: z.string().exactOptional(),
   /** From the webhook to the answer. */
   ms: z.number(),
 })
@@ -75,8 +77,10 @@ export type KnownCaller = DocumentOf<typeof knownCallerSchema>
 /** How a call's agent knows its callers. */
 export const callerOptionsSchema = z.object({
   source: z.string(),
-  /** Differs wherever something else is looked up, or remembered: another agent's tool of the same name says nothing of this one's. */
+  /** Differs wherever something else is looked up: another agent's tool of the same name says nothing of this one's. */
   of: z.string().default(''),
+  /** The agent that remembers its callers; absent: it remembers none, or a build that had its name in `of`. */
+  memoryOf: z.string().exactOptional(),
   /** The greeting waits for the look-up until then, from the webhook on. */
   withinMs: z.number(),
   /** Fields that only a verified caller hears, and the model too has only then. */

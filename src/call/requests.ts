@@ -75,14 +75,14 @@ export interface Requests {
   followStage: () => boolean
   /** The model says that the person who was rung back wants to continue. */
   confirmRingBack: (callId: string) => void
-  /** Says the consent text. @returns false if it was said or need not be said */
-  askConsent: (text: string) => boolean
+  /** Says the consent text once the caller's language is known. @returns false if it was said or need not be said */
+  askConsent: () => boolean
   /** The beginning continues: consent, greeting, conversation. */
   converse: () => void
   /** The caller's own words take the greeting's place. `interrupted`: the model's answer to them was cut off. */
   answerFirst: (answers: boolean, interrupted: boolean) => void
-  /** The greeting waits for the look-up of the caller. @returns false if it does not */
-  awaitCaller: () => boolean
+  /** The first words wait for the look-up of the caller, then `next` is asked. @returns false if they do not */
+  awaitCaller: (next: 'converse' | 'begin') => boolean
   /** Stages and claims learn the caller's data. @returns true if the call goes elsewhere because of them */
   tellCaller: () => boolean
   /** The conversation begins, or continues where it was. */

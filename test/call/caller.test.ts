@@ -211,12 +211,62 @@ t.test('a call that another worker or node goes on with keeps what is known, of 
   t.equal(other.session.state, 'live', 'and greets nobody again, so nobody waits')
 })
 
+t.test("the consent text is in the caller's language, and late at the latest", async (t) => {
+  const settings = {
+    ...KNOWN,
+    languages: ['en', 'sw'],
+    caller: { ...LOOK_UP, language: 'language' },
+    consentText: { en: 'This call is recorded.', sw: 'Simu hii inarekodiwa.' },
+  }
+  const known = new Rig(settings)
+  known.open()
+  known.run(300)
+  known.in(AMINA)
+  known.ready()
+  t.same(known.texts(), ['Simu hii inarekodiwa.'])
+  const late = new Rig(settings)
+  late.open()
+  late.ready()
+  late.run(780)
+  t.same(late.types(), [])
+  late.run(20)
+  t.same(late.texts(), ['This call is recorded.'])
+  late.in(AMINA)
+  late.run(2000)
+  t.same(late.texts(), ['This call is recorded.'], 'it is said once')
+  t.equal(late.session.state, 'live')
+})
+
+t.test('an agent that remembers keeps the name of a caller who is handed over', async (t) => {
+  const remembers = { ...LOOK_UP, memoryOf: 'first' }
+  const before = new Rig({ ...KNOWN, caller: remembers })
+  before.open()
+  before.ready()
+  before.in({ ...AMINA, earlier: { last_outcome: 'paid' } })
+  before.identity({ accountId: 'A-1' })
+  t.match(before.session.caller.values, { name: 'Amina', last_outcome: 'paid' })
+  const resume = parseResume(JSON.parse(JSON.stringify(before.resume)))
+  const after = new Rig({ ...KNOWN, caller: { ...LOOK_UP, memoryOf: 'second' }, preparedAtMs: 500_000 }, resume)
+  t.equal(after.session.caller.values['name'], 'Amina')
+  t.same(after.session.caller.earlier, {}, 'another agent remembers its own calls')
+  t.ok(after.session.caller.open, 'the memory of this agent is asked')
+  after.nowMs = 500_000
+  after.open()
+  after.in({ type: 'caller-known', state: 'failed', from: 'tool', values: {}, earlier: { last_outcome: 'asked' } })
+  t.match(after.session.caller.values, { name: 'Amina', last_outcome: 'asked' }, 'a failed look-up takes nothing back')
+  t.notOk(after.session.caller.open)
+  const none = new Rig({ ...KNOWN, preparedAtMs: 500_000 }, resume)
+  t.match(none.session.caller.values, { name: 'Amina' })
+  t.same(none.session.caller.earlier, {}, 'an agent that remembers nothing')
+})
+
 t.test('consent, answering machines and a dead backend: a look-up begins nothing before them, or after', async (t) => {
   const consent = new Rig({ ...KNOWN, consentText: 'This call is recorded.' })
   consent.open()
   consent.ready()
-  t.same(consent.texts(), ['This call is recorded.'])
+  t.same(consent.texts(), [], 'the language of the caller is not known')
   consent.in(AMINA)
+  t.same(consent.texts(), ['This call is recorded.'])
   t.same(consent.all('backend-text'), [], 'the text is heard first')
   consent.run(2000)
   t.equal(consent.all('backend-text').filter(({ text }) => text === 'greet').length, 1)

@@ -3,6 +3,7 @@ import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../../src/call
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import { CallSession } from '../../src/call/call-session.js'
 import { CallLog } from '../../src/call/call-log.js'
+import type { FeatureName } from '../../src/call/call-session.js'
 import type { SessionResume } from '../../src/call/documents/checkpoint.js'
 import type { BackendEvent } from '../../src/call/backend-events.js'
 import type { CallBackRefusal, CallInput, CallOutput } from '../../src/call/events.js'
@@ -79,7 +80,11 @@ export class Rig {
   #lastSentAtMs: number | null = null
   #announced: { readonly itemId: string; readonly samples: number }[] = []
 
-  constructor(overrides: Partial<CallSessionOptions> = {}, resume?: SessionResume) {
+  constructor(
+    overrides: Partial<CallSessionOptions> = {},
+    resume?: SessionResume,
+    without: readonly FeatureName[] = [],
+  ) {
     const all = options(overrides)
     this.wallOffsetMs = all.wallOffsetMs
     this.mirror = new CallLog(resume?.log)
@@ -89,7 +94,7 @@ export class Rig {
       build: 'test',
       media: null,
     })
-    this.session = new CallSession(all, this.writer.watch(this.ledger), resume)
+    this.session = new CallSession(all, this.writer.watch(this.ledger), resume, undefined, without)
   }
 
   /** A rig in mid-call: stream open, backend ready, greeting of 1 s heard. */
@@ -167,6 +172,12 @@ export class Rig {
   /** Time passes without any frame from the carrier. */
   stall(ms: number): void {
     for (let passed = 0; passed < ms; passed += FRAME_MS) this.#tick(null)
+  }
+
+  /** Time passes in one step, in which nothing sounds and no frame comes. */
+  leap(untilMs: number): void {
+    this.nowMs = Math.max(this.nowMs, untilMs - FRAME_MS)
+    this.#tick(null)
   }
 
   all<Type extends CallOutput['type']>(type: Type): Extract<CallOutput, { readonly type: Type }>[] {

@@ -34,6 +34,8 @@ export class CallBackOffer extends Feature implements CallFeature {
   #offer: { readonly reason: string; readonly summary: string } | null = null
   /** The call ends when the offer is not accepted: nobody may be there. */
   #endsAfterOffer = false
+  /** The question. */
+  #itemId: string | null = null
   /** Noted by key: the yes in words that comes with it is the same wish. */
   #keyed = false
   /** The wish whose answer is waited for. */
@@ -74,7 +76,7 @@ export class CallBackOffer extends Feature implements CallFeature {
     const text = `${words} ${this.call.text(this.call.options.escalation?.callback?.offerText)}`.trim()
     this.call.keypad.grants.take('call-back')
     this.#offer = wish ?? { reason: '', summary: '' }
-    this.call.announce(text, 'escalation')
+    this.#itemId = this.call.announce(text, 'escalation')
     this.call.in('offer', this.call.wordsMs(text) + OFFER_ANSWER_MS)
     this.call.mark('callback-offered')
     this.#endsAfterOffer = ends
@@ -82,6 +84,7 @@ export class CallBackOffer extends Feature implements CallFeature {
 
   withdrawOffer(): void {
     this.#offer = null
+    this.#itemId = null
     this.call.keypad.grants.giveBack('call-back')
     this.#endsAfterOffer = false
     this.call.clear('offer')
@@ -91,8 +94,8 @@ export class CallBackOffer extends Feature implements CallFeature {
   #digit(digit: string): boolean {
     if (this.#offer === null) return false
     if (digit === YES_DIGIT) {
-      // The answer is known, so the rest of the question need not be heard.
-      this.call.stopAgent()
+      // The answer is known, so the rest of the question need not be heard. Other words are.
+      if (this.call.agentSpeech.item(this.#itemId)?.over === 'no') this.call.stopAgent()
       this.#ask({ asked: 'key', number: null, note: '' }, [])
       return true
     }

@@ -12,13 +12,13 @@ const NOTHING: CallerValues = {}
 /**
  * Data of the caller, from a look-up that runs beside the backend's connection.
  *
- *     open --answer--> known; a greeting that waited begins
- *     open --withinMs after the webhook--> late; the greeting begins without it, and an answer is still taken
+ *     open --answer--> known; the consent text, or the greeting, that waited begins
+ *     open --withinMs after the webhook--> late; the first words begin without it, and an answer is still taken
  */
 export class Caller extends Feature implements CallFeature {
   readonly answers = ['awaitCaller', 'tellCaller'] as const
-  /** The greeting waits for the look-up. */
-  #held = false
+  /** Waits for the look-up: the beginning of the call, or the conversation. */
+  #held: 'converse' | 'begin' | null = null
 
   due(name: DeadlineName): void {
     if (name !== 'caller') return
@@ -40,11 +40,11 @@ export class Caller extends Feature implements CallFeature {
     if (fact.type === 'identified') this.#identified()
   }
 
-  /** True if the greeting waits; then it begins by itself. */
-  awaitCaller(): boolean {
+  /** True if the first words wait; then they begin by themselves. */
+  awaitCaller(next: 'converse' | 'begin'): boolean {
     const { caller, preparedAtMs } = this.call.options
     if (!this.call.person.open || caller === null || this.call.nowMs >= preparedAtMs + caller.withinMs) return false
-    this.#held = true
+    this.#held ??= next
     this.call.deadlines.set('caller', preparedAtMs + caller.withinMs)
     return true
   }
@@ -75,11 +75,16 @@ export class Caller extends Feature implements CallFeature {
 
   #answered({ state, from, values, earlier = NOTHING }: CallerAnswer): void {
     const { caller, preparedAtMs } = this.call.options
-    if (caller === null || this.call.person.known !== null) return
+    const { person } = this.call
+    if (caller === null || !person.open) return
     const ms = this.call.nowMs - preparedAtMs
     const late = ms > caller.withinMs && state !== 'withheld'
     const { source, of } = caller
-    this.call.person.lookedUp({ source, of, from, state: late ? 'late' : state, ms, values, earlier })
+    const { memoryOf } = caller
+    // Another agent's look-up of the same source has found them: a second one that fails takes nothing back.
+    const all = { ...person.known?.values, ...values }
+    const as = { source, of, ...(memoryOf === undefined ? {} : { memoryOf }) }
+    person.lookedUp({ ...as, from, state: late ? 'late' : state, ms, values: all, earlier })
     const fields = Object.keys({ ...values, ...earlier })
     const what = fields.length === 0 ? '' : `: ${fields.join(', ')}`
     this.call.mark('caller-known', `${state}${late ? ', late' : ''} by ${from} after ${Math.round(ms)} ms${what}`)
@@ -102,9 +107,10 @@ export class Caller extends Feature implements CallFeature {
 
   #letGo(): void {
     this.call.clear('caller')
-    if (!this.#held) return
-    this.#held = false
+    const next = this.#held
+    this.#held = null
     const { line, model } = this.call
-    if (line.state === 'connecting' && model.usable && !line.screening) this.call.ask('begin')
+    if (next === null || line.state !== 'connecting' || line.screening) return
+    if (next === 'converse' || model.usable) this.call.ask(next)
   }
 }

@@ -77,13 +77,16 @@ export class Consent extends Feature implements CallFeature {
     else if (fact.type === 'caller-said' && fact.final) this.#words(fact.text)
   }
 
-  /** Says the text. @returns false when it was said before, or need not be said any more */
-  askConsent(text: string): boolean {
+  /** Says the text, in the caller's language once that is known. @returns false when it was said, or need not be said */
+  askConsent(): boolean {
+    if (this.call.text(this.call.options.consentText) === '') return false
     if (this.#progress === 'refused') {
       this.#become('said')
       this.#sayRefused()
     }
     if (this.#progress !== 'due' && this.#progress !== 'withdrawn') return false
+    if (this.call.ask('awaitCaller', 'converse')) return true
+    const text = this.call.text(this.call.options.consentText)
     this.#become('saying')
     this.#itemId = this.call.announce(text, 'prompt')
     this.call.in('consent', this.call.wordsMs(text))

@@ -225,8 +225,8 @@ export class EscalationSide extends Feature implements CallFeature {
       this.call.ask('sayThenEnd', end, `escalation failed: ${detail}`, text, true)
       return
     }
-    // The backend's speech meanwhile was not played; its rest must not be played either.
-    this.call.stopAgent()
+    // The backend's speech meanwhile was not played; its rest must not be played either. A sentence that is complete is heard.
+    if (this.call.agentSpeech.responding !== null) this.call.stopAgent()
     this.call.floor.discard()
     this.call.changed()
     this.call.agentQuietFromNow()

@@ -175,8 +175,7 @@ export class Opening extends Feature implements CallFeature {
 
   /** Starts the conversation. Where a consent text is set, the caller hears first that the call is recorded. */
   converse(): void {
-    const consentText = this.call.text(this.call.options.consentText)
-    if (consentText !== '' && this.call.ask('askConsent', consentText)) return
+    if (this.call.ask('askConsent')) return
     if (!this.call.person.greeted) this.call.in('greeting', GREETING_DUE_MS)
     if (this.call.line.promised !== null) return this.begin()
     if (this.call.model.dead) return this.call.ask('failModel', 'died before the stream opened')
@@ -224,7 +223,7 @@ export class Opening extends Feature implements CallFeature {
   begin(): void {
     this.call.clear('backend-ready')
     const promised = this.call.line.promised !== null
-    if (!promised && !this.call.person.greeted && !this.#answersFirst && this.call.ask('awaitCaller')) return
+    if (!promised && !this.call.person.greeted && !this.#answersFirst && this.call.ask('awaitCaller', 'begin')) return
     this.call.line.enter('live')
     // Whoever had the call has promised another agent, who goes on with it.
     if (promised) return

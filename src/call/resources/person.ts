@@ -7,6 +7,8 @@ const NOTHING: CallerValues = {}
 export class Person {
   #identity: Readonly<Record<string, unknown>> | null
   #known: KnownCaller | null
+  /** The look-up, or the memory of this agent, has no answer yet. */
+  #open: boolean
   #unconfirmed: number | null
   #greeted: boolean
   readonly #call: CallKernel
@@ -17,9 +19,12 @@ export class Person {
     this.#greeted = resume?.greeted ?? false
     this.#identity = resume?.identity ?? null
     this.#unconfirmed = resume?.callBack === 'asks' ? log.transcript.length : null
-    const { source, of } = options.caller ?? {}
+    const { source, of, memoryOf } = options.caller ?? {}
     const kept = resume?.caller
     this.#known = kept !== undefined && kept.source === source && kept.of === of ? kept : null
+    // What another agent remembers is its own; the caller's data of the same look-up stay known.
+    this.#open = options.caller !== null && (this.#known === null || this.#known.memoryOf !== memoryOf)
+    if (this.#open && this.#known !== null) this.#known = { ...this.#known, earlier: NOTHING }
   }
 
   /** Who the caller is, once a tool has established it; null before. */
@@ -48,6 +53,7 @@ export class Person {
 
   lookedUp(known: KnownCaller): void {
     this.#known = known
+    this.#open = false
   }
 
   /** The person who was rung back continues. */
@@ -61,7 +67,7 @@ export class Person {
 
   /** The look-up has no answer yet. */
   get open(): boolean {
-    return this.#call.options.caller !== null && this.#known === null
+    return this.#open
   }
 
   /** Values that may be said to this caller now. */

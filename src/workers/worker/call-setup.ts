@@ -91,9 +91,10 @@ function callerOptions({ agent: { name, caller, tools }, assets }: CallStart): C
   const { tool, file, key, memory, withinMs, personal, language = null } = caller
   const source = tool ?? (file === undefined ? 'memory' : 'file')
   const asked = tool === undefined ? [file, key] : [tools.find((one) => one.name === tool) ?? assets.modules]
+  const of = createHash('sha256').update(JSON.stringify([asked, null]))
   // Each agent remembers its own calls.
-  const of = createHash('sha256').update(JSON.stringify([asked, memory ? name : null]))
-  return { source, of: of.digest('base64url').slice(0, 16), withinMs, personal, language }
+  const remembers = memory ? { memoryOf: name } : {}
+  return { source, of: of.digest('base64url').slice(0, 16), ...remembers, withinMs, personal, language }
 }
 
 function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['claims']>, wallMs: number): ClaimOptions {
