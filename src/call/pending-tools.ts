@@ -1,5 +1,6 @@
 import { WAITS_OPEN_MAX } from '../core/limits.js'
 import type { KeptWait } from './documents/checkpoint.js'
+import { withoutNoValues } from './value-fault.js'
 
 /** How a wait ended. `expired`: nobody knows; `cancelled`: the caller does not want to wait, and nobody knows. */
 type WaitStatus = 'succeeded' | 'failed' | 'expired' | 'cancelled'
@@ -198,7 +199,7 @@ export function pendingAnswer(said: string): Readonly<Record<string, unknown>> {
 /** Text of an outcome for a model that does not wait for results. */
 export function outcomeText({ name, outcome, tries }: Wait): string {
   const { status, value, late } = outcome ?? { status: 'expired', value: null, late: false }
-  const result = JSON.stringify({ status, result: value })
+  const result = JSON.stringify({ status, result: withoutNoValues(value) })
   if (tries > 1)
     return `The caller interrupted you before they heard the outcome of ${name}: ${result}. Say it now, unless they know it.`
   if (status === 'cancelled')

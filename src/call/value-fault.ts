@@ -152,6 +152,23 @@ const TEXTS: Readonly<Record<ValueFault, string>> = {
   number: 'a number where a name belongs; allowed: the name, or an empty cell',
 }
 
+/** Faults of a value that is none: nothing is lost where a model has null for it. */
+const NO_VALUES: ReadonlySet<ValueFault | null> = new Set<ValueFault>(['no-value', 'sheet-error', 'too-narrow'])
+/** Levels of a result that are looked at. */
+const LEVELS_MAX = 32
+
+/** A tool's result for a model: null for each absence in words and each error of a sheet. Names of fields stay. */
+export function withoutNoValues(result: unknown): unknown {
+  const visit = (value: unknown, field: string, level: number): unknown => {
+    if (level > LEVELS_MAX) return value
+    if (Array.isArray(value)) return value.map((one) => visit(one, field, level + 1))
+    if (typeof value === 'object' && value !== null)
+      return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, visit(one, name, level + 1)]))
+    return NO_VALUES.has(valueFault(value, { field })) ? null : value
+  }
+  return visit(result, '', 0)
+}
+
 /** Values of a result that are looked at for a count. */
 const LOOKED_AT_MAX = 200
 const FIELD_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,39}$/

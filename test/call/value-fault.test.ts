@@ -1,5 +1,5 @@
 import t from 'tap'
-import { faultyFields, holdsDates, valueFault } from '../../src/call/value-fault.js'
+import { faultyFields, holdsDates, valueFault, withoutNoValues } from '../../src/call/value-fault.js'
 
 t.test('words for no value say nothing', (t) => {
   for (const value of [
@@ -86,6 +86,23 @@ t.test('a column of dates is told by its other values', (t) => {
   t.ok(holdsDates(['2025-11-27', '45987', '27/11/2025', '']))
   t.notOk(holdsDates(['45987', '46000']))
   t.notOk(holdsDates(['gold', '45987', '2025-11-27', 'silver']))
+  t.end()
+})
+
+t.test('a model gets null for what is no value', (t) => {
+  const result = {
+    name: 'N/A',
+    rows: [{ eta: '#REF!', width: '####', plan: 'Home' }],
+    ...{ name_no: 'Naomi', balance: 0, ok: false, at: null, day: '45987', word: 'José' },
+  }
+  const raw = structuredClone(result)
+  t.same(withoutNoValues(result), {
+    name: null,
+    rows: [{ eta: null, width: null, plan: 'Home' }],
+    ...{ name_no: 'Naomi', balance: 0, ok: false, at: null, day: '45987', word: 'José' },
+  })
+  t.same(result, raw, 'stages read the same object as before')
+  t.same([withoutNoValues('hakuna'), withoutNoValues('Hakuna matata')], [null, 'Hakuna matata'])
   t.end()
 })
 

@@ -7,6 +7,7 @@ import type { Fact } from '../facts.js'
 import { outcomeText, pendingAnswer } from '../pending-tools.js'
 import type { Wait } from '../pending-tools.js'
 import { asksToCancel } from '../turn-words.js'
+import { withoutNoValues } from '../value-fault.js'
 
 /** Interval at which pending tools are checked: for the end of their wait, and for a pause in which to say the outcome. */
 const WAITS_POLL_MS = 200
@@ -86,7 +87,7 @@ export class Waits extends Feature implements CallFeature {
       const wait = this.call.effects.pending.waiting.find((one) => one.callId === callId)
       if (wait === undefined) return
       this.call.mark('tool-progress', wait.name)
-      const text = `There is news of ${wait.name}, which is no outcome yet: ${JSON.stringify(value)}`
+      const text = `There is news of ${wait.name}, which is no outcome yet: ${JSON.stringify(withoutNoValues(value))}`
       if (this.call.model.usable) this.call.model.tell(text)
       return
     }

@@ -5,7 +5,7 @@ import type { ToolRunner } from '../../agents/tool-runner.js'
 import type { AttemptGate, Verdict } from '../../agents/verification-lock.js'
 import { REPEATED_DIGITS_MIN, maskedDigits } from '../../call/digit-collection.js'
 import type { CallInput, CallOutput } from '../../call/events.js'
-import { faultyFields } from '../../call/value-fault.js'
+import { faultyFields, withoutNoValues } from '../../call/value-fault.js'
 import { messageOf } from '../../core/errors.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { TOOL_CALLS_MAX } from '../../core/limits.js'
@@ -42,6 +42,8 @@ interface CallToolsOptions {
 export class CallTools {
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()
+  /** The newest calls that ran here. */
+  readonly #ran = new Set<string>()
   /** How often each id has run. */
   readonly #uses = new Map<string, number>()
   readonly #gate: MainThreadGate
@@ -71,6 +73,8 @@ export class CallTools {
     const abort = new AbortController()
     const key = effectKey(start.rootSid, run.name, run.args, run.occurrence)
     this.#running.set(run.callId, abort)
+    this.#ran.add(run.callId)
+    forgetOldest(this.#ran, TOOL_CALLS_MAX)
     tools
       .run(run.name, args, {
         ...this.#context(key, abort),
@@ -112,6 +116,11 @@ export class CallTools {
         return outcome
       })
       .finally(() => this.#running.delete(key))
+  }
+
+  /** The result of a call for a model; the session, its stages and its rules keep it as it came. */
+  forModel(callId: string, value: unknown): unknown {
+    return this.#ran.has(callId) ? withoutNoValues(value) : value
   }
 
   #noteFaulty(tool: string, value: unknown): void {

@@ -271,6 +271,11 @@ export class WorkerCall implements BackendSink {
     })
   }
 
+  /** The result of the agent's tool as this backend reads it; the embedded one decides by the raw value. */
+  #readable({ callId, value }: { readonly callId: string; readonly value: unknown }): unknown {
+    return this.#backend.capabilities.readsTexts === false ? value : this.#tools.forModel(callId, value)
+  }
+
   #callerKnown(answer: CallerAnswer): void {
     this.#handle({ type: 'caller-known', ...answer })
   }
@@ -563,9 +568,10 @@ export class WorkerCall implements BackendSink {
       case 'backend-dtmf':
         return this.#backend.dtmf(output.digit === SECRET_DIGIT ? this.#dialogueKey() : output.digit)
       case 'backend-tool-result':
-        return this.#backend.toolResult(output.callId, replyOf(output))
+        return this.#backend.toolResult(output.callId, replyOf({ ...output, value: this.#readable(output) }))
       case 'backend-tool-outcome': {
-        const { callId, ok, value, text, respond } = output
+        const { callId, ok, text, respond } = output
+        const value = this.#readable(output)
         if (this.#backend.toolOutcome?.(callId, { ok, value }) === true) return
         if (this.#backend.capabilities.readsTexts !== false)
           return this.#backend.sendText(text, { role: 'system', respond })
