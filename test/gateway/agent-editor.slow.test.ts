@@ -53,6 +53,23 @@ async function editorOf(t: Test, files: Readonly<Record<string, string>>, Texts 
   return { dir, editor, drafts }
 }
 
+t.test('no edit brings code: checked, tried, published or rolled back', async (t) => {
+  const withCode = yaml('Hello.', 'mcp: [{ name: x, command: [node, a.js], tools: [y] }]\n')
+  const { dir, editor } = await editorOf(t, { 'a.yaml': withCode })
+  const now = (): string => readFileSync(join(dir, 'a.yaml'), 'utf8')
+  const changed = withCode.replace('a.js', 'b.js')
+  const refused = [{ line: 5, what: /^mcp\[0\]\.command names code that the file on the disk does not name/ }]
+  const publish = (text: string) => editor.publish({ file: 'a.yaml', text, bases: [hash(now())] })
+  t.match(await editor.check({ file: 'a.yaml', text: changed }), { faults: refused, agent: null })
+  t.match(await editor.draft({ file: 'a.yaml', text: changed }), { faults: refused, id: null })
+  t.match(await publish(changed), { faults: refused })
+  t.equal(now(), withCode)
+  t.match(await publish(withCode.replace('Hello.', 'Hi.')), { faults: [] }, 'the rest is edited')
+  t.match(await publish(yaml('Hi.')), { faults: [] }, 'code is left out')
+  t.match(await publish(withCode), { faults: refused }, 'and does not come back by a kept text')
+  t.equal(now(), yaml('Hi.'))
+})
+
 t.test('of two texts that are valid only apart one is published', async (t) => {
   class Slow extends AgentTexts {
     override async publish(...order: Parameters<AgentTexts['publish']>) {
