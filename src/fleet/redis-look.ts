@@ -41,7 +41,22 @@ export async function lookAtServers(servers: readonly Redis[], options: LookOpti
   return found
 }
 
+/** On a connection of its own: no operation of the store waits for it, or falls into its transaction. */
 async function lookAt(server: Redis, options: LookOptions): Promise<readonly RedisFinding[]> {
+  const probe = server.duplicate({
+    ...{ lazyConnect: true, enableReadyCheck: false, enableOfflineQueue: false, retryStrategy: null },
+    commandTimeout: STORE_PATIENCE_MS,
+  })
+  probe.on('error', () => undefined) // `connect` and the commands reject with it
+  try {
+    await probe.connect()
+    return await findingsOf(probe, options)
+  } finally {
+    probe.disconnect()
+  }
+}
+
+async function findingsOf(server: Redis, options: LookOptions): Promise<readonly RedisFinding[]> {
   const info = await server.info()
   const field = (name: string): string => new RegExp(`^${name}:(\\S*)`, 'm').exec(info)?.[1] ?? ''
   return [
@@ -87,24 +102,11 @@ async function slotsFinding(server: Redis): Promise<RedisFinding> {
     : bad(`${SLOTS - assigned} of ${SLOTS} slots of the Redis Cluster have no server: calls whose entry is there fail`)
 }
 
-/**
- * Asks in a transaction that is never carried out: Redis judges each command of it when it comes. On a connection of its own,
- * so that no operation of the store falls into it.
- */
-async function permissionFinding(server: Redis, prefix: string): Promise<RedisFinding> {
-  const probe = server.duplicate({
-    ...{ lazyConnect: true, enableReadyCheck: false, enableOfflineQueue: false, retryStrategy: null },
-    commandTimeout: STORE_PATIENCE_MS,
-  })
-  probe.on('error', () => undefined) // `connect` and the commands reject with it
-  try {
-    await probe.connect()
-    const lacks = await deniedOf(probe, redisKeys(prefix))
-    if (lacks.length === 0) return good('the Redis user may run all commands that nodes send')
-    return bad(`the Redis user may not ${lacks.join(', ')}; deploy/redis.conf has the line of one that may`)
-  } finally {
-    probe.disconnect()
-  }
+/** Asks in a transaction that is never carried out: Redis judges each command of it when it comes. */
+async function permissionFinding(probe: Redis, prefix: string): Promise<RedisFinding> {
+  const lacks = await deniedOf(probe, redisKeys(prefix))
+  if (lacks.length === 0) return good('the Redis user may run all commands that nodes send')
+  return bad(`the Redis user may not ${lacks.join(', ')}; deploy/redis.conf has the line of one that may`)
 }
 
 async function deniedOf(probe: Redis, patterns: readonly string[]): Promise<readonly string[]> {

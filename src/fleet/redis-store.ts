@@ -88,6 +88,8 @@ class RedisStore implements CallStore {
   #storeTimeMs = 0
   /** The entry under our name is not ours, so its beat does not make our next one late. */
   #forged = false
+  /** A start looks at Redis once. */
+  #looked = false
   /** State in the log's last line. */
   #said: string | null = null
   #settleStart: (error: GatewayError | null) => void = () => undefined
@@ -450,6 +452,8 @@ class RedisStore implements CallStore {
           wrong = infos.map((info) => serverFault(info, cluster)).find((fault) => fault !== null) ?? null
           if (wrong !== null) return this.#fails(wrong, '')
           this.#works()
+          if (this.#looked) return
+          this.#looked = true
           return this.#warn()
         },
         (error: unknown) => {
