@@ -1,3 +1,4 @@
+import type { CallerValues } from '../../call/caller-data.js'
 import { DIGIT_WORDS } from '../../call/spoken-numbers.js'
 import type { Handoff } from '../../call/documents/handoff.js'
 import type { CallRecord } from '../../call/documents/record.js'
@@ -90,6 +91,12 @@ function isQuoted({ verdict }: CallRecord['claims'][number]): boolean {
 
 export function maskDigits(text: string): string {
   return text.replace(DIGITS, (digits) => '#'.repeat(digits.replace(/\D/g, '').length)).replace(SPOKEN_DIGITS, '###')
+}
+
+/** Facts as they may be kept: with `masked` without numbers, with `none` none. */
+export function redactFacts(facts: CallerValues, policy: TranscriptPolicy): CallerValues {
+  if (policy === 'full') return facts
+  return policy === 'none' ? {} : (masked(facts, policy) as CallerValues)
 }
 
 /** Any JSON with its texts and numbers masked; with `none` only its keys remain. */

@@ -2,7 +2,7 @@ import type { CallLogEntry } from '../../call/documents/log-entry.js'
 import type { CallRecord } from '../../call/documents/record.js'
 import type { CallerValues } from '../../call/caller-data.js'
 import { partyKey, sameNumber } from '../../sautikit/phone.js'
-import { redactRecord } from '../../telemetry/archive/redaction.js'
+import { redactFacts, redactRecord } from '../../telemetry/archive/redaction.js'
 import { callerOf, lineOf, lookUpOf } from './call-start.js'
 import type { NewCall } from './live-call.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
@@ -47,9 +47,13 @@ export class CallParty {
     this.#context.lines.found(this.key, lookUpOf(this.#call, this.#hosted()), values)
   }
 
-  /** Their last call to this agent at this number of ours; null where nothing is remembered. */
+  /**
+   * Their last call to this agent at this number of ours, with no more of its facts than records keep now; null where nothing is
+   * remembered.
+   */
   async recalled() {
-    return (await this.#context.callerMemory?.recall(this.number, this.#line)) ?? null
+    const earlier = (await this.#context.callerMemory?.recall(this.number, this.#line)) ?? null
+    return earlier === null ? null : { ...earlier, facts: redactFacts(earlier.facts, this.#context.transcript) }
   }
 
   /**
