@@ -305,6 +305,7 @@ export const AGENT_KEYS: Readonly<Record<string, boolean>> = {
   'escalation.numbers[].number': false,
   'escalation.offer': false,
   'escalation.offerAccepted': false,
+  'escalation.offerRefused': false,
   'escalation.silentLine': false,
   'escalation.strategies': false,
   'escalation.timeoutS': false,
