@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Collection } from '../../src/call/digit-collection.js'
 import { recordedArguments } from '../../src/call/gateway-tools.js'
-import { Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 
 const PLACED = { sendsDigits: true }
 const PIN: Collection = {
@@ -105,4 +105,28 @@ t.test('keys that nobody is to read are in no record', (t) => {
   t.same(recordedArguments('send_digits', { digits: '7386', sensitive: true }), { digits: '…', sensitive: true })
   t.same(recordedArguments('send_digits', { digits: '104' }), { digits: '104' })
   t.end()
+})
+
+t.test('tones that an operator cuts off are answered as not sent', async (t) => {
+  const rig = Rig.talking({ ...PLACED, escalation })
+  rig.toolCall('t1', 'send_digits', { digits: '1234567890' }, 1)
+  rig.run(300)
+  rig.in({ type: 'escalate-requested', reason: 'vip' })
+  t.match(
+    rig.toolCalls.filter(({ name }) => name === 'send_digits'),
+    [{ ok: false, error: /not sent/ }],
+  )
+})
+
+t.test('secret keys of who is rung back survive a takeover', async (t) => {
+  const before = Rig.talking({ collections: [PIN] })
+  before.toolCall('t1', 'collect_digits', { name: 'pin' })
+  before.run(500)
+  const { checkpoint, log } = before.resume
+  const resume = { checkpoint: { ...checkpoint, callBack: 'asks' as const }, log }
+  const same = new Rig({ collections: [PIN], preparedAtMs: 500_000 }, resume)
+  t.equal(same.session.keyOf('7') === '7', false, 'the same person is still entering it')
+  const newStream = { streamMs: 1000, consented: true }
+  const anew = new Rig({ collections: [PIN], preparedAtMs: 500_000 }, { ...resume, newStream })
+  t.equal(anew.session.keyOf('7'), '7', 'who is rung back is asked anew')
 })

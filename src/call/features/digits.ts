@@ -165,10 +165,11 @@ export class Digits extends Feature implements CallFeature {
     this.#hold()
     this.call.floor.close('digits')
     this.call.mark('digits', spec.name)
-    this.#ask('say')
+    this.#ask('say', false)
   }
 
-  #ask(what: 'say' | 'again' | 'confirm'): void {
+  /** @param cut  the caller has acted: what is being said need not be heard */
+  #ask(what: 'say' | 'again' | 'confirm', cut: boolean): void {
     const collection = this.#collection
     if (collection === null) return
     const { say, again, confirm, firstMs } = collection.spec
@@ -177,7 +178,7 @@ export class Digits extends Feature implements CallFeature {
         ? [this.call.text(confirm).replaceAll('{{digits}}', readBack(collection.entry))]
         : [what === 'again' ? this.call.text(again) : '', this.call.text(say)]
     const text = texts.join(' ').trim()
-    if (what !== 'say') this.call.stopAgent()
+    if (cut) this.call.stopAgent()
     collection.itemId = this.call.announce(text, 'tool')
     this.call.in('digits', this.call.wordsMs(text) + firstMs)
   }
@@ -277,10 +278,10 @@ export class Digits extends Feature implements CallFeature {
       return this.#over(false, { error: 'The caller took too long to enter this.' }, 'too long')
     const speaks = this.call.callerSpeech.speaking || this.call.transcript.callerOpen || this.call.bargeIn.paused
     if (speaks && collection.spec.speech) return this.call.in('digits', DIGITS_POLL_MS)
-    this.#step(collection.overdue())
+    this.#step(collection.overdue(), false)
   }
 
-  #step(step: CollectionStep): void {
+  #step(step: CollectionStep, acted = true): void {
     const collection = this.#collection
     if (collection === null) return
     switch (step.type) {
@@ -290,7 +291,7 @@ export class Digits extends Feature implements CallFeature {
         return this.call.deadlines.set('digits', Math.min(this.call.nowMs + step.ms, collection.untilMs))
       case 'ask':
         this.call.mark('digits-asked', step.what)
-        return this.#ask(step.what)
+        return this.#ask(step.what, acted)
       case 'collected': {
         this.call.clear('digits')
         this.#collectedAtMs = this.call.nowMs

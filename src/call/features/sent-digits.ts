@@ -2,6 +2,7 @@ import { TONES } from '../../media/dtmf-tones.js'
 import { Feature } from '../call-feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { CallInput } from '../events.js'
+import type { Fact } from '../facts.js'
 
 /** Keys of one tool call; a longer number is none that a menu asks for. */
 const KEYS_MAX = 40
@@ -42,6 +43,12 @@ export class SentDigits extends Feature implements CallFeature {
     if (input.type !== 'dtmf' || !this.call.keypad.isEcho(input.digit)) return false
     this.call.mark('own-digit')
     return true
+  }
+
+  hear(fact: Fact): void {
+    if (fact.type !== 'agent-cut') return
+    for (const itemId of [...this.#waiting.keys()])
+      if (this.call.agentSpeech.isCut(itemId)) this.itemOver(itemId, 'cut')
   }
 
   itemOver(itemId: string, over: 'heard' | 'cut'): void {

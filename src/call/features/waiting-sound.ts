@@ -1,6 +1,7 @@
 import { Feature } from '../call-feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
+import type { Fact } from '../facts.js'
 
 /**
  * The sound that callers hear in place of silence while they wait: for a tool that takes long, for an outcome from outside, or for a
@@ -11,6 +12,11 @@ export class WaitingSound extends Feature implements CallFeature {
 
   due(name: DeadlineName): void {
     if (name === 'waiting-sound') this.#set(this.#wanted)
+  }
+
+  hear(fact: Fact): void {
+    // Nothing follows the end of the call.
+    if (fact.type === 'call-ends') this.#set(false)
   }
 
   /** Begins to count a wait, or ends it. */

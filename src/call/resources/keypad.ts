@@ -28,7 +28,7 @@ export class Keypad {
     this.#call = call
     const { privateKeys, callBack } = call.resume ?? {}
     // Also with an agent that takes no such digits: the one before it has asked. Who is rung back is asked anew.
-    this.#guarded = privateKeys !== undefined && callBack !== 'asks'
+    this.#guarded = privateKeys !== undefined && !(callBack === 'asks' && call.newStream !== null)
     // The caller may be entering them at this moment.
     if (this.#guarded && privateKeys === 'pressed') this.makePrivate(true)
   }
