@@ -19,8 +19,12 @@ t.setTimeout(120_000)
  * Values that a release does not read in documents of today, by form and path, each with a line that says what its node
  * does then. A new key needs no entry: each release ignores what it does not know.
  */
-const NOT_READ_BY: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
-  '0.1.0': {},
+const NOT_READ_BY: Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, string>>>>>> = {
+  '0.1.0': {
+    'call-record': {
+      endReason: '`disk-full`, of a call that was refused: it shows the record, and adds nothing of the carrier to it',
+    },
+  },
 }
 
 type Readers = Pick<typeof today, 'FORMS' | 'readFolder' | 'readRedis'>
@@ -109,7 +113,7 @@ for (const version of VERSIONS)
       }
       const forth = new Set(documents.flatMap((one) => difference(one, older.read, newer.read)))
       t.strictSame([...forth], [], `${name}, forth`)
-      const known = NOT_READ_BY[version]?.[name] ?? []
+      const known = Object.keys(NOT_READ_BY[version]?.[name] ?? {})
       const back = new Set(documentsOf(newer.schema).flatMap((one) => difference(one, older.read, newer.read)))
       t.strictSame([...back].toSorted(), [...known].toSorted(), `${name}, back`)
     }
