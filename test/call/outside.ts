@@ -283,7 +283,7 @@ export class Outside {
         return
       case 'playout-clear':
         // Who takes the line for good, or for a human, need not wait for a sentence.
-        if (rig.session.state === 'escalating' || rig.session.state === 'closing') return
+        if (['escalating', 'bridged', 'closing'].includes(rig.session.state)) return
         if (rig.nowMs - this.#actedAtMs > ACTED_MS) this.cutForNobody.push(`at ${rig.nowMs} in ${rig.session.state}`)
         return
       default:
