@@ -12,7 +12,7 @@ const TURN_SHARE = 0.6
 const WORDS_MAX = 200
 
 /** Words of the caller, with the language that the recogniser heard them in, of those that tell. */
-export interface HeardWords {
+interface HeardWords {
   readonly text: string
   readonly language?: string
 }

@@ -79,7 +79,7 @@ function missingOf({ live, uncertain, more, silent, remembered, unlooked = [] }:
   ]
 }
 
-async function addCall(archive: Archive, ops: OpsClient, callSid: string, token: string | null): Promise<void> {
+async function addCall(archive: Archive, ops: OpsClient, callSid: string): Promise<void> {
   const [call, handoff] = await Promise.all([
     ops.answer(`/api/calls/${callSid}`),
     ops.answer(`/api/calls/${callSid}/handoff`),

@@ -1,4 +1,4 @@
-export type CsvCell = string | number | boolean
+type CsvCell = string | number | boolean
 
 /** Texts that a spreadsheet takes for a formula; a plain number with its sign is none. */
 const FORMULA = /^(?![+-]\d+(?:\.\d+)?$)[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20]/

@@ -3,7 +3,7 @@
  * `look`: reads calls, agents and settings. `act`: changes something, calls somebody, or reads what an agent's tools can read.
  * `listen`: hears callers, live or recorded.
  */
-export type OpsRight = 'open' | 'login' | 'metrics' | 'look' | 'act' | 'listen'
+type OpsRight = 'open' | 'login' | 'metrics' | 'look' | 'act' | 'listen'
 
 interface OpsThing {
   readonly what: string

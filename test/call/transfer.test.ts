@@ -624,7 +624,7 @@ t.test('what a supervisor whispers reaches the model alone, and is in the timeli
 })
 
 t.test('an offer of a call back cuts no sentence', async (t) => {
-  const callback = { offerText: 'Press 1.', confirmedText: 'Noted.', numberKnown: true }
+  const callback = { offerText: 'Press 1.', confirmedText: 'Noted.', refusedText: 'No.', numberKnown: true }
   const rig = Rig.talking({ escalation: { ...escalation, announceText: null, callback } })
   rig.answer(2, 'long', 6000, 'A long sentence of the agent.')
   rig.run(500)

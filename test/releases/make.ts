@@ -78,7 +78,7 @@ async function realCall(): Promise<{ readonly record: CallRecord; readonly journ
 }
 
 /** Writes a data folder with what each part keeps there, and an agents folder with a published edit. */
-export async function writeFolder(folder: string): Promise<void> {
+async function writeFolder(folder: string): Promise<void> {
   const { callSid, nowMs, secrets } = SAMPLE
   const { record, journal } = await realCall()
   const records = keptLogOf(folder, 'records')
@@ -172,7 +172,7 @@ export async function writeFolder(folder: string): Promise<void> {
 }
 
 /** Fills an empty Redis with what each part keeps there. */
-export function fillRedis(url: string): Promise<void> {
+function fillRedis(url: string): Promise<void> {
   const { callSid, secrets, node, nowMs } = SAMPLE
   return overRedis(url, async ({ store, queue, doNotCall, stream, owed }) => {
     const sealed = new SealedCall(callSid, secrets)
@@ -199,7 +199,7 @@ export function fillRedis(url: string): Promise<void> {
 }
 
 /** A Redis as text: its keys with all that they hold, as commands that write it. */
-export async function dumpOf(url: string): Promise<readonly (readonly string[])[]> {
+async function dumpOf(url: string): Promise<readonly (readonly string[])[]> {
   const redis = new Redis(url)
   try {
     const keys = (await redis.keys('*')).toSorted()
