@@ -349,11 +349,15 @@ export class CallKernel {
     this.tell({ type: 'agent-said', entry, itemId, playedMs, by })
   }
 
-  /** Queues the tones of keys behind everything that playout holds. @returns their item id */
-  tones(digits: string): string {
+  /**
+   * Queues the tones of keys behind everything that playout holds.
+   * @param secretOf  tool call that has the keys for which these stand; null: these are the keys
+   * @returns their item id
+   */
+  tones(digits: string, secretOf: string | null = null): string {
     const itemId = `${ANNOUNCEMENT}${this.nextAnnouncement++}`
     this.agentSpeech.add(itemId, 'tones', null)
-    this.out({ type: 'tones', itemId, digits })
+    this.out({ type: 'tones', itemId, digits, ...(secretOf === null ? {} : { secretOf }) })
     this.changed()
     return itemId
   }

@@ -128,6 +128,11 @@ export class CallSession {
     return this.#call.keypad.isEcho(digit) ? null : SECRET_DIGIT
   }
 
+  /** Keys sound that nobody is to read, or their echo may still come. */
+  get secretTones(): boolean {
+    return this.#call.keypad.isEcho(SECRET_DIGIT)
+  }
+
   /** Nobody but a tool may have the keys that the caller presses now. The gateway's own questions by key are newer. */
   get privateKeys(): boolean {
     return this.#call.keypad.privateKeys

@@ -266,6 +266,11 @@ export function secretCallId(callId: string): string {
   return `${callId}:digits`
 }
 
+/** Keys as a session may have them where nobody is to read them: SECRET_DIGIT for each, pauses as they are. */
+export function secretKeys(keys: string): string {
+  return keys.replace(/[^w]/g, SECRET_DIGIT)
+}
+
 /** @param shown digits at the end that stay readable */
 export function maskedDigits(digits: string, shown = 0): string {
   const hidden = Math.max(0, digits.length - shown)

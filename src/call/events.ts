@@ -194,7 +194,13 @@ export type CallOutput =
   /** Say a phrase of the gateway; it goes through the same playout as item `itemId`. */
   | { readonly type: 'announce'; readonly itemId: string; readonly text: string; readonly kind: SpeechKind }
   /** Send the tones of these keys; they go through the same playout as item `itemId`. */
-  | { readonly type: 'tones'; readonly itemId: string; readonly digits: string }
+  | {
+      readonly type: 'tones'
+      readonly itemId: string
+      readonly digits: string
+      /** The tool call whose keys these stand for: each is SECRET_DIGIT, and only who carries it out knows them. */
+      readonly secretOf?: string
+    }
   /** That phrase is not wanted any more, and has not begun to sound. */
   | { readonly type: 'announce-cancel'; readonly itemId: string }
   | {

@@ -387,12 +387,17 @@ export function textOf(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 
+/** True for keys that nobody is to read: whatever the model gives but a plain no. */
+export function isSecretSend(name: string, { sensitive }: Readonly<Record<string, unknown>>): boolean {
+  return name === SEND_DIGITS_TOOL && ![undefined, null, false, 'false', ''].includes(sensitive as string)
+}
+
 /** Arguments for records, logs and humans: without the answer that proves the caller's identity, and keys that nobody is to read. */
 export function recordedArguments(
   name: string,
   args: Readonly<Record<string, unknown>>,
 ): Readonly<Record<string, unknown>> {
-  if (name === SEND_DIGITS_TOOL && args['sensitive'] === true) return { ...args, digits: '…' }
+  if (isSecretSend(name, args)) return { ...args, digits: '…' }
   return name === VERIFY_TOOL && 'answer' in args ? { ...args, answer: '…' } : args
 }
 

@@ -256,7 +256,12 @@ async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]>
 }
 
 /** Agents that keep their callers' words without a notice. */
-function noticeFindings({ keepCalls, recordsTranscript }: Config, definitions: readonly AgentDefinition[]): Finding[] {
+function noticeFindings(
+  { keepCalls, recordsTranscript, journalCalls }: Config,
+  definitions: readonly AgentDefinition[],
+): Finding[] {
+  if (recordsTranscript === 'none' && journalCalls !== 'off')
+    return [lookAt('JOURNAL_CALLS keeps no journals, because RECORDS_TRANSCRIPT=none keeps no words')]
   if (!keepCalls || recordsTranscript === 'none') return []
   const silent = definitions.filter((agent) => !agent.recording.enabled && consentOf(agent) === null)
   if (silent.length === 0) return []

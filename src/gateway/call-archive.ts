@@ -20,7 +20,7 @@ import { CallFinder } from '../telemetry/archive/call-finder.js'
 import type { DocumentKind, KeptDocument, StoredValue } from '../telemetry/archive/archive-messages.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { KEPT_KINDS, keptFolder } from '../telemetry/archive/kept-files.js'
-import { wordlessHandoff } from '../telemetry/archive/redaction.js'
+import { keptHandoff } from '../telemetry/archive/redaction.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import type { ErasedObjects, ObjectStorage } from '../telemetry/archive/object-storage.js'
 import { findKept } from '../telemetry/archive/stored-file.js'
@@ -172,7 +172,7 @@ export class CallArchive {
   }
 
   handoff({ kind, handoff, url, id, keepsWords }: HandoffNews): void {
-    this.#keepHandoff(keepsWords ? handoff : wordlessHandoff(handoff))
+    this.#keepHandoff(keptHandoff(handoff, keepsWords, this.#opened.config.recordsTranscript))
     const type =
       kind === 'callback.requested'
         ? kind

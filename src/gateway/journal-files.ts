@@ -1,6 +1,7 @@
 import { createWriteStream, mkdirSync, unlink } from 'node:fs'
 import type { WriteStream } from 'node:fs'
 import { join } from 'node:path'
+import type { Config } from '../config/settings.js'
 import type { Clock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
@@ -97,6 +98,18 @@ export class JournalFiles {
       this.#log.error({ err: thrown }, 'journals cannot be written: no new journal for a minute')
     this.#offUntilMs = nowMs + OFF_AFTER_FAILURE_MS
   }
+}
+
+/** @returns null where no journals are kept: a journal is the words of its call, and what its tools were asked and answered */
+export function openJournals(
+  { dataDir, journalCalls, recordsTranscript }: Pick<Config, 'dataDir' | 'journalCalls' | 'recordsTranscript'>,
+  log: Log,
+  clock: Clock,
+): JournalFiles | null {
+  if (journalCalls === 'off') return null
+  if (recordsTranscript !== 'none') return new JournalFiles(dataDir, log, clock)
+  log.warn({}, 'no journals are kept: RECORDS_TRANSCRIPT=none keeps no words')
+  return null
 }
 
 /** The file that cannot be created then says why. */

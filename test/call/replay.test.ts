@@ -373,6 +373,32 @@ t.test('a replay without the words shows where the turn would have ended by soun
   t.equal(ends(outputs).length, 2)
 })
 
+t.test('answers that prove a caller are in no journal', (t) => {
+  const journal: string[] = []
+  const writer = new JournalWriter((text) => journal.push(text), {
+    options: options(),
+    resume: null,
+    build: 'test',
+    media: null,
+  })
+  const asked = (callId: string, answer: unknown): void => {
+    const call = { callId, name: 'verify_caller', args: { question: 'town', answer } }
+    writer.input({ type: 'backend', event: { type: 'tool-call', generation: 1, ...call } }, 1000)
+    writer.output({ type: 'run-tool', ...call, occurrence: 0 })
+  }
+  for (const answer of ['Nakuru', 'Kitale', 'Nakuru', 4127]) asked('t', answer)
+  writer.flush()
+  const text = journal.join(' ')
+  t.notMatch(text, /Nakuru|Kitale|4127/)
+  t.same(
+    [...text.matchAll(/"answer":"(…\d)"/g)].map(([, answer]) => answer),
+    ['…1', '…1', '…2', '…2', '…1', '…1', '…3', '…3'],
+    'equal ones stay equal: a replay counts them as the call did',
+  )
+  t.match(text, /"question":"town"/)
+  t.end()
+})
+
 t.test('ten quiet seconds are a few short lines', async (t) => {
   const rig = Rig.talking()
   rig.writer.flush()

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { openCallArchive, usesDataFolder } from '../../src/gateway/call-archive.js'
-import { JournalFiles } from '../../src/gateway/journal-files.js'
+import { JournalFiles, openJournals } from '../../src/gateway/journal-files.js'
 import { receiverOf } from '../../src/messages/receivers.js'
 import { holdDataFolder } from '../../src/telemetry/archive/data-folder.js'
 import { eraseCalls } from '../../src/telemetry/archive/erasure.js'
@@ -269,6 +269,36 @@ t.test(
     t.notMatch(last, 'all lines are busy', 'and the disk has none that the caller wants nobody to keep')
   },
 )
+
+t.test('with RECORDS_TRANSCRIPT=none no packet has a word', async (t) => {
+  const dataDir = t.testdir()
+  const config = loadConfig({ DATA_DIR: dataDir, RECORDS_TRANSCRIPT: 'none' }, null)
+  const archive = await openArchive(config, await holdDataFolder(dataDir))
+  const callback = { asked: 'words' as const, number: '+254712345699', note: 'the zebra', at: '2026-11-26T06:00:00Z' }
+  const history = { strategy: 'callback' as const, outcome: 'answered' as const, attempts: [], callback }
+  const escalation = { ...history, reason: 'a zebra' }
+  const transcript = [{ role: 'caller' as const, text: 'zebra', startMs: 0, endMs: 1 }]
+  const handoff = { ...handoffOf(SID), reason: 'zebra', summary: 'zebra', transcript, escalation }
+  archive.handoff({ kind: 'callback.requested', id: 'a', url: null, handoff, keepsWords: true })
+  await archive.close()
+  const [day = ''] = readdirSync(join(dataDir, 'records')).filter((name) => name.startsWith('handoffs-'))
+  const kept = readFileSync(join(dataDir, 'records', day), 'utf8')
+  t.match(kept, '+254712345699', 'whom to call back')
+  t.notMatch(kept, /zebra/)
+})
+
+t.test('with RECORDS_TRANSCRIPT=none no journal is kept', async (t) => {
+  const settings = { dataDir: t.testdir(), journalCalls: 'audio' } as const
+  const { log, lines } = logged()
+  t.equal(
+    openJournals({ ...settings, recordsTranscript: 'none' }, log, () => 0),
+    null,
+  )
+  t.match(lines().join('\n'), /"level":"warn".*RECORDS_TRANSCRIPT=none/)
+  t.notOk(existsSync(join(settings.dataDir, 'journals')))
+  await openJournals({ ...settings, recordsTranscript: 'masked' }, log, () => 0)?.closeAll()
+  t.ok(existsSync(join(settings.dataDir, 'journals')))
+})
 
 t.test(
   'a call of long ago is found, and nothing of it once it is erased; without KEEP_CALLS the index goes',

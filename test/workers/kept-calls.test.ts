@@ -24,6 +24,7 @@ import { recoveryPlan } from '../../src/fleet/recovery.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { channelOf, parseWav } from '../../src/media/wav.js'
+import type { TranscriptPolicy } from '../../src/telemetry/archive/redaction.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { LiveCall, NewCall } from '../../src/workers/main/live-call.js'
@@ -1086,7 +1087,7 @@ const worded = (refused: boolean): KeptState => {
 
 t.test('the state of a promised call back has no words where their caller wants none kept', async (t) => {
   const definition = await orderStatusAgent()
-  const promised = (state: KeptState): KeptState =>
+  const promised = (state: KeptState, transcript: TranscriptPolicy = 'full'): KeptState =>
     new CallContinuity(
       {
         call: inbound('HD_promised0001'),
@@ -1098,7 +1099,7 @@ t.test('the state of a promised call back has no words where their caller wants 
         mark: () => undefined,
         over: () => undefined,
       },
-      { clock: () => 0, wallClock: () => 0, keeper: null } as unknown as ConstructorParameters<
+      { clock: () => 0, wallClock: () => 0, keeper: null, transcript } as unknown as ConstructorParameters<
         typeof CallContinuity
       >[1],
     ).promised()
@@ -1106,6 +1107,9 @@ t.test('the state of a promised call back has no words where their caller wants 
   const state = promised(worded(true))
   t.notMatch(JSON.stringify(state), /4127/)
   t.match(state, { kept: { escalation: { history: { callback: { note: 'The bill.' } } } } }, 'but that they asked for')
+  const none = promised(worded(false), 'none')
+  t.notMatch(JSON.stringify(none), /4127|The bill/, 'with RECORDS_TRANSCRIPT=none not even that')
+  t.match(none, { kept: { escalation: { history: { callback: { number: '+254700000001' } } } } })
   t.equal(state.log.dropped.toolCalls, 1, 'and no effect gets the key of an earlier one')
   const { kept, log } = worded(true)
   const lost = log.toolCalls.map((call) => ({ ...call, end: 'lost' as const }))

@@ -1,8 +1,10 @@
 import { TONES } from '../../media/dtmf-tones.js'
 import { Feature } from '../call-feature.js'
 import type { CallFeature } from '../call-feature.js'
+import { SECRET_DIGIT } from '../digit-collection.js'
 import type { CallInput } from '../events.js'
 import type { Fact } from '../facts.js'
+import { SEND_DIGITS_TOOL, isSecretSend } from '../gateway-tools.js'
 
 /** Keys of one tool call; a longer number is none that a menu asks for. */
 const KEYS_MAX = 40
@@ -25,8 +27,9 @@ export class SentDigits extends Feature implements CallFeature {
   }
 
   /** @returns why they cannot be sent; null when they can */
-  sendDigitsFault({ digits }: Readonly<Record<string, unknown>>): string | null {
-    const usable = typeof digits === 'string' && TONES.test(digits) && /[^w]/.test(digits)
+  sendDigitsFault(args: Readonly<Record<string, unknown>>): string | null {
+    const { digits } = args
+    const usable = typeof digits === 'string' && usableKeys(args).test(digits) && /[^w]/.test(digits)
     if (!usable || digits.length > KEYS_MAX)
       return `digits must be 1 to ${KEYS_MAX} of 0-9, *, #, A-D, and w for a pause of half a second.`
     return null
@@ -35,7 +38,7 @@ export class SentDigits extends Feature implements CallFeature {
   sendDigits(callId: string, keys: string): void {
     this.call.keypad.tones(true, keys)
     this.call.floor.sound.take('tones')
-    this.#waiting.set(this.call.tones(keys), { callId, keys })
+    this.#waiting.set(this.call.tones(keys, keys.includes(SECRET_DIGIT) ? callId : null), { callId, keys })
     this.call.mark('digits-sent', `${keys.replaceAll('w', '').length} keys`)
   }
 
@@ -61,4 +64,11 @@ export class SentDigits extends Feature implements CallFeature {
     const error = 'The keys were not sent, or not all of them.'
     this.call.ask('answerTool', sent.callId, false, { error }, error)
   }
+}
+
+/** Keys of a call that nobody is to read are not in the session: it has SECRET_DIGIT for each. */
+const SECRET_TONES = new RegExp(`^[${SECRET_DIGIT}w]+$`)
+
+function usableKeys(args: Readonly<Record<string, unknown>>): RegExp {
+  return isSecretSend(SEND_DIGITS_TOOL, args) && String(args['digits']).includes(SECRET_DIGIT) ? SECRET_TONES : TONES
 }

@@ -4,8 +4,10 @@ import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
 import { levelStep, pitchStep } from '../frame-figures.js'
 import type { SessionResume } from '../documents/checkpoint.js'
+import type { BackendEvent } from '../backend-events.js'
 import type { CallInput, CallOutput, PlayoutView } from '../events.js'
 import { JOURNAL_VERSION } from '../documents/journal.js'
+import { VERIFY_TOOL } from '../gateway-tools.js'
 import { encodeStep, isJournalled } from './journal.js'
 import type { JournalHeaderLine, JournalMedia, MediaEvent, PlayoutAnswers } from '../documents/journal.js'
 
@@ -13,6 +15,9 @@ import type { JournalHeaderLine, JournalMedia, MediaEvent, PlayoutAnswers } from
 const JOURNAL_MEDIA_CHARS_PER_LINE = 256 * 1024
 /** Answers of the playout that a journal remembers, to note only those that changed. */
 const JOURNAL_ANSWERS_MAX = 512
+
+/** Different answers of a caller that a journal tells apart; a call is locked after a few wrong ones. */
+const JOURNAL_PROOFS_MAX = 64
 
 /** Characters that a media event takes in its line besides its audio, rounded up. */
 const MEDIA_EVENT_CHARS = 40
@@ -46,6 +51,8 @@ export class JournalWriter {
   #regular = true
   #early = false
   #lastAudio = ''
+  /** Different answers that proved, or did not, who the caller is, as JSON. Never written. */
+  readonly #answers: string[] = []
   #media: MediaEvent[] = []
   #mediaChars = 0
 
@@ -60,7 +67,7 @@ export class JournalWriter {
     this.flush()
     // Audio after another input must be noted again, even for the same item.
     this.#lastAudio = ''
-    this.#open = { t: nowMs, in: input }
+    this.#open = { t: nowMs, in: this.#withoutProof(input) }
   }
 
   frame(frame: CallerFrame, nowMs: number): void {
@@ -101,7 +108,7 @@ export class JournalWriter {
 
   /** An output that the last entry caused. */
   output(output: CallOutput): void {
-    if (isJournalled(output)) this.#out.push(output)
+    if (isJournalled(output)) this.#out.push(this.#withoutAnswer(output))
   }
 
   /** The next input of the caller's audio path; only when the header has `media`. */
@@ -193,6 +200,22 @@ export class JournalWriter {
     this.#pitches = ''
     this.#doubts = []
     this.#regular = true
+  }
+
+  #withoutProof(input: CallInput): CallInput {
+    if (input.type !== 'backend' || input.event.type !== 'tool-call') return input
+    return { ...input, event: this.#withoutAnswer(input.event) }
+  }
+
+  /** The answers by which callers prove who they are: equal ones stay equal, as a session counts equal calls of a tool. */
+  #withoutAnswer<Call extends CallOutput | Extract<BackendEvent, { readonly type: 'tool-call' }>>(call: Call): Call {
+    if ((call.type !== 'tool-call' && call.type !== 'run-tool') || call.name !== VERIFY_TOOL) return call
+    if (!('answer' in call.args)) return call
+    const answer = JSON.stringify(call.args['answer']) ?? ''
+    const known = this.#answers.indexOf(answer)
+    const at = known >= 0 ? known : Math.min(this.#answers.push(answer), JOURNAL_PROOFS_MAX) - 1
+    this.#answers.length = Math.min(this.#answers.length, JOURNAL_PROOFS_MAX)
+    return { ...call, args: { ...call.args, answer: `…${at + 1}` } }
   }
 
   #line(value: object): void {

@@ -151,8 +151,8 @@ class Replayer {
   #judged(recorded: JournalFrame): JournalFrame {
     if (this.#path === null) return recorded
     const frame = this.#pulled.shift()
-    // The journal has silence where the caller entered what only a tool may get.
-    if (this.#session?.privateKeys === true) return recorded
+    // The journal has silence where the caller entered what only a tool may get, and where keys sound that nobody is to read.
+    if (this.#session?.privateKeys === true || this.#session?.secretTones === true) return recorded
     if (frame?.voiced !== recorded.voiced) this.#differ(recorded.atMs, recorded.voiced, frame?.voiced ?? null)
     if (frame === undefined) return recorded
     if (frame.digit !== null) this.#digits.push(frame.digit)

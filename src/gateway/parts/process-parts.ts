@@ -7,7 +7,7 @@ import { KEPT_KINDS, keptNames } from '../../telemetry/archive/kept-files.js'
 import { CallSeries } from '../../telemetry/call-series.js'
 import { Metrics } from '../../telemetry/metrics.js'
 import { usesDataFolder } from '../call-archive.js'
-import { JournalFiles } from '../journal-files.js'
+import { openJournals } from '../journal-files.js'
 import { loadTraceExport } from '../on-demand.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
@@ -132,7 +132,7 @@ export function journalsPart(shared: Shared<'inputs' | 'metrics' | 'journals'>):
   return {
     name: 'journals',
     start: () => {
-      shared.journals = config.journalCalls === 'off' ? null : new JournalFiles(config.dataDir, log, clock)
+      shared.journals = openJournals(config, log, clock)
       shared.metrics.countOne(
         'recording_lines_dropped',
         'Lines of journals that could not be written',

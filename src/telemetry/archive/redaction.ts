@@ -52,11 +52,15 @@ export function redactRecord(record: CallRecord, policy: TranscriptPolicy): Call
 }
 
 /**
- * The packet as it stays after the call where its caller wants no words kept: whom to call back, and what they asked to be
- * called back about.
+ * The packet as it may be kept after the call. Where its caller wants no words kept: whom to call back, and what they asked
+ * to be called back about. With `none` not even that.
+ * @param keepsWords  false: the caller wants none kept
  */
-export function wordlessHandoff({ facts: _, ...packet }: Handoff): Handoff {
+export function keptHandoff(handoff: Handoff, keepsWords: boolean, policy: TranscriptPolicy): Handoff {
+  if (keepsWords && policy !== 'none') return handoff
+  const { facts: _, ...packet } = handoff
   const { tried, stages, escalation } = packet
+  const callback = escalation?.callback ?? null
   return {
     ...packet,
     reason: '',
@@ -65,8 +69,16 @@ export function wordlessHandoff({ facts: _, ...packet }: Handoff): Handoff {
     tried: tried.map((tool) => ({ ...tool, args: {} })),
     ...(stages === undefined ? {} : { stages: stages.map(({ stage }) => ({ stage })) }),
     transcript: [],
-    escalation: escalation === null ? null : { ...escalation, reason: '' },
+    escalation:
+      escalation === null
+        ? null
+        : { ...escalation, reason: '', callback: callback === null ? null : keptCallBack(callback, policy) },
   }
+}
+
+/** The order of a call back as it may be kept: with `none` without its note. */
+export function keptCallBack<Order extends { readonly note: string }>(order: Order, policy: TranscriptPolicy): Order {
+  return policy === 'none' ? { ...order, note: '' } : order
 }
 
 /** End reasons whose detail is a model's words: it may quote the caller. */

@@ -47,7 +47,10 @@ export type KeptNow = Omit<
   | 'elapsedMs'
 >
 
-type Services = Pick<MainThreadContext, 'clock' | 'wallClock' | 'metrics' | 'keeper' | 'afterStream' | 'onStreamLost'>
+type Services = Pick<
+  MainThreadContext,
+  'clock' | 'wallClock' | 'metrics' | 'keeper' | 'afterStream' | 'onStreamLost' | 'transcript'
+>
 
 /**
  * How a call goes on elsewhere, and from elsewhere: what is kept of it for another node, what of it a lost node or a
@@ -107,7 +110,7 @@ export class CallContinuity {
   /** The state that a promised call back goes on from. */
   promised(): KeptState {
     const { log, marks } = this.logKept()
-    return promisedCall({ kept: this.kept(), log, marks: [...marks] })
+    return promisedCall({ kept: this.kept(), log, marks: [...marks] }, this.#context.transcript)
   }
 
   /** Log entries from the end of a session whose stream was lost are not kept: the call goes on from before them. */

@@ -23,6 +23,8 @@ export class CallHearers {
   #refused: boolean
   /** The caller enters what only a tool may get. */
   #private = false
+  /** Keys of ours sound that nobody is to read. */
+  #secretTones = false
 
   /** @param before  of a call whose node or stream was lost: what its caller had heard and said */
   constructor(call: HeardCall, record: MainThreadContext['record'], before: KeptState | null) {
@@ -75,6 +77,9 @@ export class CallHearers {
         // The first key was heard before it was recognised.
         if (news.on) this.current?.callerUnheard(news.fromMs)
         return
+      case 'secret-tones':
+        this.#secretTones = news.on
+        return
       case 'recording-announced':
         this.#announced = true
         return this.#recorder?.announced()
@@ -92,14 +97,16 @@ export class CallHearers {
   /** A new session has the call, and knows nothing of a private line. */
   makePublic(): void {
     this.#private = false
+    this.#secretTones = false
   }
 
   caller(bytes: Uint8Array, nowMs: number): void {
-    this.current?.caller(bytes, nowMs, this.#private)
+    this.current?.caller(bytes, nowMs, this.#private || this.#secretTones)
   }
 
   /** Hears the call: in most calls nobody or the recorder alone, which costs no walk over listeners. */
   get current(): Hearer | null {
+    if (this.#secretTones) return this.#unheard
     return this.#listeners.size === 0 ? this.#recorder : this.#all
   }
 
@@ -153,13 +160,22 @@ export class CallHearers {
     pump: (nowMs) => this.#each((one) => one.pump(nowMs)),
   }
 
+  /** All of them while tones sound that nobody is to read. */
+  readonly #unheard: Hearer = {
+    ...this.#all,
+    agent: (samples, playedAtMs) => this.#all.agent(new Int16Array(samples.length), playedAtMs),
+  }
+
   #each(give: (one: Hearer) => void): void {
     if (this.#recorder !== null) give(this.#recorder)
     for (const listener of this.#listeners.keys()) give(listener)
   }
 }
 
-type HearersNews = Extract<FromCall, { readonly type: 'private' | 'recording-announced' | 'recording-refused' }>
+type HearersNews = Extract<
+  FromCall,
+  { readonly type: 'private' | 'secret-tones' | 'recording-announced' | 'recording-refused' }
+>
 
 interface HeardCall {
   readonly callSid: CallSid

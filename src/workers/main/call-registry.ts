@@ -19,7 +19,7 @@ import { CALL_PARTS_MAX, ENDED_CALLS_KEPT, HEARD_STREAM_MS_MIN, RESUMES_MAX, TIC
 import type { AfterStream } from '../../escalation/escalation-events.js'
 import { partyKey } from '../../sautikit/phone.js'
 import type { SpeechPool } from '../../speech/speech-pool.js'
-import { redactRecord, wordlessHandoff } from '../../telemetry/archive/redaction.js'
+import { keptCallBack, keptHandoff, redactRecord } from '../../telemetry/archive/redaction.js'
 import type { TranscriptPolicy } from '../../telemetry/archive/redaction.js'
 import { HttpClient } from '../../http/http-client.js'
 import { FrameHistogram } from '../../telemetry/frame-histogram.js'
@@ -376,7 +376,8 @@ export class CallRegistry implements CallDirectory {
     if (!this.#calls.has(callSid) && !this.#ended.has(callSid))
       this.enter({ ...this.#kept(recordOfLost(state, this.#context)), ...this.#numberOf(state.kept) })
     const order = state.kept.escalation?.history?.callback ?? null
-    if (order !== null) void this.#options.callBacks?.promise(promisedCall(state), order)
+    const policy = this.#transcriptPolicy
+    if (order !== null) void this.#options.callBacks?.promise(promisedCall(state, policy), keptCallBack(order, policy))
   }
 
   /** Enters the record of a call that was live when an earlier process died; it is stored already. */
@@ -567,7 +568,7 @@ export class CallRegistry implements CallDirectory {
     this.#ended.set(call.callSid, record, this.#keptFor(record))
     const { handoff } = call
     if (handoff !== null) {
-      const packet = record.consent === 'refused' ? wordlessHandoff(handoff) : handoff
+      const packet = keptHandoff(handoff, record.consent !== 'refused', this.#transcriptPolicy)
       this.#handoffs.set(call.callSid, packet, this.#keptFor(packet))
     }
     this.#gone(call.callSid)

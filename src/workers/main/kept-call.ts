@@ -7,6 +7,8 @@ import type { ResumedRecord } from '../../call/documents/record.js'
 import { parseCallSid } from '../../core/ids.js'
 import { CALL_PARTS_MAX, HEARD_STREAM_MS_MIN, RESUMES_MAX } from '../../core/limits.js'
 import { sameNumber } from '../../sautikit/phone.js'
+import { keptCallBack } from '../../telemetry/archive/redaction.js'
+import type { TranscriptPolicy } from '../../telemetry/archive/redaction.js'
 import type { NewCall } from './live-call.js'
 
 /**
@@ -117,11 +119,11 @@ export function callOf({ callSid, rootSid, agent, from, to, direction, placed }:
 
 /**
  * A call as it waits, for days perhaps, until its caller is rung back: without words where they want none kept. The note
- * of the call back stays, because they have asked for it.
+ * of the call back stays, because they have asked for it; with the policy `none` no words are kept of anybody.
  */
-export function promisedCall(state: KeptState): KeptState {
+export function promisedCall(state: KeptState, policy: TranscriptPolicy): KeptState {
   const { kept, log, marks } = state
-  if (!kept.recording.refused) return state
+  if (!kept.recording.refused && policy !== 'none') return state
   const { session, escalation } = kept
   // The arguments are the key by which what may have taken effect is not done again. Without them all calls count.
   const toolCalls = log.toolCalls.some(isOpenEnd) ? log.toolCalls.map((call) => ({ ...call, result: null })) : []
@@ -133,7 +135,9 @@ export function promisedCall(state: KeptState): KeptState {
       session: session === null ? null : withoutWords(session),
       backendState: null,
       escalation:
-        escalation === null ? null : { ...escalation, packet: null, machine: null, history: onlyCallback(escalation) },
+        escalation === null
+          ? null
+          : { ...escalation, packet: null, machine: null, history: onlyCallback(escalation, policy) },
       waits: [],
       result: null,
     },
@@ -164,8 +168,15 @@ function withoutWords({ openClaims: _, waits: __, handover, ...session }: CallCh
   }
 }
 
-function onlyCallback({ history }: KeptEscalation): KeptEscalation['history'] {
-  return history === null ? null : { ...history, reason: '', attempts: [] }
+function onlyCallback({ history }: KeptEscalation, policy: TranscriptPolicy): KeptEscalation['history'] {
+  if (history === null) return null
+  const { callback } = history
+  return {
+    ...history,
+    reason: '',
+    attempts: [],
+    callback: callback === null ? null : keptCallBack(callback, policy),
+  }
 }
 
 /**

@@ -17,6 +17,7 @@ import type { LegRateHz } from '../../core/units.js'
 import type { ContinuationAsker } from '../../escalation/documents.js'
 import type { VoiceAction } from '../../sautikit/actions.js'
 import type { StreamText } from '../../sautikit/stream-messages.js'
+import { keptCallBack } from '../../telemetry/archive/redaction.js'
 import type { Log } from '../../telemetry/log.js'
 import type { CallResult, KeptState } from '../../call/documents/kept-call.js'
 import type { CallStart, FromCall, ToCall } from '../shared/call-messages.js'
@@ -234,10 +235,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         log: this.#log,
         toSession: (step) => this.#port.send({ type: 'escalation', step }),
         settled: () => this.#endWhenDone(),
-        callBack: (order, onlyAsks) => {
+        callBack: (asked, onlyAsks) => {
           const { callBacks } = context
           if (callBacks === undefined) return Promise.resolve(null)
-          const state = this.#continuity.promised()
+          const [state, order] = [this.#continuity.promised(), keptCallBack(asked, context.transcript)]
           return onlyAsks ? callBacks.refusal(state, order) : callBacks.promise(state, order)
         },
         calledBack: () => mayBeCalledBack(call, this.#agent.definition, context),
@@ -909,6 +910,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'caller-found':
         return this.#party.found(message.values)
       case 'private':
+        return this.#hearers.take(message)
+      case 'secret-tones':
         return this.#hearers.take(message)
       case 'recording-announced':
       case 'recording-refused':

@@ -49,13 +49,17 @@ export class CallJournal {
       this.writer.media(['packet', arrivalMs, base64(isPrivate ? new Uint8Array(bytes.byteLength) : bytes)])
   }
 
-  /** A frame of our own voice, which the caller's path gets as the reference for the echo. */
-  played(frame: Int16Array, playedAtMs: number): void {
+  /** A frame of our own voice, which the caller's path gets as the reference for the echo; silence where nobody is to hear it. */
+  played(frame: Int16Array, playedAtMs: number, isPrivate: boolean): void {
     if (this.#audio)
       this.writer.media([
         'played',
         playedAtMs,
-        base64(new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength)),
+        base64(
+          isPrivate
+            ? new Uint8Array(frame.byteLength)
+            : new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength),
+        ),
       ])
   }
 

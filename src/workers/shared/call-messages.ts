@@ -128,6 +128,8 @@ export type FromCall =
     >
   /** `fromMs`: what the caller has sent since then is private too, by the time of its arrival. */
   | (Extract<CallOutput, { type: 'private' }> & { readonly fromMs: number })
+  /** Tones of keys sound that nobody is to read, or their echo may come: on the line alone, and nowhere that hears the call. */
+  | { readonly type: 'secret-tones'; readonly on: boolean }
   /** True if the caller's line carries no more than a telephone's band. Once, on a leg of 16 kHz. */
   | { readonly type: 'line-band'; readonly narrow: boolean }
   /**

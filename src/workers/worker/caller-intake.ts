@@ -111,7 +111,7 @@ export class CallerIntake {
     // Before the packets, which may already contain the echo.
     this.#reference()
     for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
-      journal?.packet(packet, inbound.arrivalMs, session.privateKeys)
+      journal?.packet(packet, inbound.arrivalMs, session.privateKeys || session.secretTones)
       this.#path.push(packet, inbound.arrivalMs)
       inbound.release()
     }
@@ -281,7 +281,7 @@ export class CallerIntake {
   }
 
   #played(frame: Int16Array, playedAtMs: number): void {
-    this.#options.journal?.played(frame, playedAtMs)
+    this.#options.journal?.played(frame, playedAtMs, this.#options.session.secretTones)
     this.#path.playedReference(frame, playedAtMs)
   }
 

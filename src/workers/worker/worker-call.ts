@@ -16,19 +16,26 @@ import { CallSession } from '../../call/call-session.js'
 import type { CallerAnswer, EarlierCall } from '../../call/caller-data.js'
 import { remembered } from '../../call/stages.js'
 import type { CallLogEntry } from '../../call/documents/log-entry.js'
-import { COLLECTED_DIGITS_MAX, REPEATED_DIGITS_MIN, SECRET_DIGIT, maskedDigits } from '../../call/digit-collection.js'
+import {
+  COLLECTED_DIGITS_MAX,
+  REPEATED_DIGITS_MIN,
+  SECRET_DIGIT,
+  maskedDigits,
+  secretKeys,
+} from '../../call/digit-collection.js'
 import { parseResume, type SessionResume } from '../../call/documents/checkpoint.js'
 import type { CallInput, CallOutput } from '../../call/events.js'
 import { PlayoutLedger } from '../../call/playout-ledger.js'
 import type { CallSessionOptions } from '../../call/call-options.js'
-import { SPEECH_RATE_TOOL } from '../../call/gateway-tools.js'
+import { SPEECH_RATE_TOOL, isSecretSend } from '../../call/gateway-tools.js'
 import { askedRate, speedOf } from '../../call/speech-rate.js'
 import { assertNever } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
+import { forgetOldest } from '../../core/forget-oldest.js'
 import { plainJson } from '../../core/json.js'
 import { subscriberNumber } from '../../sautikit/phone.js'
 import { frameSamples, type SampleRateHz } from '../../core/units.js'
-import { dtmfTones } from '../../media/dtmf-tones.js'
+import { dtmfTones, TONES } from '../../media/dtmf-tones.js'
 import type { CallEnd, CallStart, FromCall, ToCall } from '../shared/call-messages.js'
 import type { CallResult } from '../../call/documents/kept-call.js'
 import { CallJournal } from '../shared/call-journal.js'
@@ -100,6 +107,10 @@ export class WorkerCall implements BackendSink {
   #secret = ''
   /** Those that a dialogue on this worker was given, and the tool call by which it passes them on. */
   #keyed = ''
+  /** Keys of tool calls that nobody is to read, by the call, until their tones are made. */
+  readonly #sentKeys = new Map<string, string>()
+  /** Of these the ones whose tones sound or may come back, each once. */
+  #secretTones = ''
   #keyedArgument: { readonly callId: string; readonly argument: string; readonly digits: string } | null = null
   /** The model may call tools; else it has called too many, and is offered none. */
   #toolsOffered = true
@@ -376,6 +387,7 @@ export class WorkerCall implements BackendSink {
   /** Moves waiting speech into the ring. */
   speak(nowMs: number): void {
     this.#speech.refill()
+    this.#secretTonesOver()
     this.#journal?.pass()
     if (this.#marks.due(nowMs)) this.#passMarks(nowMs)
     this.#rest(nowMs)
@@ -412,7 +424,7 @@ export class WorkerCall implements BackendSink {
       this.#backendFailed ||= event.type === 'error' && event.fatal
       this.#handle({
         type: 'backend',
-        event: event.type === 'tool-call' ? this.#withoutKeys(withPlainArguments(event)) : event,
+        event: event.type === 'tool-call' ? this.#withoutKeys(this.#withoutSent(withPlainArguments(event))) : event,
       })
     })
   }
@@ -486,6 +498,11 @@ export class WorkerCall implements BackendSink {
   #digit(digit: string): void {
     this.#intake.digitCame()
     this.#digits++
+    if (this.#session.secretTones && this.#secretTones.includes(digit)) {
+      // Of a line that is private too it would count as one of the caller's.
+      if (!this.#session.privateKeys) this.#handle({ type: 'dtmf', digit: SECRET_DIGIT })
+      return
+    }
     const key = this.#session.keyOf(digit)
     if (key === null) return
     if (key === SECRET_DIGIT) this.#secret = `${this.#secret}${digit}`.slice(-COLLECTED_DIGITS_MAX)
@@ -606,7 +623,7 @@ export class WorkerCall implements BackendSink {
       case 'announce':
         return this.#announce(output.itemId, output.text)
       case 'tones':
-        return this.#sendTones(output.itemId, output.digits)
+        return this.#sendTones(output)
       case 'announce-cancel':
         return this.#announceCancel(output.itemId)
       case 'run-tool':
@@ -656,6 +673,24 @@ export class WorkerCall implements BackendSink {
     const key = this.#secret.slice(-1)
     this.#keyed = `${this.#keyed}${key}`.slice(-COLLECTED_DIGITS_MAX)
     return key
+  }
+
+  /** Keys that nobody is to read are known here alone: session, journal and records get SECRET_DIGIT for each. */
+  #withoutSent(event: ToolCallEvent): ToolCallEvent {
+    const { callId, name, args } = event
+    const { digits } = args
+    if (!isSecretSend(name, args) || typeof digits !== 'string') return event
+    if (!TONES.test(digits)) return { ...event, args: { ...args, digits: '' } }
+    this.#sentKeys.set(callId, digits)
+    forgetOldest(this.#sentKeys, SENT_KEYS_MAX)
+    return { ...event, args: { ...args, digits: secretKeys(digits) } }
+  }
+
+  /** Whoever hears the call hears it again. */
+  #secretTonesOver(): void {
+    if (this.#secretTones === '' || this.#session.secretTones) return
+    this.#secretTones = ''
+    this.#post({ type: 'secret-tones', on: false })
   }
 
   /** A dialogue has a tool get what was keyed in: session, journal and records get dots. */
@@ -739,8 +774,14 @@ export class WorkerCall implements BackendSink {
     )
   }
 
-  #sendTones(itemId: string, keys: string): void {
+  #sendTones({ itemId, digits, secretOf }: Extract<CallOutput, { type: 'tones' }>): void {
     const { legRateHz } = this.#start
+    const keys = secretOf === undefined ? digits : (this.#sentKeys.get(secretOf) ?? '')
+    if (secretOf !== undefined) {
+      this.#sentKeys.delete(secretOf)
+      this.#secretTones = [...new Set(this.#secretTones + keys)].join('')
+      this.#post({ type: 'secret-tones', on: true })
+    }
     this.#speech.append('gateway', itemId, dtmfTones(keys, legRateHz), legRateHz, this.#context.clock())
     this.#speech.finish('gateway', itemId)
     this.#wake()
@@ -835,6 +876,9 @@ export class WorkerCall implements BackendSink {
 
 /** A resting call still gets a tick this often, for work that is not urgent, such as passing marks on. */
 const REST_MS_MAX = 100
+
+/** Tool calls whose secret keys wait for their tones: these are made as soon as the session has the call. */
+const SENT_KEYS_MAX = 8
 
 /** A phrase of the gateway that is being spoken. */
 interface SpokenPhrase {
