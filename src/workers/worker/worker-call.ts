@@ -109,7 +109,7 @@ export class WorkerCall implements BackendSink {
   #keyed = ''
   /** Keys of tool calls that nobody is to read, by the call, until their tones are made. */
   readonly #sentKeys = new Map<string, string>()
-  /** Of these the ones whose tones sound or may come back, each once. */
+  /** Secret keys whose tones sound or may come back, each once. */
   #secretTones = ''
   #keyedArgument: { readonly callId: string; readonly argument: string; readonly digits: string } | null = null
   /** The model may call tools; else it has called too many, and is offered none. */
@@ -499,7 +499,7 @@ export class WorkerCall implements BackendSink {
     this.#intake.digitCame()
     this.#digits++
     if (this.#session.secretTones && this.#secretTones.includes(digit)) {
-      // Of a line that is private too it would count as one of the caller's.
+      // The line may be private too: there it would count as a key of the caller.
       if (!this.#session.privateKeys) this.#handle({ type: 'dtmf', digit: SECRET_DIGIT })
       return
     }
