@@ -51,7 +51,12 @@ const COMMON: Partial<CallSessionOptions> = {
   goodbyeText: { en: 'Goodbye.', sw: 'Kwaheri.' },
   escalation: {
     ...escalation,
-    callback: { offerText: 'Press 1 to be called back.', confirmedText: 'It is noted.', numberKnown: true },
+    callback: {
+      offerText: 'Press 1 to be called back.',
+      confirmedText: 'It is noted.',
+      refusedText: 'It cannot be noted.',
+      numberKnown: true,
+    },
   },
   waits: {
     order_later: { say: 'It is on its way.', still: 'Still waiting.', everyMs: 6000, onTimeout: 'Nothing came.' },
@@ -105,7 +110,6 @@ interface Row {
 
 const tools: readonly FeatureName[] = ['tool-calls']
 const nothing = (): void => undefined
-const says = (text: string) => (call: Outside) => call.all('announce').some((one) => one.text.includes(text))
 const marks = (name: string) => (call: Outside) => call.marked(name)
 
 /** A call that was cut off, whose caller is rung back. */
