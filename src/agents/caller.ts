@@ -238,7 +238,7 @@ function csvRows(text: string): Rows {
   const { columns } = table
   const rows = table.records.map(({ line, cells }) => ({
     at: `line ${line}`,
-    // Of two columns with one name the first.
+    // The first of two columns with one name counts.
     values: Object.fromEntries(columns.map((name, place) => [name, cells[place] ?? ''] as const).reverse()),
     ...(cells.slice(columns.length).some((cell) => cell !== '')
       ? { fault: `has more than ${columns.length} cells, as many as there are names` }

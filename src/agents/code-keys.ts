@@ -99,7 +99,7 @@ const CODE_KEYS: Readonly<Record<keyof AgentInput, Finder>> = {
   ...{ retention: none, outbound: none, afterCall: none, offline: none },
 }
 
-/** What an agent's file names as code. @param agent  the parsed file, checked or not */
+/** Finds the code that an agent's file names. @param agent  the parsed file, checked or not */
 function codeIn(agent: unknown): readonly NamedCode[] {
   if (typeof agent !== 'object' || agent === null) return []
   return Object.entries(agent).flatMap(([key, value]) => {

@@ -6,7 +6,7 @@ import { ReadBuffer, serializeMessage } from '@modelcontextprotocol/client'
 import { getDefaultEnvironment } from '@modelcontextprotocol/client/stdio'
 import { GatewayError } from '../core/errors.js'
 
-/** How long a server that is told to end (SIGTERM) may still run, in tenths of a second. */
+/** Time that a server may still run after SIGTERM, in tenths of a second. */
 const ENDS_WITHIN_TENTHS = 20
 /** Longest wait of `close` for that, with the guard's own time. */
 const CLOSED_WITHIN_MS = 4000
@@ -58,7 +58,7 @@ export class LocalTransport implements Transport {
     await new Promise<void>((resolve, reject) => started.once('spawn', resolve).once('error', reject))
     this.#guardGroup(started)
     started.stdout.on('data', (chunk: Buffer) => this.#received(chunk))
-    // What it has started may live on, and hold the pipe.
+    // Processes that it has started may live on, and hold the pipe.
     started.once('exit', () => void this.close())
   }
 

@@ -2,7 +2,7 @@ import { parse } from 'csv-parse/sync'
 
 /** Lines above the header in which a table may begin: `sep=;` of Excel, and blank ones. */
 const SEPARATOR_LINE = /^sep=(.)$/i
-/** Bytes by which an encoding is told. */
+/** Bytes at the beginning of a file that decide its encoding. */
 const ENCODING_BYTES = 4096
 /** Delimiters between the columns of a file. */
 const DELIMITERS = [',', ';', '\t', '|'] as const
@@ -65,8 +65,8 @@ export function columnName(header: string): string {
 }
 
 /**
- * The name that a reader of a file has for a column: its own where case, spaces and signs alone differ and no other column has it
- * exactly.
+ * The name that a reader of a file has for a column: its own if case, spaces and signs alone differ and no other column is named
+ * exactly so.
  * @param reads  names that are read
  * @param columns  all columns, as they are written
  * @returns undefined: nothing reads it

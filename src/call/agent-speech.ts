@@ -8,7 +8,7 @@ interface SpeechItem {
   /** Generation of its response; null for an item of the gateway. */
   readonly generation: number | null
   started: boolean
-  /** Of the gateway: it answers in the model's place, or greets in its place. */
+  /** Part of an item of the gateway in the model's place; undefined: none. */
   readonly as: 'answer' | 'greeting' | undefined
   /** Heard to its end, or thrown away. */
   over: 'no' | 'heard' | 'cut'

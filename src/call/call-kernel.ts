@@ -106,7 +106,7 @@ export class CallKernel {
   readonly zeroMs: number
   nowMs: number
   nextAnnouncement: number
-  // What only one part of the call may hold at a time, each with one owner.
+  // Resources: only one part of the call may hold each at a time.
   readonly stream: Stream
   readonly line: Line
   readonly floor: Floor
@@ -732,7 +732,7 @@ export class CallKernel {
   #endOfSpeechDue(): void {
     const speech = this.callerSpeech
     // The frames stopped because a recording is not listened to.
-    if (!speech.speaking || this.line.screening) return
+    if (!speech.speaking || this.line.inAmd) return
     if (speech.overdue(this.nowMs - FRAMES_STOPPED_MS) === 'end') this.#segmentEnded()
     else this.deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
   }

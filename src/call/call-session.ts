@@ -190,7 +190,7 @@ export class CallSession {
    */
   callerFrame(heard: CallerFrame, nowMs: number): void {
     const call = this.#call
-    if (!call.line.streaming || call.line.screening) return
+    if (!call.line.streaming || call.line.inAmd) return
     const frame = call.keypad.private ? UNHEARD : heard
     call.clockTo(nowMs)
     if (call.callerFrame(frame, nowMs)) this.#afterwards()

@@ -106,7 +106,7 @@ export const callInputSchema = z
     z.object({ type: z.literal('whisper'), text: z.string() }),
     /** A step that the escalation machine asks of the session. */
     z.object({ type: z.literal('escalation'), step: escalationStepSchema }),
-    /** Whether the call back that was asked for is kept (output `callback`). */
+    /** Answer to the output `callback`: null if the call back is kept, else the reason. */
     z.object({ type: z.literal('callback-answer'), refusal: callBackRefusalSchema.nullable() }),
     z.object({ type: z.literal('dtmf'), digit: z.string() }),
     /** The look-up of the caller has answered. */

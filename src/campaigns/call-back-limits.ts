@@ -16,7 +16,7 @@ export const CALL_BACKS_COUNTED_MS = 7 * DAY_MS
 export type PassedLimit = 'open' | 'caller-open' | 'number' | 'caller'
 
 /**
- * Says which limit a call back would pass: one that waits for a number, and for a caller; so many of a number in a day and in
+ * Says which limit a call back would pass: one that waits for a number, and for a caller; the limits of a number in a day and in
  * a week, and of a caller in a day. A caller without a number cannot be counted: their number to call is.
  * @param row  the new one
  * @param others  all that may count; those of other numbers and callers do not

@@ -8,7 +8,7 @@ type OpsRight = 'open' | 'login' | 'metrics' | 'look' | 'act' | 'listen'
 interface OpsThing {
   readonly what: string
   readonly right: OpsRight
-  /** True if a token that NUMBERS_FILE limits to some numbers gets it of their calls. */
+  /** True if a token that NUMBERS_FILE limits to some numbers gets this of their calls. */
   readonly ofNumbers: boolean
   /** Method and path of each route to it. `SOCKET`: an upgrade. */
   readonly routes: readonly `${'GET' | 'POST' | 'SOCKET'} /${string}`[]

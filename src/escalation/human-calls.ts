@@ -6,7 +6,7 @@ import { partyKey } from '../sautikit/phone.js'
 const NUMBERS_MAX = 10_000
 
 interface HumanCallsOptions {
-  /** Whether a number may be rung at all: `ringFault` of the way `human`. */
+  /** True if a number may be rung at all: `ringFault` of the way `human`. */
   readonly mayRing: (number: string) => boolean
   /** Calls to one number that are begun in a minute, by escalations and fallbacks together. */
   readonly perNumberPerMinute: number

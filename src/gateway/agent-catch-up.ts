@@ -78,7 +78,7 @@ export class AgentCatchUp {
       const head = published.get(file)
       if (head === undefined || hash === null) continue
       if (hash === head.hash) this.#had.set(file, hash)
-      // What is no earlier text was edited here, and so was one that follows the last.
+      // A text that is not an earlier one was edited here, and so was one that follows the last.
       if (this.#had.get(file) === head.hash || !head.before.includes(hash)) continue
       const key = `${file} ${head.hash}`
       if (clock() - (this.#refused.get(key) ?? -Infinity) < AGAIN_MS) continue
@@ -94,7 +94,7 @@ export class AgentCatchUp {
     }
   }
 
-  /** @returns the reason why it has the text no more than before; null: it has it */
+  /** @returns reason why the text was not taken; null if it was */
   async #take(file: string, before: string, hash: string): Promise<string | null> {
     const { editor } = this.#options
     const text = (await editor.textOf(file, hash)) ?? (await this.#asked(file, hash))

@@ -29,7 +29,7 @@ function namesInFiles({ numbersFile, messagesFile }: Withholding): readonly stri
   const plain = new Set(
     Object.values(SETTINGS)
       .filter((setting: Setting<unknown>) => setting.secret !== true)
-      .map(({ env }) => env as string),
+      .map(({ env }) => env),
   )
   return [numbersFile, messagesFile]
     .flatMap((path) => (path === null ? [] : textsOf(path)))

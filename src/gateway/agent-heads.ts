@@ -34,7 +34,7 @@ type Heads = Readonly<Record<string, Head>>
 interface AgentHeadsOptions {
   /** The fleet's. */
   readonly store: Pick<CallStore, 'standing' | 'swap'>
-  /** Of TOKEN_SECRET. */
+  /** Secrets of TOKEN_SECRET. */
   readonly secrets: readonly string[]
   readonly wallClock: WallClock
 }
@@ -128,7 +128,7 @@ export class AgentHeads {
     return { raw, heads }
   }
 
-  /** What does not open was written by nobody of the fleet. */
+  /** Reads a value of the store. A value that does not open was not written by this fleet. */
   #opened(raw: string): Heads {
     try {
       return headsSchema.parse(jsonOrNull(this.#seal.open('message', Buffer.from(raw, 'base64'))))

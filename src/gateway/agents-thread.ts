@@ -98,10 +98,10 @@ async function examined({ dir, draft, env, speech }: Extract<AgentsTask, { what:
 }
 
 /** Places of a text that name code which the file does not name. Who edits in the console has no shell by it. */
-async function namedCode({ value, locate }: YamlSource, file: string): Promise<AgentFileView['faults']> {
+async function namedCode(source: YamlSource, file: string): Promise<AgentFileView['faults']> {
   const onDisk = parseYaml(await readFile(file, 'utf8'))
-  return addedCode(value, 'value' in onDisk ? onDisk.value : undefined).map((path) => ({
-    ...locate(path),
+  return addedCode(source.value, 'value' in onDisk ? onDisk.value : undefined).map((path) => ({
+    ...source.locate(path),
     what: `${pathText(path)} names code that the file on the disk does not name: code is added and changed on the disk`,
   }))
 }

@@ -265,7 +265,7 @@ export class CallArchive {
     return true
   }
 
-  /** What the disk has not taken goes to the first other node that keeps it. */
+  /** Records that the disk has not taken go to the first other node that keeps them. */
   async #handOver(untilMs: number): Promise<void> {
     const { node, log } = this.#opened
     if (node === null || this.#archive === null) return

@@ -245,7 +245,7 @@ async function reached(queue: RowQueue): Promise<void> {
     }
 }
 
-/** The list of who wants no calls, as the disk has it. */
+/** True if the do-not-call list on the disk contains the number. */
 export async function isListed(dataDir: string, number: string): Promise<boolean> {
   const path = join(dataDir, LIST_FILE)
   return existsSync(path) && (await (await FileDoNotCall.open(path)).has(number))

@@ -12,7 +12,7 @@ interface CopiesOptions {
   readonly disk: Disk
   /** A fault of the disk. */
   readonly onFault: (thrown: unknown) => void
-  /** The store had lost a message, and has it again. */
+  /** Called when a message that the store had lost is in the store again. */
   readonly onRestored: (entry: Entry) => void
   /** Queue of an entry in the store. */
   readonly queueOf: (entry: Entry) => string

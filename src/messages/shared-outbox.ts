@@ -145,7 +145,7 @@ export class SharedOutbox {
   }
 
   /**
-   * What has become of messages that were added; `lost`: the store knows nothing of it.
+   * States of messages that were added; `lost`: the store does not know the message.
    * @returns of each key, in their order
    */
   async states(keys: readonly string[]): Promise<readonly ('waits' | 'dead' | 'over' | 'lost')[]> {

@@ -147,8 +147,9 @@ const LOOPS: readonly (readonly [
       [
         harness.name,
         async (t: Test) => {
-          const { backend, vendor, close } = await harness.setup()
-          t.teardown(close)
+          const stage = await harness.setup()
+          const { backend, vendor } = stage
+          t.teardown(() => stage.close())
           vendor.reply(...TOOL_CALLS)
           return { create: backend, requests: () => vendor.answers }
         },

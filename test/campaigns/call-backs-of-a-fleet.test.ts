@@ -26,8 +26,8 @@ t.test('two nodes that promise at once promise one call back', async (t) => {
   const log = createLog({ level: 'silent' })
   const nodes = [0, 1, 2].map(() => new RedisQueue({ address, prefix: 'mkondo:', secrets: SECRETS, log }))
   t.teardown(() => Promise.all(nodes.map((node) => node.close(1000))))
-  const promise = (node: number, row: Row) =>
-    nodes[node]?.promise(row, (others) => passedLimit(row, others, LIMITS, Date.now()))
+  const promise = async (node: number, row: Row) =>
+    await nodes[node]?.promise(row, (others) => passedLimit(row, others, LIMITS, Date.now()))
   const [first] = nodes
   if (first === undefined) throw new Error('no node')
 

@@ -154,7 +154,7 @@ export class BackendLink extends Feature implements CallFeature {
   failModel(detail: string): void {
     if (this.call.model.dead && this.call.line.streaming && this.call.line.state !== 'connecting') return
     this.call.model.die()
-    if (this.call.line.state === 'waiting' || this.call.line.screening) return
+    if (this.call.line.state === 'waiting' || this.call.line.inAmd) return
     this.call.mark('backend-failed', detail)
     if (this.call.line.state !== 'live' && this.call.line.state !== 'connecting') return
     if (this.call.bargeIn.paused) this.call.stopAgent()

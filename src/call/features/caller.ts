@@ -110,7 +110,7 @@ export class Caller extends Feature implements CallFeature {
     const next = this.#held
     this.#held = null
     const { line, model } = this.call
-    if (next === null || line.state !== 'connecting' || line.screening) return
+    if (next === null || line.state !== 'connecting' || line.inAmd) return
     if (next === 'converse' || model.usable) this.call.ask(next)
   }
 }

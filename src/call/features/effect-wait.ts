@@ -8,7 +8,7 @@ import type { Fact } from '../facts.js'
 /** Longest time that an end or a handover waits for effects and for words about them; then it cuts off those that still run. */
 const HELD_MS_MAX = 60_000
 
-/** Of several effects the caller hears the worst end. */
+/** Ends of effects, the worst first: the caller hears the worst one. */
 const WORST: readonly EffectEnd[] = ['uncertain', 'failed', 'done']
 
 /**

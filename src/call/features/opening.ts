@@ -45,7 +45,7 @@ export class Opening extends Feature implements CallFeature {
       // A greeting that was requested but never heard must still be given.
       greeted: this.call.person.greeted && this.call.greetingMs !== null,
       greetingMs: this.call.greetingMs,
-      ...(this.call.line.screening ? { amd: this.#recording ? 'recording' : 'undecided' } : {}),
+      ...(this.call.line.inAmd ? { amd: this.#recording ? 'recording' : 'undecided' } : {}),
     }
   }
 
@@ -70,7 +70,7 @@ export class Opening extends Feature implements CallFeature {
     switch (fact.type) {
       case 'model-ready': {
         const { line, keypad } = this.call
-        if (line.state === 'connecting' && !line.screening && !keypad.grants.has('consent')) this.begin()
+        if (line.state === 'connecting' && !line.inAmd && !keypad.grants.has('consent')) this.begin()
         return
       }
       case 'agent-sounds':
@@ -112,7 +112,7 @@ export class Opening extends Feature implements CallFeature {
     // Whoever had the call before did not know either who took it, or has heard a recording, and was not ending it.
     const screens = resume === null || asks || (resume.amd !== undefined && resume.state !== 'closing')
     if (this.call.options.amd !== null && screens) {
-      this.call.line.screen(true)
+      this.call.line.setAmd(true)
       this.call.mark('amd')
       return
     }
@@ -187,7 +187,7 @@ export class Opening extends Feature implements CallFeature {
   #amdResult({ who, why, beep }: AnswerVerdict): void {
     const { amd } = this.call.options
     const { state } = this.call.line
-    const first = this.call.line.screening && state !== 'live'
+    const first = this.call.line.inAmd && state !== 'live'
     if (amd === null || (!first && who !== 'recording' && who !== 'machine')) return
     this.call.mark('answered-by', `${who}: ${why}`)
     this.call.changed()
@@ -195,11 +195,11 @@ export class Opening extends Feature implements CallFeature {
     // Long words and a pause may be those of a person who is annoyed.
     if (beep === true) this.call.out({ type: 'do-not-call-undone' })
     if (state !== 'connecting' && state !== 'live') {
-      this.call.line.screen(false)
+      this.call.line.setAmd(false)
       return
     }
     if (who === 'recording') return this.#hearOut()
-    this.call.line.screen(false)
+    this.call.line.setAmd(false)
     this.call.agentQuietFromNow()
     if (who === 'human' || (who === 'silence' && amd.onSilence === 'speak')) {
       this.call.floor.open('recording')
@@ -212,7 +212,7 @@ export class Opening extends Feature implements CallFeature {
 
   /** A recording was taken for a person: the agent is silent until its end, as before the first verdict. */
   #hearOut(): void {
-    this.call.line.screen(true)
+    this.call.line.setAmd(true)
     this.call.line.enter('connecting')
     this.call.floor.close('recording')
     this.call.tell({ type: 'recording-found' })

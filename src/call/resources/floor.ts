@@ -12,7 +12,7 @@ const INTERRUPTS: readonly FloorReason[] = ['digits', 'consent', 'caller', 'gree
  */
 export class Floor {
   readonly #grants = new Grants('floor')
-  /** What is sounding must be heard: the caller cannot interrupt it. */
+  /** Reasons for which the caller cannot interrupt the sound. */
   readonly sound = new Grants('sound')
   readonly #speech: AgentSpeech
 

@@ -6,13 +6,13 @@ import type { EndReason, EscalationHistory } from '../documents/record.js'
 export type EscalationAsked = Pick<EscalationHistory, 'reason' | 'strategy' | 'outcome'>
 
 /**
- * The line to the caller: the stream, a human or the end has it. Whoever enters a state takes the line; what belongs to the
+ * The line to the caller: it belongs to the stream, a human or the end. Whoever enters a state takes the line; what belongs to the
  * conversation ends with it, or is suspended until the conversation continues (`DEADLINES`).
  */
 export class Line {
   #state: CallState = 'waiting'
   #promised: string | null = null
-  #screening = false
+  #inAmd = false
   #human: EscalationAsked | null = null
   #revocable = false
   readonly #call: CallKernel
@@ -38,8 +38,8 @@ export class Line {
   }
 
   /** It is not known yet who took a call that we placed, or it is a recording: the agent is silent and does not listen. */
-  get screening(): boolean {
-    return this.#screening
+  get inAmd(): boolean {
+    return this.#inAmd
   }
 
   /** A human who was asked for, and what came of it; null: none was. */
@@ -73,8 +73,8 @@ export class Line {
     this.#promised = agent
   }
 
-  screen(on: boolean): void {
-    this.#screening = on
+  setAmd(on: boolean): void {
+    this.#inAmd = on
   }
 
   askedForHuman(human: EscalationAsked): void {

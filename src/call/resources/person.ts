@@ -22,7 +22,7 @@ export class Person {
     const { source, of, memoryOf } = options.caller ?? {}
     const kept = resume?.caller
     this.#known = kept !== undefined && kept.source === source && kept.of === of ? kept : null
-    // What another agent remembers is its own; the caller's data of the same look-up stay known.
+    // Another agent's memory is its own; the caller's data of the same look-up stay known.
     this.#open = options.caller !== null && (this.#known === null || this.#known.memoryOf !== memoryOf)
     if (this.#open && this.#known !== null) this.#known = { ...this.#known, earlier: NOTHING }
   }

@@ -349,7 +349,7 @@ const scenarioSchema = z
       })
       .optional()
       .describe(
-        "What an agent with `caller.memory` remembers of the number's last call, in which its owner was verified. Text mode only. Default: nothing.",
+        "Memory of the number's last call, in which its owner was verified, for an agent with `caller.memory`. Text mode only. Default: nothing.",
       ),
     expect: expectSchema.prefault({}),
   })
@@ -439,7 +439,7 @@ export type SettledTool = ScenarioFile['settle'][number]
 /** A tool whose answers take time. */
 export type SlowTool = ScenarioFile['slow'][number]
 
-/** What is remembered of the caller's last call. */
+/** Memory of the caller's last call. */
 export type RememberedCall = NonNullable<ScenarioFile['earlier']>
 
 /** One scenario: who calls, what they do, over what line, and what must come of it. */
@@ -509,7 +509,7 @@ function scenarioOf(parsed: ScenarioFile, file: string) {
     /** Outcomes of tools that wait; each is used once, in order. */
     settle,
     slow,
-    /** What is remembered of the caller; null: nothing. */
+    /** Memory of the caller's last call; null: none. */
     earlier,
     expect: parsed.expect,
   }

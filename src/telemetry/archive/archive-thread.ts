@@ -222,7 +222,7 @@ function close(): void {
   attempt('handoff', null, () => logs.handoff.close())
 }
 
-/** The other node has it: also its open record would be a second one. */
+/** Forgets a document that another node keeps now: its open record would be a second one. */
 function handedOver(kind: DocumentKind, callSid: string): void {
   for (let index = backlog.length - 1; index >= 0; index--) {
     const entry = backlog[index] as (typeof backlog)[number]

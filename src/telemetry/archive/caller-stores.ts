@@ -143,7 +143,7 @@ export const CALLER_STORES = {
   },
 } as const satisfies Readonly<Record<string, CallerStore>>
 
-/** What is below DATA_DIR, or in Redis, without anything of a caller. */
+/** Names below DATA_DIR, and in Redis, of data without anything of a caller. */
 export const WITHOUT_CALLERS = {
   disk: /^(?:voices|daily-budgets\.json|campaigns-seen\.json|process-\d+|placed-.*|\..*|lock.*|owner.*)$/,
   redis: ['nodes'],

@@ -69,7 +69,7 @@ export function traceContextOf({ callSid }: NewCall, { traces }: MainThreadConte
   return traces == null ? {} : { traceparent: traceparentOf(callSid) }
 }
 
-/** Whether the person on the line may be called back at their number; one that is kept by others than us only has to exist. */
+/** True if the person on the line may be called back at their number; a list of others than us only has to exist. */
 export function mayBeCalledBack(
   call: Parties,
   agent: AgentDefinition,
