@@ -1,5 +1,5 @@
 // The doors of a call's session, for `npm run house`: what its features, its owners and its kernel do with one another.
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import ts from 'typescript'
 
@@ -69,6 +69,7 @@ const publicMembers = (source) =>
 
 /** @returns lines for people */
 export function sessionFigures() {
+  if (!existsSync(OWNERS)) return []
   const root = `${process.cwd()}/`
   const { config } = ts.readConfigFile('tsconfig.json', ts.sys.readFile)
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root)

@@ -33,7 +33,7 @@ const escalationSchema = z.object({
       /** Said after the digit 1. */
       confirmedText: phraseSchema,
       /** Said after the digit 1 where the call back is refused. */
-      refusedText: phraseSchema,
+      refusedText: phraseSchema.default(''),
       /** The number that the caller calls from may be called. */
       numberKnown: z.boolean(),
     })

@@ -495,7 +495,7 @@ export const SETTINGS = named({
   journalCalls: define({
     kind: journalKind,
     fallback: 'off',
-    help: "Keeps a journal of each call under DATA_DIR for `mkondo replay`; `audio` also keeps the caller's audio. With RECORDS_TRANSCRIPT=none none is kept.",
+    help: "Keeps a journal of each call under DATA_DIR for `mkondo replay`; `audio` also keeps the caller's audio. RECORDS_TRANSCRIPT `none` keeps no journal.",
   }),
   apiKey: optional({
     env: 'SAUTIKIT_API_KEY',

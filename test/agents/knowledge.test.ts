@@ -200,7 +200,7 @@ t.test('quotation marks around a word are no part of it', async (t) => {
 t.test('a passage that YAML cuts at a # is named with its line', async (t) => {
   const dir = t.testdir({ 'k.yaml': '- title: Menu\n  text: Press # to begin\n' })
   const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'Help.', knowledge: ['k.yaml'] })
-  const loaded = await loadAssets(agent, dir, null, null)
+  const loaded = await loadAssets(agent, dir, null, {})
   t.match(loaded, {
     ok: true,
     faults: [{ path: ['knowledge', 0], spared: true, what: /^k\.yaml: line 2: \[0\]\.text ends before the #/ }],

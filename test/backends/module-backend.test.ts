@@ -1,3 +1,6 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { loadText } from '../support/agent-text.js'
 import { loadBackend } from '../../src/backends/load-backend.js'
@@ -9,24 +12,35 @@ import { backendSettings } from '../../src/gateway/hosted-agents.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { openAiHarness } from './openai-harness.js'
 import { passSuite } from './pass-suite.js'
+import { reexport } from '../support/module-beside.js'
 
-const NAME = `module:${new URL('./own-backend.js', import.meta.url).href}`
+const folders = t.testdir()
+/** Each agent has a folder of its own, because the checks run side by side. */
+let agents = 0
 const settings = backendSettings(loadConfig({}, null))
 
 /** The context with which a call of such an agent loads the module. */
-async function contextOf(options: Readonly<Record<string, unknown>>, gatewayTurns: boolean): Promise<BackendContext> {
+async function contextOf(
+  options: Readonly<Record<string, unknown>>,
+  gatewayTurns: boolean,
+): Promise<{ readonly name: string; readonly context: BackendContext }> {
+  const folder = join(folders, String(agents++))
+  mkdirSync(folder)
+  const module = join(folder, 'own.mjs')
+  writeFileSync(module, reexport(new URL('./own-backend.js', import.meta.url)))
   const loaded = await loadText(
     JSON.stringify({
       version: 1,
       name: 'a',
       instructions: 'Be brief.',
-      backend: NAME,
-      backends: { [NAME]: options },
+      backend: 'module:./own.mjs',
+      backends: { 'module:./own.mjs': options },
     }),
     {},
+    folder,
   )
   if (Array.isArray(loaded)) throw new Error(loaded.join('; '))
-  return {
+  const context = {
     speech: null,
     clock: () => performance.now(),
     settings,
@@ -35,6 +49,7 @@ async function contextOf(options: Readonly<Record<string, unknown>>, gatewayTurn
     gatewayTurns,
     gatewayInterrupts: false,
   }
+  return { name: `module:${pathToFileURL(module).href}`, context }
 }
 
 /** The suite as a third party runs it: on the module as the gateway loads it. */
@@ -44,11 +59,8 @@ async function harness(gatewayTurns: boolean): Promise<ConformanceHarness> {
     ...inner,
     setup: async () => {
       const setup = await inner.setup()
-      const backend = await loadBackend(
-        NAME,
-        await contextOf({ url: setup.address, token: setup.secret }, gatewayTurns),
-      )
-      return { ...setup, backend }
+      const { name, context } = await contextOf({ url: setup.address, token: setup.secret }, gatewayTurns)
+      return { ...setup, backend: await loadBackend(name, context) }
     },
   }
 }
@@ -59,7 +71,7 @@ for (const gatewayTurns of [false, true]) {
 }
 
 t.test('the error for a module that is missing, exports nothing, or throws has its name', async (t) => {
-  const context = await contextOf({}, false)
+  const { name, context } = await contextOf({}, false)
   await t.rejects(loadBackend('module:no-such-package', context), {
     code: 'AGENT_INVALID',
     message: /module:no-such-package cannot be loaded/,
@@ -68,10 +80,10 @@ t.test('the error for a module that is missing, exports nothing, or throws has i
     code: 'AGENT_INVALID',
     message: /does not export a function createBackend/,
   })
-  const create = await loadBackend(NAME, context)
+  const create = await loadBackend(name, context)
   t.throws(() => create(new Recorder()), {
     code: 'AGENT_INVALID',
-    message: /own-backend\.js cannot be made: own-backend needs url and token/,
+    message: /own\.mjs cannot be made: own-backend needs url and token/,
   })
-  t.same(resolveBackends('a', NAME, settings), [NAME])
+  t.same(resolveBackends('a', name, settings), [name])
 })

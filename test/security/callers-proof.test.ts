@@ -86,7 +86,7 @@ t.test('every tool and key has a row', async (t) => {
   t.same(keysOf(factsSchema.valueType), Object.keys(FACT_KEYS), 'keys of a fact')
   t.same(
     keysOf(callerOptionsSchema).sort(),
-    ['language', 'of', 'personal', 'source', 'withinMs'],
+    ['language', 'memoryOf', 'of', 'personal', 'source', 'withinMs'],
     'what a session knows of them',
   )
 })

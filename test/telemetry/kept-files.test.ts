@@ -577,6 +577,7 @@ t.test('an erased call leaves nothing, and the log that is being written goes on
 
   t.same(eraseCalls([folder, join(folder, 'none')], [a]), {
     calls: 1,
+    rows: 0,
     records: 2,
     handoffs: 1,
     recordings: 2,
@@ -608,6 +609,7 @@ t.test('an erased call leaves nothing, and the log that is being written goes on
   await again.close()
   t.same(eraseCalls([folder], [a]), {
     calls: 0,
+    rows: 0,
     records: 0,
     handoffs: 0,
     recordings: 0,

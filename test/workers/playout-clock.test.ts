@@ -74,6 +74,7 @@ t.test('a worker that was held up compares the echo with none of the waiting sou
     start: { legRateHz: 16_000, track: 'inbound_track' },
     context: { vads: await loadVads(), resamplers: await loadResamplers() },
     backend: { capabilities: { inputRateHz: 16_000 } },
+    session: { secretTones: false },
     journal: {
       played: (frame: Int16Array, atMs: number) => played.push({ frame: [...frame], atMs }),
       tick: () => undefined,
