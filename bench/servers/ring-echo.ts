@@ -43,7 +43,7 @@ class RingCall implements LiveCall {
   humanUrl: string | null = null
   continueUrl: LiveCall['continueUrl'] = null
   readonly escalating = false
-  readonly isOfferedAgain = false
+  readonly isOfferedAgain = true
   state: LiveCallState = 'waiting'
   readonly worker: Worker
   readonly #memory = memory.take()

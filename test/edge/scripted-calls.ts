@@ -31,7 +31,7 @@ export class ScriptedCall implements LiveCall {
   state: LiveCallState = 'waiting'
   document: string | null = null
   readonly streamOffers = 1
-  isOfferedAgain = false
+  isOfferedAgain = true
   language: string | undefined = undefined
   lostStream: KeptState | null = null
   afterStreamUrl: string | null = null
