@@ -45,6 +45,7 @@ export async function lookAtServers(servers: readonly Redis[], options: LookOpti
 async function lookAt(server: Redis, options: LookOptions): Promise<readonly RedisFinding[]> {
   const probe = server.duplicate({
     ...{ lazyConnect: true, enableReadyCheck: false, enableOfflineQueue: false, retryStrategy: null },
+    sentinelRetryStrategy: () => null, // else it asks Sentinels that are away without end
     commandTimeout: STORE_PATIENCE_MS,
   })
   probe.on('error', () => undefined) // `connect` and the commands reject with it

@@ -40,7 +40,7 @@ async function contextOf(
     folder,
   )
   if (Array.isArray(loaded)) throw new Error(loaded.join('; '))
-  const context = {
+  const context: BackendContext = {
     speech: null,
     clock: () => performance.now(),
     settings,
