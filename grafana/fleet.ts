@@ -12,6 +12,7 @@ import {
   quantiles,
   quarters,
   rate,
+  orZero,
   rates,
   requests,
   seconds,
@@ -95,7 +96,7 @@ export function fleet(): DashboardBuilder {
         perSecond(
           'Values that say nothing',
           'Answers of tools with N/A, #REF!, a number in place of a name and the like, by field: nobody hears them. docs/CALLERS.md.',
-          rates('mkondo_values_left_out_total', 'field'),
+          orZero(rates('mkondo_values_left_out_total', 'field')),
         ),
         seconds(
           'Webhook answer, p95',

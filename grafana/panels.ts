@@ -238,6 +238,11 @@ export function rates(metric: string, by: string, legend = labels(by)): Query {
   return curve(rate(metric, by), legend)
 }
 
+/** The query, or one line at 0 if it has no series: most fleets never count such a thing. */
+export function orZero(query: Query): Query {
+  return { ...query, expr: `${query.expr} or vector(0)` }
+}
+
 export function quantiles(q: number, metric: string, by: string, legend = labels(by)): Query {
   return curve(quantile(q, metric, by), legend)
 }

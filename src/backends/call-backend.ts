@@ -21,7 +21,7 @@ import { servingIn, usedIn } from './call-snapshot.js'
 import type { CallBackendSnapshot } from './call-snapshot.js'
 import { isKeysItem } from './key-entry.js'
 import { lateToolText } from './prompts.js'
-import { RequestBound } from './request-bound.js'
+import { BOUND_COUNTERS, RequestBound } from './request-bound.js'
 import type { BoundReached } from './request-bound.js'
 import { Alarm } from './timers.js'
 import { faultError, faultEvent, vendorFault } from './transport/vendor-fault.js'
@@ -866,13 +866,6 @@ const SEARCH_MS = 10_000
 const TRY_AGAIN_MS = 200
 /** Times that this is done in one search: 200 ms to 6.4 s. */
 const TRIES_AGAIN_MAX = 6
-
-/** Counters of a backend whose answers the bound has ended (`RequestBound`). */
-const BOUND_COUNTERS: Readonly<Record<BoundReached, string>> = {
-  withheld: 'answersBoundedByWithheldTools',
-  turn: 'answersBoundedByTurn',
-  minute: 'answersBoundedByMinute',
-}
 
 const NOTHING_REPLAYED = { samples: 0, lostSamples: 0, texts: 0, inputs: 0 }
 const CLOSE_NORMAL = 1000

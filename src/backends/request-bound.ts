@@ -8,6 +8,13 @@ const WITHHELD_CALLS_MAX = 2
 /** The limit that an answer has reached. */
 export type BoundReached = 'withheld' | 'turn' | 'minute'
 
+/** Counters of a backend whose answers the bound has ended (`RequestBound`). */
+export const BOUND_COUNTERS: Readonly<Record<BoundReached, string>> = {
+  withheld: 'answersBoundedByWithheldTools',
+  turn: 'answersBoundedByTurn',
+  minute: 'answersBoundedByMinute',
+}
+
 /**
  * How often the models of one call may be asked, whatever they do, and whichever backend or delegate asks them. `CallBackend` has
  * the only one.

@@ -25,6 +25,7 @@ import type { ErrorCode } from '../../core/errors.js'
 import { maskNumber, maskNumbersIn } from '../../sautikit/phone.js'
 import { WORDED_BY_A_MODEL } from '../../telemetry/archive/redaction.js'
 import { MODULE_PREFIX } from '../../backends/registry.js'
+import { BOUND_COUNTERS } from '../../backends/request-bound.js'
 import { parseCallSid } from '../../core/ids.js'
 import type { CallSid } from '../../core/ids.js'
 import type { CallNumbers, CallSeries } from '../../telemetry/call-series.js'
@@ -101,6 +102,8 @@ export class CallRecordBuilder {
         const { backend, role, connectMs } = message.opened
         this.#sessions.push({ ...message.opened, connectMs: wholeNumbers(connectMs) })
         if (this.#sessions.length > BACKEND_SESSIONS_KEPT) this.#sessions.shift()
+        // A rate needs the series from before its first count.
+        for (const kind of Object.values(BOUND_COUNTERS)) metrics.backendIrregular({ backend, kind }).inc(0, callSid)
         if (connectMs === null) return
         metrics.backendConnect({ backend, role }).observe(connectMs / 1000, callSid)
         // Until its session is open, a module is known only by its address.
