@@ -35,7 +35,7 @@ class ToneBackend extends TestBackend {
     const role = this.generation === 0 ? this.#from.slice(-2) : ''
     if (role === '02') this.call('open_ticket', { subject: 'a broken lamp' })
     else if (role === '03') this.call('escalate_to_human', { reason: 'asked for', summary: 'wants a human' })
-    else if (role === '04') this.call('request_callback', { note: 'the stock for Kitale', at: '2026-01-01T10:00' })
+    else if (role === '04') this.call('request_callback', { note: 'the stock for Kitale' })
     else this.#speak()
   }
 
