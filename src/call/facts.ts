@@ -120,5 +120,3 @@ export type Fact =
   | { readonly type: 'tools-taken-back'; readonly callIds: readonly string[] }
   /** Something was arranged for the caller outside the model's tools. */
   | { readonly type: 'arranged'; readonly tool: string }
-  /** The caller's keys are heard by everybody again. */
-  | { readonly type: 'line-public' }

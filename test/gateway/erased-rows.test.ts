@@ -80,13 +80,17 @@ t.test('rows are emptied without a carrier key, or named', async (t) => {
   writeFileSync(join(folder, 'campaigns-seen.json'), '{}')
   const named = /not looked at: campaigns and call backs in Redis \(REDIS_URL is not set/
   t.match(await asks(['erase', '--number', NUMBER]), { code: 1, out: named })
-  t.match(await asks(['export', NUMBER, '--to', t.testdirName]), { code: 1, out: /Redis .*: not looked at/ })
+  // An export of the same second has the same name.
+  const second = join(folder, 'second')
+  mkdirSync(second)
+  t.match(await asks(['export', NUMBER, '--to', second]), { code: 1, out: /Redis .*: not looked at/ })
 
   mkdirSync(join(folder, 'campaigns', 'more.rows.jsonl'), { recursive: true })
   t.match(await asks(['erase', '--number', NUMBER]), { code: 1, out: /not looked at: campaigns .* \(EISDIR/ })
 })
 
-t.test('rows in Redis are emptied without a carrier key', { skip: !hasRedis }, async (t) => {
+t.test('rows in Redis are emptied without a carrier key', async (t) => {
+  if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
   const address = parseRedisUrl(server.url)
