@@ -254,8 +254,15 @@ for (const [layout, channels, honourKill] of [
 }
 
 // A sample of -1 that the carrier still plays looks like a mark to it (docs/PROTOCOL.md).
-for (const { what, tooEarly, obeys, expected } of [
+for (const { what, tooEarly, obeys, standsStillMs = 0, expected } of [
   { what: 'once', tooEarly: 1, obeys: true, expected: { seen: 'obeyed', by: 'marks', marks: 'answered' } },
+  {
+    what: 'once, on a machine that stands still',
+    tooEarly: 1,
+    obeys: false,
+    standsStillMs: 900,
+    expected: { seen: 'ignored', by: 'marks', marks: 'answered' },
+  },
   { what: 'twice', tooEarly: 2, obeys: false, expected: { seen: 'ignored', by: 'marks', marks: 'answered' } },
   { what: 'always', tooEarly: Infinity, obeys: true, expected: { seen: 'unknown', by: null, marks: 'unanswered' } },
 ]) {
@@ -272,6 +279,8 @@ for (const { what, tooEarly, obeys, expected } of [
         const { type } = JSON.parse(data.toString('utf8')) as { readonly type: string }
         if (type === 'mark') {
           waits = ++marks > tooEarly
+          // The loop of both ends: the answer is read after the probe's wait is over.
+          for (const untilMs = performance.now() + (waits ? 0 : standsStillMs); performance.now() < untilMs;);
           if (!waits) answer('playout')
           // The tone is three seconds long.
           else if (!obeys) setTimeout(() => answer('playout'), 3000)

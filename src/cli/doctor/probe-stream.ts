@@ -22,6 +22,9 @@ const KILL_AFTER_MS = 700
  */
 const STOPPED_BEFORE_MS = (KILL_AFTER_MS + TONE_MS) / 2
 const TRIES_MAX = 3
+/** A wait that ends later than this stood still; what came meanwhile is read in a step more, before the tone is stopped. */
+const STOOD_STILL_MS = 50
+const READ_STEP_MS = 100
 /** Time for the rest of a tone that was not stopped, and for the answer to its mark. */
 const TONE_OVER_MS = TONE_MS - KILL_AFTER_MS + 700
 /** Frames of the tone that have to come back before its end says anything. */
@@ -149,7 +152,9 @@ export class ProbeStream {
       const sentMs = await this.#sendTone()
       // Before the stop only a sample that looks like a mark to the carrier answers it, of speech that it plays late
       // (docs/PROTOCOL.md). That says nothing.
-      if (this.#markAnswer !== null && tries < TRIES_MAX) {
+      // Neither does a stop that comes when most of the tone was played.
+      const isTooLate = performance.now() - sentMs >= STOPPED_BEFORE_MS
+      if ((this.#markAnswer !== null || isTooLate) && tries < TRIES_MAX) {
         await this.#wait(TONE_OVER_MS)
         continue
       }
@@ -187,7 +192,12 @@ export class ProbeStream {
     this.#socket.send(JSON.stringify({ type: 'mark', data: { name: MARK } }))
     // The carrier holds back what is at the end of its queue, the mark too, until more comes.
     this.#send(new Int16Array(msToSamples(PLAYOUT_TAIL_MS, RATE_HZ)))
+    let dueMs = sentMs + KILL_AFTER_MS
     await this.#wait(KILL_AFTER_MS)
+    while (performance.now() > dueMs + STOOD_STILL_MS && dueMs < sentMs + STOPPED_BEFORE_MS) {
+      dueMs = performance.now() + READ_STEP_MS
+      await this.#wait(READ_STEP_MS)
+    }
     return sentMs
   }
 
