@@ -108,7 +108,7 @@ module.exports = {
     {
       name: 'one-file-imports-uws',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/edge/uws\\.ts$' },
+      from: { path: '^src/', pathNot: '^src/edge/http/uws\\.ts$' },
       to: { path: 'uWebSockets\\.js|uws-pack' },
     },
     {

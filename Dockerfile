@@ -27,7 +27,7 @@ RUN npm install --no-save --omit=dev --ignore-scripts --no-audit --no-fund "$UWS
  && binary="$(node -p '`uws_${process.platform}_${process.arch}_${process.versions.modules}.node`')" \
  && if [ -e "uWebSockets.js/dist/bin/$binary" ]; then rm -r @btc-vision; else rm -r uWebSockets.js; fi \
  && find . -name 'uws_*.node' ! -name "$binary" -delete \
- && cd /app && node -e "import('./dist/src/edge/uws.js').then(() => process.exit(0))"
+ && cd /app && node -e "import('./dist/src/edge/http/uws.js').then(() => process.exit(0))"
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="Mkondo" \

@@ -165,7 +165,7 @@ export default tseslint.config(
   },
   {
     // What other packages import.
-    files: ['src/backends/backend.ts', 'src/agents/code-tool.ts'],
+    files: ['src/backends/backend.ts', 'src/agents/tools/code-tool.ts'],
     rules: { 'mkondo/defaults': 'error' },
   },
   {

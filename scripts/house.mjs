@@ -12,7 +12,7 @@ const SERVE_LINES = 70_000
 /** A class begins at most this far below the top of its file. */
 const CLASS_START_LINE = 60
 /** Modules that `mkondo serve` runs on its main thread: the second is imported on demand by the first. */
-const SERVE = ['src/cli/serve.ts', 'src/gateway/gateway.ts']
+const SERVE = ['src/cli/serve/serve.ts', 'src/gateway/gateway.ts']
 
 const parsed = new Map(
   readdirSync('src', { recursive: true, withFileTypes: true })

@@ -135,7 +135,7 @@ function binaryPackages(work) {
     const [, os, cpu, abi] = /^uws_([a-z0-9]+)_([a-z0-9]+)_(\d+)\.node$/.exec(file) ?? []
     const node = NODE_OF_ABI[abi]
     if (node === undefined) return []
-    // The name that src/edge/uws.ts imports.
+    // The name that src/edge/http/uws.ts imports.
     const name = `mkondo-uws-${os}-${cpu}-node${node}`
     const folder = join(work, name)
     for (const part of ['LICENSE', 'dist/index.mjs', 'dist/uws.mjs', `dist/bin/${file}`])

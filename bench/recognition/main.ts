@@ -1,5 +1,5 @@
 import { basename, join } from 'node:path'
-import { loadAgents } from '../../src/agents/loader.js'
+import { loadAgents } from '../../src/agents/file/loader.js'
 import { FIT_MIN } from '../../src/backends/embedded/embedded-backend.js'
 import { digitsOf, isNumberSaid } from '../../src/backends/embedded/dialogue/heard-digits.js'
 import { NOISE_WORDS, Understanding, recognisedWords } from '../../src/backends/embedded/dialogue/understanding.js'

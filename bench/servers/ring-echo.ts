@@ -1,6 +1,6 @@
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../src/call/documents/call-view.js'
 import { Worker } from 'node:worker_threads'
-import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { agentFacts } from '../../src/gateway/agents/hosted-agents.js'
 import type { CallSid } from '../../src/core/ids.js'
 import { TICK_MS } from '../../src/core/limits.js'
 import { PLAYOUT_TICK_PHASE_MS } from '../../src/workers/main/call-registry.js'

@@ -1,5 +1,5 @@
 import { BroadcastChannel } from 'node:worker_threads'
-import { type AgentDefinition, agentSchema } from '../../src/agents/definition.js'
+import { type AgentDefinition, agentSchema } from '../../src/agents/file/definition.js'
 import type { Clock } from '../../src/core/clock.js'
 import { type Edge, startEdge } from '../../src/edge/edge.js'
 import { HumanCalls } from '../../src/escalation/human-calls.js'

@@ -1,5 +1,5 @@
 import type { LocalizedText } from '../call/localized-text.js'
-import type { BackendOptions, OpenAiTurns } from '../agents/backend-options.js'
+import type { BackendOptions, OpenAiTurns } from '../agents/file/backend-options.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { omitNullish } from '../core/omit-nullish.js'

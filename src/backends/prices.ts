@@ -1,5 +1,5 @@
 import { VENDOR_URLS } from './vendor-urls.js'
-import type { CarrierRates, ModelPrice, PriceFile, Prices } from '../agents/prices.js'
+import type { CarrierRates, ModelPrice, PriceFile, Prices } from '../agents/file/prices.js'
 import type { BackendUsage } from '../call/backend-events.js'
 
 interface ListedPrice extends ModelPrice {

@@ -1,4 +1,4 @@
-import type { BackendOptions } from '../agents/backend-options.js'
+import type { BackendOptions } from '../agents/file/backend-options.js'
 import { GatewayError } from '../core/errors.js'
 import { missingForServices, serviceLacks, serviceModels } from './cascade/service-facts.js'
 import type { CascadeSettings, ServiceSettings } from './cascade/service-facts.js'
@@ -7,7 +7,7 @@ import type { DelegateOptions } from './openai-live/session-start.js'
 import { traitsOf } from './gemini-live/setup.js'
 import { functionParameters, geminiParameters } from './tool-schema.js'
 import { pricedModel } from './prices.js'
-import type { PriceFile } from '../agents/prices.js'
+import type { PriceFile } from '../agents/file/prices.js'
 
 /** Keys, addresses and models from the settings; null where unset. Plain data: workers get a copy. */
 export interface BackendSettings {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import type { BackendOptions } from '../agents/backend-options.js'
-import { sharesOf } from '../agents/own-backends.js'
-import type { BackendChoice } from '../agents/own-backends.js'
+import type { BackendOptions } from '../agents/file/backend-options.js'
+import { sharesOf } from '../agents/file/own-backends.js'
+import type { BackendChoice } from '../agents/file/own-backends.js'
 import { resolveBackends } from './registry.js'
 import type { BackendSettings } from './registry.js'
 

@@ -1,6 +1,6 @@
 import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
-import { propertiesOf, resolved, typesOf } from '../agents/json-schema.js'
-import type { JsonSchema } from '../agents/json-schema.js'
+import { propertiesOf, resolved, typesOf } from '../agents/tools/json-schema.js'
+import type { JsonSchema } from '../agents/tools/json-schema.js'
 
 /**
  * The schemas of tools in the words of each service. The gateway checks arguments against the whole schema itself

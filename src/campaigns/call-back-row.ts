@@ -1,5 +1,5 @@
-import { callVariablesSchema } from '../agents/call-variables.js'
-import type { AgentDefinition } from '../agents/definition.js'
+import { callVariablesSchema } from '../agents/tools/call-variables.js'
+import type { AgentDefinition } from '../agents/file/definition.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import type { CallBackRefusal } from '../call/events.js'
 import { readDateAndTime } from '../core/local-time.js'

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { callVariablesSchema } from '../agents/call-variables.js'
+import { callVariablesSchema } from '../agents/tools/call-variables.js'
 import { isAgentName } from '../core/ids.js'
 import { isTimeZone } from '../core/local-time.js'
 import { SPAN, WEEKDAYS } from '../escalation/hunt-group.js'

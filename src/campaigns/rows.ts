@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { callVariablesSchema } from '../agents/call-variables.js'
-import { NUMBER_COLUMNS, columnName, numberColumnOf, readAs, readTable } from '../agents/spreadsheet.js'
+import { callVariablesSchema } from '../agents/tools/call-variables.js'
+import { NUMBER_COLUMNS, columnName, numberColumnOf, readAs, readTable } from '../agents/identity/spreadsheet.js'
 import { codeOf } from '../call/localized-text.js'
 import { holdsDates, saidFault, valueFault } from '../call/value-fault.js'
 import { isTimeZone } from '../core/local-time.js'

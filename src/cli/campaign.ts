@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { sheetText } from '../agents/spreadsheet.js'
+import { sheetText } from '../agents/identity/spreadsheet.js'
 import type { CampaignView } from '../campaigns/campaign.js'
 import type { CampaignOrder } from '../campaigns/campaign.js'
 import { GatewayError, messageOf } from '../core/errors.js'

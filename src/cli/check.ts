@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import { NO_ASSETS, passagesOf } from '../agents/assets.js'
-import { serviceEntries } from '../agents/backend-options.js'
-import type { Business } from '../agents/business.js'
-import { consentOf } from '../agents/definition.js'
-import type { AgentDefinition } from '../agents/definition.js'
+import { NO_ASSETS, passagesOf } from '../agents/file/assets.js'
+import { serviceEntries } from '../agents/file/backend-options.js'
+import type { Business } from '../agents/file/business.js'
+import { consentOf } from '../agents/file/definition.js'
+import type { AgentDefinition } from '../agents/file/definition.js'
 import { HttpClient } from '../http/http-client.js'
-import type { Environment } from '../agents/template.js'
-import { unknownKeywords } from '../agents/json-schema.js'
-import { untranslated } from '../agents/phrases.js'
-import { rehearse } from '../agents/rehearsal.js'
-import { ToolRunner } from '../agents/tool-runner.js'
+import type { Environment } from '../agents/file/template.js'
+import { unknownKeywords } from '../agents/tools/json-schema.js'
+import { untranslated } from '../agents/file/phrases.js'
+import { rehearse } from '../agents/tools/rehearsal.js'
+import { ToolRunner } from '../agents/tools/tool-runner.js'
 import { GatewayError, messageOf, networkCauseOf } from '../core/errors.js'
 import { BACKEND_CONNECT_MS } from '../core/limits.js'
 import { exposureOf, isLoopback } from '../config/exposure.js'
@@ -25,11 +25,11 @@ import {
   unpricedOf,
   unratedCurrencies,
   withoutNumbers,
-} from '../gateway/hosted-agents.js'
-import type { Unpriced } from '../gateway/hosted-agents.js'
+} from '../gateway/agents/hosted-agents.js'
+import type { Unpriced } from '../gateway/agents/hosted-agents.js'
 import { carrierApi } from '../gateway/carrier-side.js'
 import { findS3Client, findSpeech, loadTraceExport } from '../gateway/on-demand.js'
-import { trialSession } from '../gateway/trial-session.js'
+import { trialSession } from '../gateway/agents/trial-session.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import { priceList } from '../backends/prices.js'
 import { loadBackend } from '../backends/load-backend.js'
@@ -40,9 +40,9 @@ import { widestRateHz } from '../workers/main/caller-profiles.js'
 import { useCountry } from '../sautikit/phone.js'
 import { eachVersion } from '../workers/main/canary.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
-import { needsDemoShop, startDemoShop } from './demo-shop.js'
+import { needsDemoShop, startDemoShop } from './demo/demo-shop.js'
 import { whyNotFree } from '../http/port-use.js'
-import { agentEnvironment } from '../gateway/agent-environment.js'
+import { agentEnvironment } from '../gateway/agents/agent-environment.js'
 import type { PortUse } from '../http/port-use.js'
 import { portsOf, processCount, processPlans, sparePlan } from '../gateway/process-plan.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
@@ -51,7 +51,7 @@ import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { resumesAlone, usesDataFolder } from '../gateway/call-archive.js'
 import { objectStorageOf } from '../gateway/storage-side.js'
-import { environmentOf } from './serve-plans.js'
+import { environmentOf } from './serve/serve-plans.js'
 import { familiesFinding, serviceFamilies } from './families.js'
 import { bad, findingLine, good, json, lookAt } from './terminal.js'
 import type { Finding, Terminal } from './terminal.js'
@@ -91,7 +91,9 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
     findings.push(await receiversFinding(config.messagesFile, env, config.numbersFile !== null))
   const fault = nodeFault(process.versions.node)
   if (fault !== null) findings.push(lookAt(fault))
-  findings.push(await loadFinding(`uWebSockets.js for Node ${process.versions.node}`, () => import('../edge/uws.js')))
+  findings.push(
+    await loadFinding(`uWebSockets.js for Node ${process.versions.node}`, () => import('../edge/http/uws.js')),
+  )
   if (config.otlpEndpoint !== null) findings.push(await loadFinding('OTEL_EXPORTER_OTLP_ENDPOINT', loadTraceExport))
   if (wantsShop && options.withShop !== true)
     findings.push(good("SHOP_API_URL is not set: the shipped agents use the demo's orders API"))
@@ -332,7 +334,7 @@ function currencyFindings(config: Config): Finding[] {
 /** The Redis of the fleet, where one is set: whether it can be used, and what would lose calls there. */
 export async function redisFindings({ redisUrl: url, redisPrefix: prefix }: Config): Promise<readonly Finding[]> {
   if (url === null) return []
-  const { lookAtRedis } = await import('../fleet/redis-store.js')
+  const { lookAtRedis } = await import('../fleet/store/redis-store.js')
   const found = await lookAtRedis({ url, prefix, secrets: [randomUUID()], log: createLog({ level: 'silent' }) })
   return found.map(({ is, what }) => ({ ok: { good: true, look: null, bad: false }[is], what }))
 }

@@ -2,16 +2,16 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { AgentDefinition } from '../agents/definition.js'
-import type { Environment } from '../agents/template.js'
+import type { AgentDefinition } from '../agents/file/definition.js'
+import type { Environment } from '../agents/file/template.js'
 import type { CallAnalysis, CallRecord } from '../call/documents/record.js'
 import { GatewayError, messageOf, networkCauseOf } from '../core/errors.js'
 import { loadConfig } from '../config/load-config.js'
 import { packageRoot } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
-import { agentEnvironment } from '../gateway/agent-environment.js'
+import { agentEnvironment } from '../gateway/agents/agent-environment.js'
 import { CallAnalyses } from '../gateway/call-analyses.js'
-import type { Business } from '../agents/business.js'
+import type { Business } from '../agents/file/business.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import { agentYaml, vocabularyOf, type AgentVocabulary } from '../simulator/vocabulary.js'
 import { SIMULATOR_KEY } from '../simulator/choices.js'
@@ -41,8 +41,8 @@ import { createLog } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import type { Gateway } from '../gateway/gateway.js'
 import { SCENARIO_JOBS_MAX } from '../core/limits.js'
-import { backendSettings, faultlessAgents } from '../gateway/hosted-agents.js'
-import { startDemoShop, type DemoShop } from './demo-shop.js'
+import { backendSettings, faultlessAgents } from '../gateway/agents/hosted-agents.js'
+import { startDemoShop, type DemoShop } from './demo/demo-shop.js'
 import { Progress } from './progress.js'
 import { json, untilSignal, type Terminal } from './terminal.js'
 
@@ -405,7 +405,7 @@ async function spokenUnavailable(
 ): Promise<Ground['unavailable']> {
   if (gateway !== null || mode !== undefined || scenarios.every((one) => one.mode !== 'audio')) return {}
   try {
-    await import('../edge/uws.js')
+    await import('../edge/http/uws.js')
     return {}
   } catch (thrown) {
     return { audio: messageOf(thrown) }

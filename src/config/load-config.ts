@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
-import { nearest } from '../agents/faults.js'
+import { nearest } from '../agents/file/faults.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { SETTINGS } from './settings.js'
 import type { Config, Setting } from './settings.js'

@@ -1,5 +1,5 @@
-import { priceFileSchema } from '../agents/prices.js'
-import type { PriceFile } from '../agents/prices.js'
+import { priceFileSchema } from '../agents/file/prices.js'
+import type { PriceFile } from '../agents/file/prices.js'
 import { readYamlFile } from './yaml-file.js'
 
 /** Reads the price list of PRICES_FILE. @throws GatewayError CONFIG_INVALID: `readYamlFile` */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { z } from 'zod'
-import { parseYaml } from '../agents/yaml-source.js'
+import { parseYaml } from '../agents/file/yaml-source.js'
 import { GatewayError } from '../core/errors.js'
 
 interface YamlFile<S extends z.ZodType> {

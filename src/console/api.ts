@@ -1,4 +1,4 @@
-import type { Session } from '../edge/ops-session.js'
+import type { Session } from '../edge/ops/ops-session.js'
 import { useEffect, useRef, useState } from 'preact/hooks'
 
 /** The words of a fault, for a note on the page. */

@@ -1,4 +1,4 @@
-import type { Session } from '../edge/ops-session.js'
+import type { Session } from '../edge/ops/ops-session.js'
 import { render } from 'preact'
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'

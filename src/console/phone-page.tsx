@@ -1,5 +1,5 @@
 import type { CallEvent } from '../call/documents/call-view.js'
-import type { Session } from '../edge/ops-session.js'
+import type { Session } from '../edge/ops/ops-session.js'
 import type { JSX } from 'preact'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { callPath, useEvents } from './api.js'

@@ -16,10 +16,10 @@ import type { VoiceAction } from '../sautikit/actions.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { HumanCalls } from '../escalation/human-calls.js'
-import type { CallerLimitSettings } from './caller-limits.js'
+import type { CallerLimitSettings } from './public/caller-limits.js'
 import type { DescriptorSource } from './descriptors.js'
-import type { Softphone } from './ops-phone.js'
-import type { TlsFiles } from './uws.js'
+import type { Softphone } from './ops/ops-phone.js'
+import type { TlsFiles } from './http/uws.js'
 
 /** A file of the console, by its path: `/`, `/console.js`. */
 export interface ConsoleFile {

@@ -1,4 +1,4 @@
-import type { AgentDefinition } from '../agents/definition.js'
+import type { AgentDefinition } from '../agents/file/definition.js'
 import { parseCallSid } from '../core/ids.js'
 import { KEEP_RENEW_MS } from '../core/limits.js'
 import { isOpen } from '../escalation/hunt-group.js'

@@ -10,8 +10,8 @@ import type { Log } from '../telemetry/log.js'
 import { foldLog, logChunk, parseKeptCall } from '../call/documents/kept-call.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import type { CallKeeping, KeptSource, OverAnswer } from '../workers/main/main-thread-context.js'
-import type { CallStore, OwnerToken, StoredCall, StoredWrite } from './call-store.js'
-import { SealedCall } from './sealed-call.js'
+import type { CallStore, OwnerToken, StoredCall, StoredWrite } from './store/call-store.js'
+import { SealedCall } from './store/sealed-call.js'
 
 /** State and log of one call in the store. */
 export const STORED_CALL_BYTES_MAX = 256 * 1024

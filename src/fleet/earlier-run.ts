@@ -3,7 +3,7 @@ import type { CallSid } from '../core/ids.js'
 import { CALL_TTL_MS } from '../core/limits.js'
 import type { SealedState, StoredValue } from '../telemetry/archive/archive-messages.js'
 import type { Log } from '../telemetry/log.js'
-import type { CallStore } from './call-store.js'
+import type { CallStore } from './store/call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import { newNonce } from './fleet-node.js'
 

@@ -14,9 +14,9 @@ import {
   STORE_REWRITTEN_MS,
 } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
-import { isOwner } from './call-store.js'
-import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredNode } from './call-store.js'
-import type { GuardedStore } from './guarded-store.js'
+import { isOwner } from './store/call-store.js'
+import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredNode } from './store/call-store.js'
+import type { GuardedStore } from './store/guarded-store.js'
 import { Ownership } from './ownership.js'
 import type { OwnershipInput, OwnershipOutput } from './ownership-events.js'
 import type { PeerListener } from './peer-listener.js'

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { NodeRecord } from './call-store.js'
+import type { NodeRecord } from './store/call-store.js'
 
 /** Version of the JSON of `GET /api/fleet`; `schema/fleet.schema.json` describes it. */
 const FLEET_STATUS_VERSION = 1

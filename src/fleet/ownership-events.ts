@@ -1,4 +1,4 @@
-import type { FleetView, OwnerToken } from './call-store.js'
+import type { FleetView, OwnerToken } from './store/call-store.js'
 
 /** `askedMs`: when the request that is answered here was sent, on the clock of `nowMs`. */
 export type OwnershipInput =

@@ -7,7 +7,7 @@ import {
   STORE_DEADLINE_MS,
   SUSPECT_MS,
 } from '../core/limits.js'
-import type { FleetView, NodeRecord, OwnerToken, StoredCall, StoredNode } from './call-store.js'
+import type { FleetView, NodeRecord, OwnerToken, StoredCall, StoredNode } from './store/call-store.js'
 import type { OwnershipInput, TakeOverEvidence, NotReady, OwnershipOutput } from './ownership-events.js'
 
 /**

@@ -3,9 +3,9 @@ import type { ChildProcess } from 'node:child_process'
 import { assert } from '../core/assert.js'
 import { PROCESS_START_MS_MAX } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
-import type { CallStore } from './call-store.js'
-import { serveStore } from './channel-store.js'
-import type { StoreReply, StoreRequest } from './channel-store.js'
+import type { CallStore } from './store/call-store.js'
+import { serveStore } from './store/channel-store.js'
+import type { StoreReply, StoreRequest } from './store/channel-store.js'
 
 /**
  * Delay before a process that died is started again, its maximum, and the run time below which the delay is doubled.

@@ -1,4 +1,4 @@
-import type { CarrierRates, PriceFile } from '../agents/prices.js'
+import type { CarrierRates, PriceFile } from '../agents/file/prices.js'
 import { CARRIER_RATES, exchangeRate } from '../backends/prices.js'
 import type { CallRecord, CostPart, WholeCost } from '../call/documents/record.js'
 import type { CounterOf } from '../telemetry/metric-families.js'

@@ -1,13 +1,13 @@
-import type { CallerMemory } from '../fleet/caller-memory.js'
+import type { CallerMemory } from '../fleet/store/caller-memory.js'
 import type { CallKeeper } from '../fleet/call-keeper.js'
-import type { StoredEffects } from '../fleet/effects.js'
+import type { StoredEffects } from '../fleet/store/effects.js'
 import type { FleetNode, NodeNetwork } from '../fleet/fleet-node.js'
-import type { GuardedStore } from '../fleet/guarded-store.js'
-import type { StoredAttempts } from '../fleet/stored-attempts.js'
+import type { GuardedStore } from '../fleet/store/guarded-store.js'
+import type { StoredAttempts } from '../fleet/store/stored-attempts.js'
 import { FLEET_ALERTS } from '../fleet/ownership-events.js'
 import { PEER_REFUSALS } from '../fleet/peer-listener.js'
 import { PEER_OUTCOMES } from '../fleet/peers.js'
-import type { IgnoredEntries } from '../fleet/redis-store.js'
+import type { IgnoredEntries } from '../fleet/store/redis-store.js'
 import type { Metrics } from '../telemetry/metrics.js'
 
 interface Fleet {

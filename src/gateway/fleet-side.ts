@@ -5,26 +5,26 @@ import { isLoopback, isWildcard } from '../config/exposure.js'
 import { internalTls } from '../config/tls-files.js'
 import type { Config } from '../config/settings.js'
 import { CallKeeper } from '../fleet/call-keeper.js'
-import type { CallStore } from '../fleet/call-store.js'
-import { CallerMemory } from '../fleet/caller-memory.js'
-import { DurableStore } from '../fleet/durable-store.js'
-import type { StatesOnDisk } from '../fleet/durable-store.js'
-import { StoredEffects } from '../fleet/effects.js'
+import type { CallStore } from '../fleet/store/call-store.js'
+import { CallerMemory } from '../fleet/store/caller-memory.js'
+import { DurableStore } from '../fleet/store/durable-store.js'
+import type { StatesOnDisk } from '../fleet/store/durable-store.js'
+import { StoredEffects } from '../fleet/store/effects.js'
 import { FleetNode, newNonce } from '../fleet/fleet-node.js'
 import type { NodeNetwork, NodeStatus } from '../fleet/fleet-node.js'
 import { callerTags } from '../fleet/secrets.js'
 import type { StoreHome } from '../fleet/fleet-status.js'
-import { GuardedStore } from '../fleet/guarded-store.js'
-import { MemoryStore } from '../fleet/memory-store.js'
-import { StoredAttempts } from '../fleet/stored-attempts.js'
-import { SealedCall } from '../fleet/sealed-call.js'
+import { GuardedStore } from '../fleet/store/guarded-store.js'
+import { MemoryStore } from '../fleet/store/memory-store.js'
+import { StoredAttempts } from '../fleet/store/stored-attempts.js'
+import { SealedCall } from '../fleet/store/sealed-call.js'
 import { SharedOutbox } from '../messages/shared-outbox.js'
 import { OwedAnalyses } from './owed-analyses.js'
 import { PeerListener } from '../fleet/peer-listener.js'
 import { Peers } from '../fleet/peers.js'
-import type { connectRedis } from '../fleet/redis-store.js'
-import { parseRedisUrl, redisExposure, shownRedisUrl } from '../fleet/redis-url.js'
-import type { RedisAddress } from '../fleet/redis-url.js'
+import type { connectRedis } from '../fleet/store/redis-store.js'
+import { parseRedisUrl, redisExposure, shownRedisUrl } from '../fleet/store/redis-url.js'
+import type { RedisAddress } from '../fleet/store/redis-url.js'
 import type { Log } from '../telemetry/log.js'
 import { countFleet } from './fleet-metrics.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -218,7 +218,7 @@ async function openStore({ config, tokenSecrets, store }: FleetSideOptions, log:
   if (address !== undefined) warnOfExposure(address, log)
   // Imported only here: the client takes 14 MB.
   const redis = await (
-    await import('../fleet/redis-store.js')
+    await import('../fleet/store/redis-store.js')
   ).connectRedis({ url, prefix, secrets: tokenSecrets, log })
   return { redis, shared: redis, home: 'redis', address } as const
 }

@@ -1,7 +1,7 @@
 import type { CallAnalysis, CallRecord } from '../call/documents/record.js'
 import { callAnalysisSchema, callRecordSchema } from '../call/documents/record.js'
 import { messageOf } from '../core/errors.js'
-import type { CallStore } from '../fleet/call-store.js'
+import type { CallStore } from '../fleet/store/call-store.js'
 import type { Entry } from '../messages/entry.js'
 import type { Held, SharedOutbox } from '../messages/shared-outbox.js'
 import type { Log } from '../telemetry/log.js'

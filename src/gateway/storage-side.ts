@@ -3,7 +3,7 @@ import { GatewayError } from '../core/errors.js'
 import type { ObjectStorage, ObjectStorageOptions } from '../telemetry/archive/object-storage.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
-import { storageEnvironment } from './agent-environment.js'
+import { storageEnvironment } from './agents/agent-environment.js'
 import { findS3Client } from './on-demand.js'
 
 /**

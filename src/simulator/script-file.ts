@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { cutFaults, faultsOf } from '../agents/faults.js'
-import { parseYaml } from '../agents/yaml-source.js'
+import { cutFaults, faultsOf } from '../agents/file/faults.js'
+import { parseYaml } from '../agents/file/yaml-source.js'
 import { GatewayError } from '../core/errors.js'
 import { type CallerAct, type CallerRule, type CallerScript, type CallerStep } from './caller-script.js'
 import { PATIENCE_MS, REACTION_MS } from './caller-model.js'

@@ -5,7 +5,7 @@ import { phraseSchema } from '../call/localized-text.js'
 import { WORDS } from '../call/words/languages.js'
 import { parse } from 'yaml'
 import { z } from 'zod'
-import { NUMBER_TEXTS } from '../agents/offline.js'
+import { NUMBER_TEXTS } from '../agents/offline/offline.js'
 import { DEFAULT_CALL_OPTIONS } from '../call/call-options.js'
 
 /**

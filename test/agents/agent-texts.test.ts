@@ -2,9 +2,9 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, syml
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { AgentTexts, hashOf } from '../../src/agents/agent-texts.js'
-import { shownText } from '../../src/agents/literal-secrets.js'
-import { examineDraft } from '../../src/agents/loader.js'
+import { AgentTexts, hashOf } from '../../src/agents/file/agent-texts.js'
+import { shownText } from '../../src/agents/file/literal-secrets.js'
+import { examineDraft } from '../../src/agents/file/loader.js'
 
 /** Texts of agents that an operator edits, publishes and rolls back, as files. */
 

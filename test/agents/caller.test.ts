@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { callerAnswer, findCaller, readCallers } from '../../src/agents/caller.js'
-import { faultsText, readAgents } from '../../src/agents/loader.js'
-import { offeredTools } from '../../src/agents/offered-tools.js'
+import { callerAnswer, findCaller, readCallers } from '../../src/agents/identity/caller.js'
+import { faultsText, readAgents } from '../../src/agents/file/loader.js'
+import { offeredTools } from '../../src/agents/tools/offered-tools.js'
 
 const TOOL = `tools:
   - name: lookup_customer

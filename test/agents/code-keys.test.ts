@@ -1,11 +1,11 @@
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { addedCode } from '../../src/agents/code-keys.js'
-import { agentJsonSchema } from '../../src/agents/definition.js'
-import { loadUsableAgents } from '../../src/agents/loader.js'
-import { inThread } from '../../src/gateway/agent-inspector.js'
-import type { ExaminedDraft } from '../../src/gateway/agents-thread.js'
+import { addedCode } from '../../src/agents/file/code-keys.js'
+import { agentJsonSchema } from '../../src/agents/file/definition.js'
+import { loadUsableAgents } from '../../src/agents/file/loader.js'
+import { inThread } from '../../src/gateway/agents/agent-inspector.js'
+import type { ExaminedDraft } from '../../src/gateway/agents/agents-thread.js'
 import { AGENT_KEYS } from './agent-keys.js'
 
 /** Who edits an agent in the console neither adds nor changes code, nor anything that names code. */

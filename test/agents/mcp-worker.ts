@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { agentSchema } from '../../src/agents/definition.js'
-import { ToolRunner } from '../../src/agents/tool-runner.js'
+import { agentSchema } from '../../src/agents/file/definition.js'
+import { ToolRunner } from '../../src/agents/tools/tool-runner.js'
 import { HttpClient } from '../../src/http/http-client.js'
 
 /** A thread, or a process of its own, that uses a local MCP server; its tools are its news, then it waits. */

@@ -1,9 +1,9 @@
 import t from 'tap'
-import { missingIn } from '../../src/agents/verification.js'
-import { CallerIdentity } from '../../src/agents/tool.js'
+import { missingIn } from '../../src/agents/identity/verification.js'
+import { CallerIdentity } from '../../src/agents/tools/tool.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import type { LoggedToolCall } from '../../src/call/documents/log-entry.js'
-import { ToolRunner } from '../../src/agents/tool-runner.js'
+import { ToolRunner } from '../../src/agents/tools/tool-runner.js'
 import { AMINA, BRIAN, CYNTHIA, DANIEL, NOBODY, contextOf, openLine, textCall } from './support-line.js'
 
 const line = await openLine('support')

@@ -1,10 +1,10 @@
 import t from 'tap'
 import { api, context as toolContext, json, runner as toolRunner } from './tool-rig.js'
 import { orderStatusAgent } from '../support/host.js'
-import { codeToolsOf, defineTool } from '../../src/agents/code-tool.js'
-import { NO_ASSETS } from '../../src/agents/assets.js'
-import type { EffectAnswer, ToolContext, ToolOutcome } from '../../src/agents/tool.js'
-import { ToolRunner } from '../../src/agents/tool-runner.js'
+import { codeToolsOf, defineTool } from '../../src/agents/tools/code-tool.js'
+import { NO_ASSETS } from '../../src/agents/file/assets.js'
+import type { EffectAnswer, ToolContext, ToolOutcome } from '../../src/agents/tools/tool.js'
+import { ToolRunner } from '../../src/agents/tools/tool-runner.js'
 import { HttpClient } from '../../src/http/http-client.js'
 
 const parameters = { properties: { order: { type: 'integer' as const } }, required: ['order'] }

@@ -1,12 +1,12 @@
 import { createServer } from 'node:http'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { Test } from 'tap'
-import { agentSchema } from '../../src/agents/definition.js'
-import type { AgentInput } from '../../src/agents/definition.js'
-import { CallerIdentity } from '../../src/agents/tool.js'
+import { agentSchema } from '../../src/agents/file/definition.js'
+import type { AgentInput } from '../../src/agents/file/definition.js'
+import { CallerIdentity } from '../../src/agents/tools/tool.js'
 import { HttpClient } from '../../src/http/http-client.js'
-import type { ToolContext } from '../../src/agents/tool.js'
-import { ToolRunner } from '../../src/agents/tool-runner.js'
+import type { ToolContext } from '../../src/agents/tools/tool.js'
+import { ToolRunner } from '../../src/agents/tools/tool-runner.js'
 import { portOf } from '../support/port-of.js'
 
 export type ToolInput = NonNullable<AgentInput['tools']>[number]

@@ -3,7 +3,7 @@ import t from 'tap'
 import { googleHeaders } from '../../src/backends/cascade/google-account.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { readServiceAccount } from '../../src/config/service-account-file.js'
-import { backendSettings } from '../../src/gateway/hosted-agents.js'
+import { backendSettings } from '../../src/gateway/agents/hosted-agents.js'
 import { maskText } from '../../src/telemetry/redact.js'
 import { accountFile, serviceAccount } from '../support/service-account.js'
 

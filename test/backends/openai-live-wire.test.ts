@@ -13,7 +13,7 @@ import type {
   ResponseIncompleteEvent,
   ResponseOutputItemDoneEvent,
 } from 'openai/resources/responses/responses'
-import type { LIVE_VOICES } from '../../src/agents/backend-options.js'
+import type { LIVE_VOICES } from '../../src/agents/file/backend-options.js'
 import { contextParts } from '../../src/backends/openai-live/session-start.js'
 import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/backends/openai-live/wire.js'
 import { LiveReader, noLiveStats, parseLiveEvent } from '../../src/backends/openai-live/live-reader.js'

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { allCallsOn, namesIn, shareOf } from '../../src/backends/split.js'
-import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { agentFacts } from '../../src/gateway/agents/hosted-agents.js'
 import { loadText } from '../support/agent-text.js'
 import { orderStatusAgent, sid, startHost } from '../support/host.js'
 

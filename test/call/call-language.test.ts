@@ -1,6 +1,6 @@
 import t from 'tap'
-import { NO_ASSETS } from '../../src/agents/assets.js'
-import { agentSchema } from '../../src/agents/definition.js'
+import { NO_ASSETS } from '../../src/agents/file/assets.js'
+import { agentSchema } from '../../src/agents/file/definition.js'
 import { CallLanguage } from '../../src/call/call-language.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import { askedRate, speedOf } from '../../src/call/speech-rate.js'

@@ -1,4 +1,4 @@
-import { agentSchema } from '../../src/agents/definition.js'
+import { agentSchema } from '../../src/agents/file/definition.js'
 import type { Row } from '../../src/campaigns/campaign.js'
 import type { Campaigns } from '../../src/campaigns/campaigns.js'
 

@@ -1,12 +1,12 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { readAgents } from '../../src/agents/loader.js'
+import { readAgents } from '../../src/agents/file/loader.js'
 import { Dictionary } from '../../src/speech/dictionary.js'
 import { DecoderSet } from '../../src/speech/decoder-set.js'
 import { loadFlite } from '../../src/speech/flite.js'
 import { offlineSpeech } from '../../src/backends/embedded/offline-speech.js'
 import { spokenForm, unspokenIn } from '../../src/speech/spoken/spoken-form.js'
-import { hostedAgents } from '../../src/gateway/hosted-agents.js'
+import { hostedAgents } from '../../src/gateway/agents/hosted-agents.js'
 import { loadConfig } from '../../src/config/load-config.js'
 
 /** A whole agent without a mistake. */

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { wasAnswered, type HeardSound } from '../../src/cli/demo-failover.js'
-import { notAsSpoken } from '../../src/cli/demo-languages.js'
+import { wasAnswered, type HeardSound } from '../../src/cli/demo/demo-failover.js'
+import { notAsSpoken } from '../../src/cli/demo/demo-languages.js'
 import { concatenate, silence, tone } from '../support/tones.js'
 
 const RATE = 8000

@@ -7,7 +7,7 @@ import { UNWATCHED } from '../../src/backends/watch.js'
 import { run } from '../../src/cli/program.js'
 import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import { loadConfig } from '../../src/config/load-config.js'
-import { backendSettings } from '../../src/gateway/hosted-agents.js'
+import { backendSettings } from '../../src/gateway/agents/hosted-agents.js'
 import { command } from '../support/command.js'
 import { loadResamplers } from '../support/media-modules.js'
 

@@ -171,7 +171,7 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
     shopApiUrl: 'http://127.0.0.1:1',
   }
   const [, plan] = processPlans(config, 2)
-  const child = fork(fileURLToPath(new URL('../../src/cli/serve-process.js', import.meta.url)), [], {
+  const child = fork(fileURLToPath(new URL('../../src/cli/serve/serve-process.js', import.meta.url)), [], {
     serialization: 'advanced',
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   })

@@ -372,11 +372,11 @@ t.test('the one binary that is kept is the one that this Node loads', async (t) 
   t.ok(pattern)
   const name = spawnSync(process.execPath, ['-p', pattern ?? ''], { encoding: 'utf8' }).stdout.trim()
   t.ok(existsSync(join(packageRoot(), 'node_modules/uWebSockets.js/dist/bin', name)), name)
-  t.match(run, "import('./dist/src/edge/uws.js')", 'and the build tries it')
+  t.match(run, "import('./dist/src/edge/http/uws.js')", 'and the build tries it')
   const args = new Map(
     all.filter(({ word }) => word === 'ARG').map(({ rest }) => rest.split(/=(.*)/s) as [string, string]),
   )
-  t.match(repositoryFile('src/edge/uws.ts'), `'${args.get('UWS')}'`, 'the version that a missing one is asked for')
+  t.match(repositoryFile('src/edge/http/uws.ts'), `'${args.get('UWS')}'`, 'the version that a missing one is asked for')
   t.match(args.get('UWS_INTEGRITY'), /^sha512-[\w+/]{86}==$/)
 })
 

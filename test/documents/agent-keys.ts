@@ -1,4 +1,4 @@
-import { agentJsonSchema } from '../../src/agents/definition.js'
+import { agentJsonSchema } from '../../src/agents/file/definition.js'
 import { tableRow, withMadeSection } from './made-section.js'
 
 /** The parts of a JSON Schema that zod writes. */

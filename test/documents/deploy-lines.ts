@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { packageRoot } from '../../src/config/package-root.js'
 import { SETTINGS } from '../../src/config/settings.js'
-import { PUBLIC_ROUTES } from '../../src/edge/public-routes.js'
-import { redisUser } from '../../src/fleet/redis-commands.js'
+import { PUBLIC_ROUTES } from '../../src/edge/public/public-routes.js'
+import { redisUser } from '../../src/fleet/store/redis-commands.js'
 
 /** The path of a node's audio socket at each balancer, as a pattern: deploy/README.md, NODE_URL. */
 const AUDIO_AT: Readonly<Record<string, string>> = {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { agentJsonSchema } from '../../src/agents/definition.js'
-import { numbersJsonSchema } from '../../src/agents/numbers-file.js'
+import { agentJsonSchema } from '../../src/agents/file/definition.js'
+import { numbersJsonSchema } from '../../src/agents/file/numbers-file.js'
 import { timelineSchema } from '../../src/call/documents/call-view.js'
 import { handoffSchema } from '../../src/call/documents/handoff.js'
 import { journalLineSchema } from '../../src/call/documents/journal.js'

@@ -1,5 +1,5 @@
-import { OPS_THINGS, RIGHTS_OF, mayUse } from '../../src/edge/ops-rights.js'
-import type { OpsHolder } from '../../src/edge/ops-rights.js'
+import { OPS_THINGS, RIGHTS_OF, mayUse } from '../../src/edge/ops/ops-rights.js'
+import type { OpsHolder } from '../../src/edge/ops/ops-rights.js'
 import { tableRow, withMadeSection } from './made-section.js'
 
 const HEADINGS: Readonly<Record<OpsHolder, string>> = {

@@ -11,7 +11,7 @@ import { selfSigned } from '../../bench/kit/self-signed.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { publicTls } from '../../src/config/tls-files.js'
 import { GatewayError } from '../../src/core/errors.js'
-import { ClientAddresses, parseNetwork } from '../../src/edge/client-address.js'
+import { ClientAddresses, parseNetwork } from '../../src/edge/http/client-address.js'
 import type { EdgeTls } from '../../src/edge/options.js'
 import { freePort } from '../support/free-ports.js'
 import { onlyUws, RELEASED_UWS } from '../support/only-uws.js'
@@ -91,7 +91,7 @@ t.test('a URL that is not an origin stops the start', async (t) => {
   await t.rejects(startGateway(t, { nodeUrl: 'https://gw example' }), { code: 'CONFIG_INVALID', message: /^NODE_URL/ })
 })
 
-const edge = new URL('../../src/edge/uws.js', import.meta.url).href
+const edge = new URL('../../src/edge/http/uws.js', import.meta.url).href
 
 /** Output of a process that imports the edge where these packages load. */
 async function importWith(loads: readonly string[], options: readonly string[] = []): Promise<string> {

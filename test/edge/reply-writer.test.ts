@@ -1,6 +1,6 @@
 import t from 'tap'
-import { OPS_STREAM_STALLED_MS, UnsentReplies } from '../../src/edge/reply-writer.js'
-import { UnprovenWork } from '../../src/edge/unproven-work.js'
+import { OPS_STREAM_STALLED_MS, UnsentReplies } from '../../src/edge/http/reply-writer.js'
+import { UnprovenWork } from '../../src/edge/public/unproven-work.js'
 import { REJECTION_LINES_BURST, REJECTION_LINES_PER_S } from '../../src/telemetry/limited-log.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { faultsText, readAgents } from '../../src/agents/loader.js'
+import { faultsText, readAgents } from '../../src/agents/file/loader.js'
 import { Recorder } from '../../src/backends/conformance.js'
 import { loadBackend } from '../../src/backends/load-backend.js'
 import type { BackendContext } from '../../src/backends/load-backend.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { xiaozhiHarness } from '../../examples/own-backend/harness.js'
-import { backendSettings } from '../../src/gateway/hosted-agents.js'
+import { backendSettings } from '../../src/gateway/agents/hosted-agents.js'
 import { passSuite } from '../backends/pass-suite.js'
 
 const EXAMPLE = fileURLToPath(new URL('../../examples/own-backend/xiaozhi-backend.js', import.meta.url))

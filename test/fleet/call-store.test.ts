@@ -15,17 +15,17 @@ import {
   TALLY_PARTS_MAX,
 } from '../../src/core/limits.js'
 import { STORED_CALL_BYTES_MAX } from '../../src/fleet/call-keeper.js'
-import type { CallStore, FleetView, OwnedKey, StoredCall } from '../../src/fleet/call-store.js'
+import type { CallStore, FleetView, OwnedKey, StoredCall } from '../../src/fleet/store/call-store.js'
 import {
   ChannelStore,
   serveStore,
   STORE_WAITING_MAX,
   type StoreReply,
   type StoreRequest,
-} from '../../src/fleet/channel-store.js'
-import { GuardedStore } from '../../src/fleet/guarded-store.js'
-import { MemoryStore } from '../../src/fleet/memory-store.js'
-import type { StoreOp } from '../../src/fleet/relayed-store.js'
+} from '../../src/fleet/store/channel-store.js'
+import { GuardedStore } from '../../src/fleet/store/guarded-store.js'
+import { MemoryStore } from '../../src/fleet/store/memory-store.js'
+import type { StoreOp } from '../../src/fleet/store/relayed-store.js'
 import { hasRedis } from '../support/redis.js'
 import {
   bytes,

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { CallerMemory } from '../../src/fleet/caller-memory.js'
-import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { CallerMemory } from '../../src/fleet/store/caller-memory.js'
+import { MemoryStore } from '../../src/fleet/store/memory-store.js'
 import { createLog } from '../../src/telemetry/log.js'
 
 const DAY_MS = 24 * 3_600_000

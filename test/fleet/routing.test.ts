@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import t from 'tap'
 import { STORE_DEADLINE_MS } from '../../src/core/limits.js'
-import { orderKey } from '../../src/fleet/call-store.js'
+import { orderKey } from '../../src/fleet/store/call-store.js'
 import type { FleetNode } from '../../src/fleet/fleet-node.js'
 import { outboundCalls } from '../support/outbound-calls.js'
 import { endedCall } from '../support/record.js'

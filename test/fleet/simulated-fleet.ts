@@ -1,5 +1,12 @@
-import { MemoryStore } from '../../src/fleet/memory-store.js'
-import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredCall } from '../../src/fleet/call-store.js'
+import { MemoryStore } from '../../src/fleet/store/memory-store.js'
+import type {
+  CallStore,
+  FleetView,
+  NodeRecord,
+  Owner,
+  OwnerToken,
+  StoredCall,
+} from '../../src/fleet/store/call-store.js'
 import { Ownership } from '../../src/fleet/ownership.js'
 import type { OwnershipInput, OwnershipOutput } from '../../src/fleet/ownership-events.js'
 import { seededRandom } from '../../src/carrier/random.js'

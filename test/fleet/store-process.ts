@@ -1,6 +1,6 @@
-import { MemoryStore } from '../../src/fleet/memory-store.js'
-import { serveStore } from '../../src/fleet/channel-store.js'
-import type { StoreRequest } from '../../src/fleet/channel-store.js'
+import { MemoryStore } from '../../src/fleet/store/memory-store.js'
+import { serveStore } from '../../src/fleet/store/channel-store.js'
+import type { StoreRequest } from '../../src/fleet/store/channel-store.js'
 
 /** A process that holds stores in its memory, as the supervisor does; a test steps its clock. */
 export type ToStoreProcess =

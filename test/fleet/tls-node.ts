@@ -1,7 +1,7 @@
 // A node that uses Redis at each URL, for calls and for campaigns, and says with which it came through: node tls-node.js URL…
 import { RedisQueue } from '../../src/campaigns/redis-queue.js'
-import { parseRedisUrl } from '../../src/fleet/redis-url.js'
-import { connectRedis } from '../../src/fleet/redis-store.js'
+import { parseRedisUrl } from '../../src/fleet/store/redis-url.js'
+import { connectRedis } from '../../src/fleet/store/redis-store.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { NEW_ROW } from '../campaigns/appointments.js'
 import { until } from '../support/until.js'

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { startShopApi } from '../../examples/shop-api/server.js'
-import type { Business } from '../../src/agents/business.js'
-import { NO_ASSETS } from '../../src/agents/assets.js'
-import { loadAgents } from '../../src/agents/loader.js'
+import type { Business } from '../../src/agents/file/business.js'
+import { NO_ASSETS } from '../../src/agents/file/assets.js'
+import { loadAgents } from '../../src/agents/file/loader.js'
 import { allCallsOn, usesRecogniser } from '../../src/backends/split.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
@@ -17,7 +17,7 @@ import {
   uncountedByBudgets,
   versionsFor,
   withoutReplacement,
-} from '../../src/gateway/hosted-agents.js'
+} from '../../src/gateway/agents/hosted-agents.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'

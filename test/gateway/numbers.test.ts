@@ -4,15 +4,15 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import type { Test } from 'tap'
-import { NO_ASSETS } from '../../src/agents/assets.js'
-import { businessValues } from '../../src/agents/business.js'
-import type { Business } from '../../src/agents/business.js'
-import { agentSchema } from '../../src/agents/definition.js'
+import { NO_ASSETS } from '../../src/agents/file/assets.js'
+import { businessValues } from '../../src/agents/file/business.js'
+import type { Business } from '../../src/agents/file/business.js'
+import { agentSchema } from '../../src/agents/file/definition.js'
 import { CALLBACK_TOOL, ESCALATE_TOOL } from '../../src/call/gateway-tools.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { parseKeptCall } from '../../src/call/documents/kept-call.js'
 import type { BudgetStep } from '../../src/call/documents/record.js'
-import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { MemoryStore } from '../../src/fleet/store/memory-store.js'
 import { DailyBudgets } from '../../src/gateway/daily-budgets.js'
 import {
   backendSettings,
@@ -21,7 +21,7 @@ import {
   handoversWithoutFacts,
   hostedAgents,
   withoutNumbers,
-} from '../../src/gateway/hosted-agents.js'
+} from '../../src/gateway/agents/hosted-agents.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
@@ -398,7 +398,7 @@ t.test('a budget that leads to a recogniser whose packages are not installed is 
   const hidden = asUrl(`import { register } from 'node:module'
     register(${JSON.stringify(hooks)})`)
   const asked =
-    asUrl(`import { hostedAgents } from ${JSON.stringify(new URL('../../src/gateway/hosted-agents.js', import.meta.url))}
+    asUrl(`import { hostedAgents } from ${JSON.stringify(new URL('../../src/gateway/agents/hosted-agents.js', import.meta.url))}
     import { loadConfig } from ${JSON.stringify(new URL('../../src/config/load-config.js', import.meta.url))}
     console.log((await hostedAgents(loadConfig(process.env, null), {})).numbers.fault)`)
   const { stdout } = await run(process.execPath, ['--import', hidden, '--import', asked, '-e', ''], {

@@ -1,7 +1,7 @@
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { AgentInput } from '../../src/agents/definition.js'
+import type { AgentInput } from '../../src/agents/file/definition.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { startGateway } from '../../src/gateway/gateway.js'

@@ -6,9 +6,9 @@ import { replayItems } from '../../src/backends/openai-realtime/session-config.j
 import { recapText } from '../../src/backends/prompts.js'
 import { resumedTools } from '../../src/call/tool-ledger.js'
 import { Rig } from '../call/rig.js'
-import { callContext, untilMidnightMs } from '../../src/agents/call-context.js'
-import { agentSchema } from '../../src/agents/definition.js'
-import type { AgentInput } from '../../src/agents/definition.js'
+import { callContext, untilMidnightMs } from '../../src/agents/tools/call-context.js'
+import { agentSchema } from '../../src/agents/file/definition.js'
+import type { AgentInput } from '../../src/agents/file/definition.js'
 
 const agentOf = (more: Partial<AgentInput> = {}) =>
   agentSchema.parse({ version: 1, name: 'a', instructions: 'x', context: { timeZone: 'Africa/Nairobi' }, ...more })

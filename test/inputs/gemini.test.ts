@@ -1,7 +1,7 @@
 import { type FunctionDeclaration, GoogleGenAI, type LiveServerMessage, Modality, Type } from '@google/genai'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
-import { toolParametersSchema } from '../../src/agents/json-schema.js'
+import { toolParametersSchema } from '../../src/agents/tools/json-schema.js'
 import type { BackendSession } from '../../src/backends/backend.js'
 import { conformanceSession, Recorder, speakTo } from '../../src/backends/conformance.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'

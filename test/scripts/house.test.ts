@@ -7,8 +7,10 @@ t.test('the house shows its largest class and function, and what serve reaches w
   const lines = (count: number, text: string): string => `${text}\n`.repeat(count)
   const cwd = t.testdir({
     src: {
-      cli: { 'serve.ts': "import { a } from './a.js'\nimport type { B } from './b.js'\n", 'a.ts': lines(10, '//') },
-      gateway: { 'gateway.ts': `import { type B } from '../cli/b.js'\n${lines(70, '//')}class Late {\n}\n` },
+      cli: {
+        serve: { 'serve.ts': "import { a } from './a.js'\nimport type { B } from './b.js'\n", 'a.ts': lines(10, '//') },
+      },
+      gateway: { 'gateway.ts': `import { type B } from '../cli/serve/b.js'\n${lines(70, '//')}class Late {\n}\n` },
       unread: { 'c.ts': `class Large {\n${lines(899, '//')}}\nfunction long() {\n${lines(149, '//')}}\n` },
     },
   })

@@ -117,7 +117,7 @@ t.test('the hosted CI runs .ci/run, and builds the site of the documents', (t) =
     'each other Node that is recommended',
   )
   for (const { uws } of others) {
-    t.match(readFileSync(join(root, 'src/edge/uws.ts'), 'utf8'), `'${uws}'`, 'what serve has one type')
+    t.match(readFileSync(join(root, 'src/edge/http/uws.ts'), 'utf8'), `'${uws}'`, 'what serve has one type')
     t.match(readFileSync(join(root, 'docs/RELEASES.md'), 'utf8'), `npm install ${uws}\n`, 'and the page on versions')
   }
   t.same(commandsOf('node'), [

@@ -1,6 +1,6 @@
 import { connect } from 'node:net'
 import t from 'tap'
-import { FAILED_REQUESTS_BURST } from '../../src/edge/webhook-guard.js'
+import { FAILED_REQUESTS_BURST } from '../../src/edge/public/webhook-guard.js'
 import { signBody } from '../support/sign-body.js'
 import { SECRET, newSid, rawRequest, refusalOf, ring, ringing, startGateway } from '../edge/gateway.js'
 

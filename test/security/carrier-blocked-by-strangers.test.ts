@@ -3,8 +3,8 @@ import type { Socket } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
 import { WEBHOOK_BODY_BYTES_MAX } from '../../src/core/limits.js'
-import { BODIES_PENDING_MAX, BODIES_PER_ADDRESS_MAX } from '../../src/edge/http-exchange.js'
-import { FAILED_REQUESTS_BURST } from '../../src/edge/webhook-guard.js'
+import { BODIES_PENDING_MAX, BODIES_PER_ADDRESS_MAX } from '../../src/edge/http/http-exchange.js'
+import { FAILED_REQUESTS_BURST } from '../../src/edge/public/webhook-guard.js'
 import { signBody } from '../support/sign-body.js'
 import {
   SECRET,

@@ -8,7 +8,7 @@ import {
   fileEnvironment,
   storageEnvironment,
   workerEnvironment,
-} from '../../src/gateway/agent-environment.js'
+} from '../../src/gateway/agents/agent-environment.js'
 import { startGateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { SETTINGS } from '../../src/config/settings.js'

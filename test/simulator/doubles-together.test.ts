@@ -1,6 +1,6 @@
 import t from 'tap'
-import { loadAgents } from '../../src/agents/loader.js'
-import { offlineSchema } from '../../src/agents/offline.js'
+import { loadAgents } from '../../src/agents/file/loader.js'
+import { offlineSchema } from '../../src/agents/offline/offline.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { join } from 'node:path'
 import type { SpeechClient } from '../../src/speech/speech-client.js'

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { readVoice } from '../../bench/material.js'
-import { offlineSchema } from '../../src/agents/offline.js'
+import { offlineSchema } from '../../src/agents/offline/offline.js'
 import { digitsOf } from '../../src/backends/embedded/dialogue/heard-digits.js'
 import { NOISE_WORDS, Understanding, recognisedWords } from '../../src/backends/embedded/dialogue/understanding.js'
 import { levelDbfs } from '../../src/media/pcm.js'

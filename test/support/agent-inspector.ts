@@ -1,9 +1,9 @@
 import { allCallsOn } from '../../src/backends/split.js'
 import type { BackendShare } from '../../src/backends/split.js'
-import type { AgentAssets } from '../../src/agents/assets.js'
-import type { AgentDefinition } from '../../src/agents/definition.js'
-import { readAgents } from '../../src/agents/loader.js'
-import { AgentInspector } from '../../src/gateway/agent-inspector.js'
+import type { AgentAssets } from '../../src/agents/file/assets.js'
+import type { AgentDefinition } from '../../src/agents/file/definition.js'
+import { readAgents } from '../../src/agents/file/loader.js'
+import { AgentInspector } from '../../src/gateway/agents/agent-inspector.js'
 
 /** The agents of a folder for an operator; their tools call the shop at that address. */
 export async function deskOf(dir: string, shopUrl: string): Promise<AgentInspector> {

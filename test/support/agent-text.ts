@@ -1,9 +1,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { AgentDefinition } from '../../src/agents/definition.js'
-import { faultsText, readAgents } from '../../src/agents/loader.js'
-import type { Environment } from '../../src/agents/template.js'
+import type { AgentDefinition } from '../../src/agents/file/definition.js'
+import { faultsText, readAgents } from '../../src/agents/file/loader.js'
+import type { Environment } from '../../src/agents/file/template.js'
 
 /**
  * Loads an agent file `a.yaml` with this text.

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
-import { SCRIPTS } from '../../src/fleet/redis-scripts.js'
+import { SCRIPTS } from '../../src/fleet/store/redis-scripts.js'
 
 /** The name under which a client calls the script that claims. */
 const CLAIM = createHash('sha1').update(SCRIPTS.claim).digest('hex')

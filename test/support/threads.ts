@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { AgentDefinition } from '../../src/agents/definition.js'
+import type { AgentDefinition } from '../../src/agents/file/definition.js'
 import { unrefTimer } from '../../src/core/clock.js'
 import { FRAME_MS } from '../../src/core/units.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'

@@ -1,6 +1,6 @@
 import { deserialize, serialize } from 'node:v8'
 import t from 'tap'
-import type { AgentDefinition } from '../../src/agents/definition.js'
+import type { AgentDefinition } from '../../src/agents/file/definition.js'
 import { AgentParts } from '../../src/workers/worker/agent-parts.js'
 import { orderStatusAgent } from '../support/host.js'
 

@@ -4,7 +4,7 @@ import { type Handoff, handoffSchema } from '../../src/call/documents/handoff.js
 import { CALL_REFUSALS, type CallRecord, callRecordSchema } from '../../src/call/documents/record.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { ENDED_CALLS_KEPT, SOCKET_WAIT_MS } from '../../src/core/limits.js'
-import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { agentFacts } from '../../src/gateway/agents/hosted-agents.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { ASKS_WITHIN_MS } from '../../src/workers/main/after-stream-behaviour.js'

@@ -1,4 +1,4 @@
-import { toolSchema } from '../../src/agents/tool-definition.js'
+import { toolSchema } from '../../src/agents/tools/tool-definition.js'
 
 /** A tool of the API at the variable `API`, at the path of its name. @param http  its `http:` block, but for the usual address */
 export const httpTool = (name: string, http: object, more: object = {}) =>

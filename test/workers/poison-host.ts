@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { allCallsOn } from '../../src/backends/split.js'
-import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { agentFacts } from '../../src/gateway/agents/hosted-agents.js'
 import type { WorkerDeathCause } from '../../src/workers/main/worker-watchdog.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { inbound, TestLine, orderStatusAgent } from '../support/host.js'

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import t from 'tap'
 import { allCallsOn } from '../../src/backends/split.js'
-import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { agentFacts } from '../../src/gateway/agents/hosted-agents.js'
 import { effectKey } from '../../src/workers/shared/effects.js'
 import { TestLine, codedSpeech, orderStatusAgent, sid } from '../support/host.js'
 import { REAL_TIME, startThreads } from '../support/threads.js'

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import t from 'tap'
 import { allCallsOn } from '../../src/backends/split.js'
 import { WORKER_WATCH_MS } from '../../src/core/limits.js'
-import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { agentFacts } from '../../src/gateway/agents/hosted-agents.js'
 import {
   partsOf,
   WORKER_GROWTH_SILENT_MS,

@@ -1,6 +1,6 @@
 import { VENDOR_URLS } from '../vendor-urls.js'
 import { omitNullish } from '../../core/omit-nullish.js'
-import { HINTED } from '../../agents/backend-options.js'
+import { HINTED } from '../../agents/file/backend-options.js'
 import { OPENAI_SESSION_MS } from '../openai-realtime/session-config.js'
 import { transcriptionUsage } from '../openai-realtime/usage.js'
 import { closeFault, isRace, wireFault } from '../openai-realtime/wire.js'

@@ -1,5 +1,5 @@
-import { serviceEntries } from '../../agents/backend-options.js'
-import type { BackendOptions } from '../../agents/backend-options.js'
+import { serviceEntries } from '../../agents/file/backend-options.js'
+import type { BackendOptions } from '../../agents/file/backend-options.js'
 import { pricedModel } from '../prices.js'
 import { VENDOR_URLS } from '../vendor-urls.js'
 import type { GoogleKeys } from './google-account.js'

@@ -1,5 +1,5 @@
-import { serviceEntries } from '../../agents/backend-options.js'
-import { SERVICE_EXPORTS } from '../../agents/own-backends.js'
+import { serviceEntries } from '../../agents/file/backend-options.js'
+import { SERVICE_EXPORTS } from '../../agents/file/own-backends.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { omitNullish } from '../../core/omit-nullish.js'
 import type { CascadeOptions } from './cascade-backend.js'

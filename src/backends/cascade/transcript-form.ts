@@ -1,8 +1,8 @@
 /** Asking a text model about a transcript: its whole answer, the form that it fills in, and whether its quotes are true. */
 import JSON5 from 'json5'
-import { isSchema } from '../../agents/json-schema.js'
-import type { ToolParameters } from '../../agents/json-schema.js'
-import { fitted } from '../../agents/tool-arguments.js'
+import { isSchema } from '../../agents/tools/json-schema.js'
+import type { ToolParameters } from '../../agents/tools/json-schema.js'
+import { fitted } from '../../agents/tools/tool-arguments.js'
 import { plainText } from '../../call/backchannel.js'
 import { exactJson } from '../../core/json.js'
 import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../../core/limits.js'

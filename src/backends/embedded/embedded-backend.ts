@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
+import { offlineSchema, type OfflineDialogue } from '../../agents/offline/offline.js'
 import type { CallerExpectation } from '../../call/backend-events.js'
 import { GatewayError, messageOf, type ErrorCode } from '../../core/errors.js'
 import { ANSWER_UNHEARD_MS, BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'

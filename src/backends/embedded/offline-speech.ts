@@ -1,4 +1,4 @@
-import type { OfflineSpeech } from '../../agents/offline-check.js'
+import type { OfflineSpeech } from '../../agents/offline/offline-check.js'
 import { Understanding } from './dialogue/understanding.js'
 import { Dictionary, modelPhones } from '../../speech/dictionary.js'
 import { whySpeechIsMissing } from '../../speech/speech-packages.js'

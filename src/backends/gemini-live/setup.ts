@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { atMost } from '../../core/at-most.js'
 import { VENDOR_URLS } from '../vendor-urls.js'
-import type { GeminiOptions } from '../../agents/backend-options.js'
+import type { GeminiOptions } from '../../agents/file/backend-options.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { geminiParameters } from '../tool-schema.js'

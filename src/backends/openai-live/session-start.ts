@@ -1,4 +1,4 @@
-import type { OpenAiLiveOptions as OwnOptions } from '../../agents/backend-options.js'
+import type { OpenAiLiveOptions as OwnOptions } from '../../agents/file/backend-options.js'
 import type { LegRateHz } from '../../core/units.js'
 import type { BackendSession } from '../backend.js'
 import type { ChatOptions } from '../cascade/chat-requests.js'

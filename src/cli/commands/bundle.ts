@@ -1,4 +1,4 @@
-import type { BundleOptions } from '../bundle.js'
+import type { BundleOptions } from '../records/bundle.js'
 import { withExitCodes } from '../exit-codes.js'
 import { callSid } from '../options.js'
 import { asksGateway, type Define } from './define.js'
@@ -26,7 +26,7 @@ out. Read the file before you send it.`,
     )
   withExitCodes(asksGateway(command), 'written', 'there is no such call, or the file could not be written').action(
     async (sid: string, options: BundleOptions) => {
-      ends(await (await import('../bundle.js')).bundle(sid, options, terminal))
+      ends(await (await import('../records/bundle.js')).bundle(sid, options, terminal))
     },
   )
 }

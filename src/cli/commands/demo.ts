@@ -1,4 +1,4 @@
-import type { DemoOptions } from '../demo-gateway.js'
+import type { DemoOptions } from '../demo/demo-gateway.js'
 import { withExitCodes } from '../exit-codes.js'
 import { chosen, jsonFileOption, jsonTarget } from '../options.js'
 import type { Define } from './define.js'
@@ -46,7 +46,7 @@ prints each conversation.`,
     )
   withExitCodes(command, 'every caller heard the right answer', 'a caller did not').action(
     async ({ json, ...options }: Omit<DemoOptions, 'json'> & { readonly json?: string | true }) => {
-      ends(await (await import('../demo.js')).demo({ ...options, json: jsonTarget(json) }, terminal))
+      ends(await (await import('../demo/demo.js')).demo({ ...options, json: jsonTarget(json) }, terminal))
     },
   )
 }

@@ -1,5 +1,5 @@
 import { withExitCodes } from '../exit-codes.js'
-import type { EraseOptions } from '../erase.js'
+import type { EraseOptions } from '../records/erase.js'
 import { asksGateway, type Define } from './define.js'
 
 export const defineErase: Define = (program, terminal, ends) => {
@@ -24,7 +24,7 @@ the gateway: docs/OPERATIONS.md says how to find them.`,
     )
   withExitCodes(asksGateway(command), 'erased', 'refused, uncertain, or a node does not answer').action(
     async (options: EraseOptions) => {
-      ends(await (await import('../erase.js')).erase(options, terminal))
+      ends(await (await import('../records/erase.js')).erase(options, terminal))
     },
   )
 }

@@ -1,5 +1,5 @@
 import { withExitCodes } from '../exit-codes.js'
-import type { ExportOptions } from '../export.js'
+import type { ExportOptions } from '../records/export.js'
 import { asksGateway, type Define } from './define.js'
 
 export const defineExport: Define = (program, terminal, ends) => {
@@ -33,6 +33,6 @@ The file holds what a person said: give it to nobody else, and delete it. mkondo
     'written, and nothing is missing',
     'refused, or written and something is missing',
   ).action(async (number: string, options: ExportOptions) => {
-    ends(await (await import('../export.js')).exportCaller(number, options, terminal))
+    ends(await (await import('../records/export.js')).exportCaller(number, options, terminal))
   })
 }

@@ -20,7 +20,7 @@ export const defineHelp: Define = (program, terminal) => {
         const found = command.commands.find((one) => one.name() === word)
         if (found === undefined) {
           const names = [...(command === program ? ['settings'] : []), ...command.commands.map((one) => one.name())]
-          const { nearest } = await import('../../agents/faults.js')
+          const { nearest } = await import('../../agents/file/faults.js')
           const near = nearest(word, names)
           throw new UsageError(
             `there is no command '${topic.join(' ').slice(0, 60)}'; ${near === null ? `allowed: ${names.join(', ')}` : `did you mean ${near}?`}`,

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { ReplayOptions } from '../replay.js'
+import type { ReplayOptions } from '../records/replay.js'
 import { withExitCodes } from '../exit-codes.js'
 import { configOption, jsonOption, opsUrlOption, repeated, text } from '../options.js'
 import type { Define } from './define.js'
@@ -39,6 +39,6 @@ buffer, voice and digit detection again. 'mkondo replay FOLDER' runs the tests t
     'one did not',
     'a journal or an option is wrong',
   ).action(async (journals: string[], options: ReplayOptions) => {
-    ends(await (await import('../replay.js')).replay(journals, options, terminal))
+    ends(await (await import('../records/replay.js')).replay(journals, options, terminal))
   })
 }

@@ -1,4 +1,4 @@
-import type { ServeOptions } from '../serve.js'
+import type { ServeOptions } from '../serve/serve.js'
 import { withExitCodes } from '../exit-codes.js'
 import { configOption } from '../options.js'
 import type { Define } from './define.js'
@@ -29,7 +29,7 @@ Settings: mkondo help settings`,
     )
   withExitCodes(command, 'stopped in order', 'failed', 'a setting, an agent or a port is wrong').action(
     async (options: ServeOptions) => {
-      ends(await (await import('../serve.js')).serve(options))
+      ends(await (await import('../serve/serve.js')).serve(options))
     },
   )
 }

@@ -1,4 +1,4 @@
-import { numbersOpen } from '../../agents/definition.js'
+import { numbersOpen } from '../../agents/file/definition.js'
 import { campaignMessage, openCampaigns } from '../campaigns-side.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'

@@ -1,4 +1,4 @@
-import { variablesReadBy } from '../../agents/call-variables.js'
+import { variablesReadBy } from '../../agents/tools/call-variables.js'
 import type { CallSid } from '../../core/ids.js'
 import type { CarrierDetail } from '../../call/documents/record.js'
 import { agentIsFull } from '../../fleet/agent-capacity.js'

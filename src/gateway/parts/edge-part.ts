@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AgentTexts } from '../../agents/agent-texts.js'
+import { AgentTexts } from '../../agents/file/agent-texts.js'
 import { shownSettings } from '../../config/shown-settings.js'
 import { publicTls } from '../../config/tls-files.js'
 import { forgetRows, rowsOf } from '../../campaigns/rows-of.js'
@@ -12,17 +12,17 @@ import type { EdgeOptions } from '../../edge/options.js'
 import { callBack } from '../../fleet/call-back.js'
 import { PhraseStore } from '../../speech/phrase-store.js'
 import { liveCount } from '../../workers/main/live-call.js'
-import { AgentCatchUp } from '../agent-catch-up.js'
-import { AgentEditor } from '../agent-editor.js'
-import { AgentHeads } from '../agent-heads.js'
-import { AgentInspector } from '../agent-inspector.js'
+import { AgentCatchUp } from '../agents/agent-catch-up.js'
+import { AgentEditor } from '../agents/agent-editor.js'
+import { AgentHeads } from '../agents/agent-heads.js'
+import { AgentInspector } from '../agents/agent-inspector.js'
 import { CallErasure } from '../call-erasure.js'
 import { isListed, ofRestingRows } from '../campaigns-side.js'
 import type { CampaignsSide } from '../campaigns-side.js'
 import { consoleFiles } from '../console-files.js'
-import { agentsDirOf, versionsFor } from '../hosted-agents.js'
+import { agentsDirOf, versionsFor } from '../agents/hosted-agents.js'
 import { findJournal } from '../journal-files.js'
-import { BrowserPhone } from '../softphone.js'
+import { BrowserPhone } from '../agents/softphone.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 
@@ -160,7 +160,7 @@ function servicesOf(shared: EdgeShared) {
       workerEnv,
       say: async (agent, text) => {
         // Only here: on this thread nothing else speaks.
-        const { renderPhrase } = await import('../render-phrase.js')
+        const { renderPhrase } = await import('../agents/render-phrase.js')
         const store = new PhraseStore(join(config.dataDir, 'voices'))
         return renderPhrase(agent, text, { speech, settings: backends, store })
       },

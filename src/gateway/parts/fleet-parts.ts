@@ -1,7 +1,7 @@
 import { restoreRun } from '../../fleet/earlier-run.js'
 import type { CallRegistry } from '../../workers/main/call-registry.js'
 import { openFleet } from '../fleet-side.js'
-import { agentsDigest } from '../hosted-agents.js'
+import { agentsDigest } from '../agents/hosted-agents.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 

@@ -1,6 +1,6 @@
 import { releaseStartMemory } from '../../workers/shared/start-memory.js'
 import { resumeDetails } from '../carrier-side.js'
-import { followAgents } from '../hosted-agents.js'
+import { followAgents } from '../agents/hosted-agents.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 

@@ -1,4 +1,4 @@
-import type { BackendOptions } from '../../agents/backend-options.js'
+import type { BackendOptions } from '../../agents/file/backend-options.js'
 import { textModelOf } from '../../backends/cascade/services.js'
 import { serviceContext } from '../../backends/cascade/service-context.js'
 import type { LanguageModel, ModelRequest, ServiceFactory } from '../../backends/cascade/service.js'

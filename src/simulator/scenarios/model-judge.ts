@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { fitted } from '../../agents/tool-arguments.js'
+import { fitted } from '../../agents/tools/tool-arguments.js'
 import { formIn, isQuoted, transcriptText, wordOfTruth } from '../../backends/cascade/transcript-form.js'
 import { messageOf } from '../../core/errors.js'
 import { objectsIn } from '../../core/json.js'

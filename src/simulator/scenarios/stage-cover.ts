@@ -1,4 +1,4 @@
-import type { AgentDefinition } from '../../agents/definition.js'
+import type { AgentDefinition } from '../../agents/file/definition.js'
 import type { CallRecord } from '../../call/documents/record.js'
 
 /** Which stages of an agent, and which ways between them, no call of a run has taken. */

@@ -1,4 +1,4 @@
-import type { OfflineDialogue } from '../../agents/offline.js'
+import type { OfflineDialogue } from '../../agents/offline/offline.js'
 import { DialogueEngine } from '../../backends/embedded/dialogue/engine.js'
 import { type DialogueEvent } from '../../backends/embedded/dialogue/dialogue-events.js'
 import { recognisedWords, readable } from '../../backends/embedded/dialogue/understanding.js'

@@ -1,4 +1,4 @@
-import type { AgentDefinition } from '../../agents/definition.js'
+import type { AgentDefinition } from '../../agents/file/definition.js'
 import { shareOf } from '../../backends/split.js'
 import type { BackendShare } from '../../backends/split.js'
 import type { CallCheckpoint } from '../../call/documents/checkpoint.js'

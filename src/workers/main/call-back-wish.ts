@@ -1,5 +1,5 @@
-import type { AgentDefinition } from '../../agents/definition.js'
-import { contextZone } from '../../agents/call-context.js'
+import type { AgentDefinition } from '../../agents/file/definition.js'
+import { contextZone } from '../../agents/tools/call-context.js'
 import { localTime, readDateAndTime } from '../../core/local-time.js'
 import { countryZone } from '../../sautikit/phone.js'
 

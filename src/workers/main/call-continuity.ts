@@ -1,5 +1,5 @@
-import { agentVersion } from '../../agents/agent-view.js'
-import { NO_ASSETS } from '../../agents/assets.js'
+import { agentVersion } from '../../agents/file/agent-view.js'
+import { NO_ASSETS } from '../../agents/file/assets.js'
 import type { CallLogEntry } from '../../call/documents/log-entry.js'
 import type { CallCheckpoint, NewStream } from '../../call/documents/checkpoint.js'
 import type { EscalationPacket } from '../../call/documents/handoff.js'

@@ -1,4 +1,4 @@
-import { consentOf } from '../../agents/definition.js'
+import { consentOf } from '../../agents/file/definition.js'
 import type { CallSid } from '../../core/ids.js'
 import type { LegRateHz } from '../../core/units.js'
 import type { KeptState } from '../../call/documents/kept-call.js'

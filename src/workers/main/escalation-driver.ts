@@ -1,5 +1,5 @@
-import type { AgentDefinition } from '../../agents/definition.js'
-import { humansOf } from '../../agents/definition.js'
+import type { AgentDefinition } from '../../agents/file/definition.js'
+import { humansOf } from '../../agents/file/definition.js'
 import { eachText, languageOfText, textIn } from '../../call/localized-text.js'
 import type { LocalizedText } from '../../call/localized-text.js'
 import type { CallBackRefusal, CallbackWish, EscalationStep } from '../../call/events.js'

@@ -1,4 +1,4 @@
-import type { CallVariables } from '../../agents/template.js'
+import type { CallVariables } from '../../agents/file/template.js'
 import type { CallSid } from '../../core/ids.js'
 import type { BackendView } from './backend-status.js'
 import type { LegRateHz } from '../../core/units.js'

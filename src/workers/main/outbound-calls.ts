@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
-import { callVariablesSchema } from '../../agents/call-variables.js'
+import { callVariablesSchema } from '../../agents/tools/call-variables.js'
 import { valueFault } from '../../call/value-fault.js'
 import type { CarrierState } from '../../sautikit/carrier-state.js'
 import type { CallRecord } from '../../call/documents/record.js'

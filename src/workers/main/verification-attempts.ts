@@ -1,5 +1,5 @@
-import type { AgentDefinition } from '../../agents/definition.js'
-import type { Attempt, LockRule, Verdict } from '../../agents/verification-lock.js'
+import type { AgentDefinition } from '../../agents/file/definition.js'
+import type { Attempt, LockRule, Verdict } from '../../agents/identity/verification-lock.js'
 import type { CallLogRecords, LoggedToolCall } from '../../call/documents/log-entry.js'
 import { VERIFY_TOOL } from '../../call/gateway-tools.js'
 import type { CallSid } from '../../core/ids.js'

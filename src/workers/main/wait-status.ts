@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { jsonDepth } from '../../agents/tool-definition.js'
+import { jsonDepth } from '../../agents/tools/tool-definition.js'
 import type { WaitRecord } from '../../call/documents/record.js'
 import { TOOL_RESULT_CHARS_MAX } from '../../core/limits.js'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import type { EffectAnswer, ToolOutcome } from '../../agents/tool.js'
+import type { EffectAnswer, ToolOutcome } from '../../agents/tools/tool.js'
 import { canonicalJson } from '../../core/json.js'
 import type { Log } from '../../telemetry/log.js'
 import type { Metrics } from '../../telemetry/metrics.js'

@@ -1,6 +1,6 @@
 import { createHook } from 'node:async_hooks'
 import { getHeapStatistics } from 'node:v8'
-import type { Environment } from '../../agents/template.js'
+import type { Environment } from '../../agents/file/template.js'
 import type { BackendSettings } from '../../backends/registry.js'
 import { FRAME_HISTOGRAM_BYTES } from '../../telemetry/frame-histogram.js'
 import { SLOWEST_FRAME_BYTES } from '../../telemetry/slowest-frame.js'

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { serialize } from 'node:v8'
-import type { AgentDefinition } from '../../agents/definition.js'
+import type { AgentDefinition } from '../../agents/file/definition.js'
 
 /** A smaller part, a number or a word, costs more to find than to keep. */
 const PART_BYTES_MIN = 48

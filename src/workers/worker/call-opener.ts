@@ -1,6 +1,6 @@
 import { threadId, type MessagePort } from 'node:worker_threads'
-import type { AgentDefinition } from '../../agents/definition.js'
-import { phrasesOf } from '../../agents/phrases.js'
+import type { AgentDefinition } from '../../agents/file/definition.js'
+import { phrasesOf } from '../../agents/file/phrases.js'
 import { ownVoiceOf } from '../../backends/cascade/services.js'
 import type { MessagePhrases } from '../../backends/cascade/message-taker.js'
 import type { OwnVoice } from '../../backends/cascade/own-voice.js'

@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
-import { callerAnswer, findCaller, withEarlier } from '../../agents/caller.js'
-import type { McpStatus } from '../../agents/mcp-server.js'
+import { callerAnswer, findCaller, withEarlier } from '../../agents/identity/caller.js'
+import type { McpStatus } from '../../agents/tools/mcp-server.js'
 import type {
   Backend,
   BackendCapabilities,
@@ -49,7 +49,7 @@ import {
   stageVoices,
   toolSpecs,
 } from './call-setup.js'
-import { contextZone, untilMidnightMs } from '../../agents/call-context.js'
+import { contextZone, untilMidnightMs } from '../../agents/tools/call-context.js'
 import { CallTools, type CallToolRunner } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
 import { CallMarks } from '../shared/call-timeline.js'

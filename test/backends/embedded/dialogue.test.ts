@@ -1,6 +1,6 @@
 import t from 'tap'
 import { z } from 'zod'
-import { offlineSchema, type OfflineDialogue } from '../../../src/agents/offline.js'
+import { offlineSchema, type OfflineDialogue } from '../../../src/agents/offline/offline.js'
 import { DialogueEngine } from '../../../src/backends/embedded/dialogue/engine.js'
 import { type AnsweredCall } from '../../../src/backends/embedded/dialogue/dialogue-events.js'
 import type { DialogueEvent } from '../../../src/backends/embedded/dialogue/dialogue-events.js'

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { offlineSchema } from '../../../src/agents/offline.js'
-import { CallerIdentity } from '../../../src/agents/tool.js'
+import { offlineSchema } from '../../../src/agents/offline/offline.js'
+import { CallerIdentity } from '../../../src/agents/tools/tool.js'
 import type { BackendSession } from '../../../src/backends/backend.js'
 import { EmbeddedBackend, type EmbeddedSnapshot } from '../../../src/backends/embedded/embedded-backend.js'
 import { END_CALL_TOOL, RESUME_TOOL, sessionTools } from '../../../src/call/gateway-tools.js'

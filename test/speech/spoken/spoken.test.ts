@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
-import { agentSchema } from '../../../src/agents/definition.js'
+import { agentSchema } from '../../../src/agents/file/definition.js'
 import { numbersIn, plainWords } from '../../../src/call/spoken-numbers.js'
 import { english } from '../../../src/speech/spoken/english.js'
 import { pronounced } from '../../../src/speech/spoken/pronunciations.js'

@@ -1,5 +1,5 @@
-import { answerOf } from '../../../agents/offline.js'
-import type { OfflineDialogue } from '../../../agents/offline.js'
+import { answerOf } from '../../../agents/offline/offline.js'
+import type { OfflineDialogue } from '../../../agents/offline/offline.js'
 import { END_CALL_TOOL, RESUME_TOOL } from '../../../call/gateway-tools.js'
 
 /** No name of an agent's file has a colon. */

@@ -1,4 +1,4 @@
-import type { OfflineDialogue } from '../../../agents/offline.js'
+import type { OfflineDialogue } from '../../../agents/offline/offline.js'
 import type { HeardBy, DialogueCall } from './dialogue-events.js'
 
 /** A tool call without a result. */

@@ -1,8 +1,8 @@
 import { dateFormat } from '../../../core/date-format.js'
 import { valueAt as fieldAt } from '../../../core/json.js'
-import { bothClocks } from '../../../agents/heard-arguments.js'
-import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline.js'
-import type { OfflineCondition } from '../../../agents/offline.js'
+import { bothClocks } from '../../../agents/tools/heard-arguments.js'
+import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline/offline.js'
+import type { OfflineCondition } from '../../../agents/offline/offline.js'
 import { textIn, type LocalizedText } from '../../../call/localized-text.js'
 import { valueFault } from '../../../call/value-fault.js'
 

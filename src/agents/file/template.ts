@@ -1,0 +1,243 @@
+import { assertNever } from '../../core/assert.js'
+import { GatewayError } from '../../core/errors.js'
+import { jsonText } from '../../core/json.js'
+
+/**
+ * The variables that templates may read. A name with the value undefined is withheld: it is a secret of the gateway.
+ */
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/**
+ * Templates of HTTP tools: text with `{{args.name}}` (an argument of the model), `{{call.from}}` (a fact of the call)
+ * and `{{env.NAME}}` or `${NAME}` (a variable of the operator). A template is parsed once, when the agent is loaded. It
+ * has no expression language, so nothing can be injected.
+ */
+export type TemplateSource =
+  | { readonly scope: 'args'; readonly name: string }
+  | { readonly scope: 'call'; readonly name: CallFact }
+  /** A variable of an outbound call. */
+  | { readonly scope: 'variables'; readonly name: string }
+  | { readonly scope: 'env'; readonly name: string }
+  /** A field of the verified identity; missing until the caller is verified. */
+  | { readonly scope: 'identity'; readonly name: string }
+  /** A fact of the business whose number was called (docs/NUMBERS.md). */
+  | { readonly scope: 'business'; readonly name: string }
+  /** Where the outcome of a tool that waits is to be sent (docs/WAITING.md). */
+  | { readonly scope: 'continue'; readonly name: 'url' }
+  /** The id of what such a tool waits for, as its API gave it. */
+  | { readonly scope: 'pending'; readonly name: 'id' }
+
+type TemplatePart = { readonly literal: string } | TemplateSource
+export type Template = readonly TemplatePart[]
+
+/** The call's facts that a template may read. */
+const CALL_FACTS = ['from', 'to', 'sid', 'agent', 'language'] as const
+type CallFact = (typeof CALL_FACTS)[number]
+
+/** Where the values of a template come from at run time. */
+export interface TemplateValues {
+  readonly args: Readonly<Record<string, unknown>>
+  readonly call: Readonly<Record<CallFact, string>>
+  /** Absent: the call has none. */
+  readonly variables?: CallVariables | undefined
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Null: the caller is not verified. */
+  readonly identity: Readonly<Record<string, unknown>> | null
+  /** Absent: no business has the called number. */
+  readonly business?: BusinessValues | undefined
+  /** Absent: nothing waits. */
+  readonly continueUrl?: string | undefined
+  readonly pendingId?: string | undefined
+}
+
+/** Values that an order for an outbound call passes on, by name. */
+export type CallVariables = Readonly<Record<string, string>>
+
+/** The facts of one business as templates read them. */
+export type BusinessValues = Readonly<Record<string, string | number | boolean>>
+
+const PLACEHOLDER = /\{\{([^{}]*)\}\}|\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g
+/** More values that a tool that waits may read: `continue.url` in its request, `pending.id` in its polls. */
+const WAITING = /^\s*(?:(continue)\.url|(pending)\.id)\s*$/
+/** An argument may have any name without spaces and braces (`ARGUMENT_NAME`). */
+const REFERENCE =
+  /^\s*(?:(args)\.([^\s{}]+)|(call\.variables|call|env|identity|business)\.([A-Za-z_][A-Za-z0-9_]*))\s*$/
+
+/** @throws SyntaxError naming the placeholder that is not understood, and what is allowed. */
+export function parseTemplate(text: string): Template {
+  const parts: TemplatePart[] = []
+  let end = 0
+  for (const match of text.matchAll(PLACEHOLDER)) {
+    if (match.index > end) parts.push({ literal: text.slice(end, match.index) })
+    parts.push(match[2] === undefined ? parseReference(match[0], match[1] ?? '') : { scope: 'env', name: match[2] })
+    end = match.index + match[0].length
+  }
+  if (end < text.length) parts.push({ literal: text.slice(end) })
+  for (const part of parts) {
+    if ('literal' in part && (part.literal.includes('{{') || part.literal.includes('}}'))) {
+      throw new SyntaxError('has {{ or }} without its partner')
+    }
+  }
+  return parts
+}
+
+function parseReference(placeholder: string, inner: string): TemplateSource {
+  const waiting = WAITING.exec(inner)
+  if (waiting !== null)
+    return waiting[1] === undefined ? { scope: 'pending', name: 'id' } : { scope: 'continue', name: 'url' }
+  const match = REFERENCE.exec(inner)
+  const name = match?.[2] ?? match?.[4]
+  const scope = match?.[1] ?? match?.[3]
+  switch (scope) {
+    case 'args':
+    case 'env':
+    case 'identity':
+    case 'business':
+      if (name !== undefined) return { scope, name }
+      break
+    case 'call.variables':
+      if (name !== undefined) return { scope: 'variables', name }
+      break
+    case 'call': {
+      const fact = CALL_FACTS.find((known) => known === name)
+      if (fact !== undefined) return { scope: 'call', name: fact }
+      break
+    }
+    default:
+  }
+  const facts = CALL_FACTS.map((fact) => `{{call.${fact}}}`).join(', ')
+  throw new SyntaxError(
+    `has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}}, {{identity.NAME}}, {{business.NAME}}, {{call.variables.NAME}}, ${facts}, and in a tool that waits {{continue.url}} and {{pending.id}}`,
+  )
+}
+
+/** The sources that a template reads, in order; literals left out. */
+export function sourcesOf(template: Template): readonly TemplateSource[] {
+  return template.filter((part): part is TemplateSource => 'scope' in part)
+}
+
+/**
+ * The value of one source; undefined when it is missing. An empty or blank text counts as missing: a withheld caller
+ * number must not become `?phone=`.
+ */
+export function valueOf(source: TemplateSource, values: TemplateValues): unknown {
+  const value = lookUp(source, values)
+  return value === null || (typeof value === 'string' && value.trim() === '') ? undefined : value
+}
+
+/** The sources of a template that have no value. */
+export function missingSources(template: Template, values: TemplateValues): readonly TemplateSource[] {
+  return sourcesOf(template).filter((source) => valueOf(source, values) === undefined)
+}
+
+/** Advice for a caller who withholds the number. The number that a caller says limits no request to their own data. */
+const ASK_NUMBER = ', ask for a number by which they can be reached or for a reference that another tool takes'
+
+/**
+ * The refusal of a tool that would run without a value that limits it to the caller's own data: no request may be sent
+ * without its limit. Null when the gateway has every one of these values.
+ * @param sources those that have no value; the ones that the model fills in (`args`) and the operator's (`env`) are
+ *   skipped
+ */
+export function unbound(sources: readonly TemplateSource[], values: TemplateValues): GatewayError | null {
+  const why = unboundReason(sources, values)
+  if (why === null) return null
+  const ask = sources.some(({ scope, name }) => scope === 'call' && name === 'from') ? ASK_NUMBER : ''
+  return new GatewayError(
+    'TOOL_UNBOUND',
+    `${why}: this cannot be used in this call. Tell the caller${ask}, and offer to connect them to a colleague.`,
+  )
+}
+
+/** Why sources that the gateway itself provides have no value: `The number of this call is withheld`. */
+export function unboundReason(sources: readonly TemplateSource[], values: TemplateValues): string | null {
+  const reasons = sources.flatMap((source) => {
+    if (source.scope === 'call')
+      return [source.name === 'from' ? 'the number of this call is withheld' : `the call has no ${source.name}`]
+    if (source.scope === 'variables') return [`the call has no variable ${source.name}`]
+    if (source.scope === 'business') return [`the business of this call has no ${source.name}`]
+    if (source.scope !== 'identity') return []
+    return [values.identity === null ? 'the caller is not verified' : `the caller's account has no ${source.name}`]
+  })
+  const text = [...new Set(reasons)].join(' and ')
+  return text === '' ? null : text.charAt(0).toUpperCase() + text.slice(1)
+}
+
+function lookUp(source: TemplateSource, values: TemplateValues): unknown {
+  switch (source.scope) {
+    case 'args':
+      return Object.hasOwn(values.args, source.name) ? values.args[source.name] : undefined
+    case 'call':
+      return values.call[source.name]
+    case 'variables':
+      return values.variables !== undefined && Object.hasOwn(values.variables, source.name)
+        ? values.variables[source.name]
+        : undefined
+    case 'env':
+      return Object.hasOwn(values.env, source.name) ? values.env[source.name] : undefined
+    case 'identity':
+      return values.identity !== null && Object.hasOwn(values.identity, source.name)
+        ? values.identity[source.name]
+        : undefined
+    case 'continue':
+      return values.continueUrl
+    case 'pending':
+      return values.pendingId
+    case 'business':
+      return values.business !== undefined && Object.hasOwn(values.business, source.name)
+        ? values.business[source.name]
+        : undefined
+    default:
+      return assertNever(source)
+  }
+}
+
+/** `{{business.NAME}}` in words that are no template: whatever else they have in braces stays as it is. */
+const BUSINESS = /\{\{\s*business\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}/g
+
+/** The facts of a business that a text reads. */
+export function businessFactsIn(text: string): string[] {
+  return [...text.matchAll(BUSINESS)].map(([, name = '']) => name)
+}
+
+/** A text with the facts of a business in it; a fact that it does not have is left out. */
+export function withBusiness(text: string, values: BusinessValues): string {
+  return text.replace(BUSINESS, (_, name: string) => (Object.hasOwn(values, name) ? String(values[name]) : ''))
+}
+
+/** `{{call.variables.NAME}}` in words, with the space before it. */
+const VARIABLE = /[ \t]*\{\{\s*call\.variables\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}/g
+
+/** The variables of an outbound call that a text reads. */
+export function variablesIn(text: string): string[] {
+  return [...text.matchAll(VARIABLE)].map(([, name = '']) => name)
+}
+
+/** A text with the variables of a call in it; one that the call does not have is left out, with the space before it. */
+export function withVariables(text: string, values: CallVariables): string {
+  return text.replace(VARIABLE, (whole: string, name: string) =>
+    Object.hasOwn(values, name) ? `${/^[ \t]*/.exec(whole)?.[0] ?? ''}${values[name] ?? ''}` : '',
+  )
+}
+
+/**
+ * The text of a template, or undefined when one of its sources is missing.
+ * @param escape applied to every value, never to the author's own words
+ */
+export function fillTemplate(
+  template: Template,
+  values: TemplateValues,
+  escape: (text: string, source: TemplateSource) => string = (text) => text,
+): string | undefined {
+  let filled = ''
+  for (const part of template) {
+    if ('literal' in part) {
+      filled += part.literal
+      continue
+    }
+    const value = valueOf(part, values)
+    if (value === undefined) return undefined
+    filled += escape(typeof value === 'string' ? value : jsonText(value), part)
+  }
+  return filled
+}

@@ -1,0 +1,128 @@
+import { codeOf } from '../../call/localized-text.js'
+import { dateFormat } from '../../core/date-format.js'
+import { localTime } from '../../core/local-time.js'
+import { isOpen } from '../../escalation/hunt-group.js'
+import { subscriberNumber } from '../../sautikit/phone.js'
+import { openingSentences } from '../file/business.js'
+import type { Business } from '../file/business.js'
+import type { AgentDefinition } from '../file/definition.js'
+
+/** The call about which a context is written. */
+interface ContextCall {
+  readonly agent: Pick<AgentDefinition, 'context' | 'escalation' | 'languages'> &
+    Partial<Pick<AgentDefinition, 'pronunciations'>>
+  /** Backends of the call, in their order; absent: only backends for which the gateway puts figures into words. */
+  readonly backends?: readonly string[]
+  /** The business of our number; absent or null: none is known. */
+  readonly business?: Business | null
+  /** The person on the line; empty when withheld. */
+  readonly from: string
+}
+
+/**
+ * Facts that a model cannot know by itself, for the end of its instructions: day and time where the callers are, the
+ * language, whether the human colleagues are there, what is known of the caller, and the agent's own facts. It names no
+ * number.
+ * @param wallMs calendar time
+ */
+export function callContext({ agent, business, from, backends = [] }: ContextCall, wallMs: number): string {
+  const zone = contextZone(agent)
+  const format = (options: Intl.DateTimeFormatOptions, atMs = wallMs): string =>
+    dateFormat('en-GB', { timeZone: zone, ...options }).format(atMs)
+  const day = { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' } as const
+  const hours = agent.escalation?.hours
+  // Noon of today, so that a day more is the next date also where clocks change.
+  const { minute } = localTime(zone, wallMs)
+  const noonMs = wallMs - minute * 60_000 + 12 * 3_600_000
+  return [
+    'Facts of this call, from the system:',
+    `- Today is ${format(day)}. Tomorrow is ${format(day, noonMs + 24 * 3_600_000)}.`,
+    `- This began at ${format({ hour: 'numeric', minute: '2-digit', hourCycle: 'h12' })} (${format({ hour: '2-digit', minute: '2-digit' })}), ` +
+      `${dayPart(minute)}, in the time zone ${zone} (${format({ timeZoneName: 'longOffset' }).split(', ')[1] ?? 'GMT'}).`,
+    agent.languages.length === 1
+      ? `- The language of the line is ${nameOf(agent.languages[0] ?? '')}.`
+      : `- The languages of the line are ${agent.languages.map(nameOf).join(', ')}; it begins in the first. Answer in the ` +
+        "language of the caller's last whole sentence; a borrowed word changes nothing, and where they mix, go on in the " +
+        'one that you speak. Call set_language when it changes.',
+    ...(agent.languages.some(isSwahili) ? [SHENG] : []),
+    ...(hasSwahiliClock(agent.languages, zone) ? [SWAHILI_CLOCK] : []),
+    ...(backends.some((name) => !SPOKEN_FOR.includes(name)) ? spokenRules(agent) : []),
+    ...(business == null ? [] : openingSentences(business, wallMs).map((sentence) => `- ${sentence}`)),
+    ...(hours == null ? [] : [`- The human colleagues are ${isOpen(hours, wallMs) ? 'there' : 'not there'} now.`]),
+    subscriberNumber(from) === null
+      ? "- The caller's number is withheld. Where a number is needed, ask the caller for one."
+      : "- The caller's number is known to the system, and tools that need it use it by themselves.",
+    ...(agent.context.facts.length === 0 ? [] : agent.context.facts.map((fact) => `- ${fact}`)),
+  ].join('\n')
+}
+
+const LANGUAGES = new Intl.DisplayNames('en', { type: 'language' })
+
+/** `Swahili` of `sw`. */
+function nameOf(language: string): string {
+  return LANGUAGES.of(language) ?? language
+}
+
+/** Where callers mix Swahili with other languages, and its clock with the other. */
+const SWAHILI_ZONES = ['Africa/Nairobi', 'Africa/Dar_es_Salaam', 'Africa/Kampala']
+const SHENG = '- Sheng is Swahili here: understand it, and answer in plain Swahili without slang.'
+const SWAHILI_CLOCK =
+  '- Swahili hours are six off: "saa nne asubuhi" is 10:00, "saa kumi jioni" is 16:00; "10 AM" is 10:00. Read a time back in both ' +
+  'clocks before you use it ("saa nne asubuhi, ten in the morning?"), and where the half of the day is open, ask. A tool takes ' +
+  "times, dates and numbers in the caller's own words too."
+
+/** Backends whose texts the gateway puts into words before a voice gets them. */
+const SPOKEN_FOR: readonly string[] = ['cascade', 'embedded']
+/** Names whose pronunciation a model gets: the first ones, because instructions are sent with each turn. */
+const NAMES_TOLD_MAX = 50
+/** How figures are spoken (`speech/spoken`), for a model that speaks by itself. */
+const SPOKEN =
+  '- How you say figures: order, account, paybill and till numbers, codes and plates one digit or letter at a time; phone numbers too, ' +
+  'in groups of four, three and three, beginning with zero (+254 712 345 678 is zero seven one two, three four five, six seven eight); ' +
+  'amounts in whole words with their cents, never rounded (KES 1,450.50 is one thousand four hundred and fifty shillings and fifty cents); ' +
+  'dates with the day first; ranges with "to"; short forms in full (Rd, Ave, Est.). Marks only in addresses: info at shop dot co dot K E.'
+const SPOKEN_SWAHILI =
+  '- In Swahili the noun comes first: shilingi elfu moja, mia nne na hamsini, na senti hamsini; asilimia kumi na tano; tarehe ishirini na ' +
+  'tano Novemba; the first of a month is tarehe mosi. 18:00 is saa kumi na mbili jioni, 09:45 saa nne kasoro robo asubuhi. 10,005 is elfu kumi, na tano.'
+
+/** `Moo-in-dee (English)`. */
+function sayings(say: Readonly<Record<string, string>>): string {
+  return Object.entries(say)
+    .map(([code, said]) => `${said} (${nameOf(code)})`)
+    .join(', ')
+}
+
+function spokenRules({ languages, pronunciations = [] }: ContextCall['agent']): string[] {
+  const names = pronunciations
+    .slice(0, NAMES_TOLD_MAX)
+    .map(({ match, say }) => `${match}: ${typeof say === 'string' ? say : sayings(say)}`)
+  return [
+    SPOKEN,
+    ...(languages.some(isSwahili) ? [SPOKEN_SWAHILI] : []),
+    ...(names.length === 0 ? [] : [`- How names sound: ${names.join('; ')}.`]),
+  ]
+}
+
+function hasSwahiliClock(languages: readonly string[], zone: string): boolean {
+  return languages.some(isSwahili) || SWAHILI_ZONES.includes(zone)
+}
+
+function isSwahili(language: string): boolean {
+  return codeOf(language) === 'sw'
+}
+
+/** The callers' time zone: the agent's, that of its opening hours, or that of this machine. */
+export function contextZone({ context, escalation }: Pick<AgentDefinition, 'context' | 'escalation'>): string {
+  return context.timeZone ?? escalation?.hours?.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone
+}
+
+/** How long until the next day begins in that zone; an hour more or less on a day on which clocks change. */
+export function untilMidnightMs(zone: string, wallMs: number): number {
+  return 24 * 3_600_000 - localTime(zone, wallMs).minute * 60_000 - (wallMs % 60_000)
+}
+
+function dayPart(minute: number): string {
+  const hour = minute / 60
+  if (hour < 5 || hour >= 22) return 'at night'
+  return hour < 12 ? 'in the morning' : hour < 17 ? 'in the afternoon' : 'in the evening'
+}

@@ -1,0 +1,274 @@
+import type { CallEvent, CallsEvent, FleetRow, NodeHead } from '../../call/documents/call-view.js'
+import type { Clock } from '../../core/clock.js'
+import { isCallSid } from '../../core/ids.js'
+import type { CallSid } from '../../core/ids.js'
+import type { Log } from '../../telemetry/log.js'
+import type { CounterOf } from '../../telemetry/metric-families.js'
+import type { Metrics } from '../../telemetry/metrics.js'
+import { errorReply } from '../http/reply.js'
+import type { EventStream, Exchange } from '../http/http-exchange.js'
+import type { FleetApi, WatchedCall } from './ops-fleet.js'
+
+/** Streams of server-sent events at once, of all pages together; each browser tab has one or two. */
+const OPS_STREAMS_MAX = 64
+/** Streams of one holder: of a session, or of an address where there is none. A browser opens six connections to one origin. */
+export const OPS_STREAMS_OF_ONE_MAX = 16
+/** How often the list of live calls is compared with what its watchers have, and how often one watched call is. */
+const OPS_LIVE_LIST_MS = 1000
+const OPS_LIVE_CALL_MS = 250
+/** Another node is asked for its call this often. */
+const OPS_LIVE_CALL_ELSEWHERE_MS = 1000
+/** A comment is sent after this time without news, so that a lost connection is noticed. */
+const OPS_STREAM_BEAT_MS = 5000
+
+interface LiveFeedsOptions {
+  readonly fleet: FleetApi
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly node: () => NodeHead
+  /** How often each subject on this node is looked at, in place of OPS_LIVE_LIST_MS and OPS_LIVE_CALL_MS. */
+  readonly everyMs: number | undefined
+}
+
+/**
+ * Server-sent events for the console. `GET /api/live`: the live calls of all nodes, first all, then what has changed.
+ * `GET /api/calls/{sid}/live`: one call, first whole, then each part that has changed.
+ *
+ * Nothing is queued for a watcher: while it takes nothing it gets nothing, and then the whole again. The calls are
+ * looked at on a timer that runs while somebody watches, so that a call costs the same whether it is watched or not.
+ */
+export class LiveFeeds {
+  readonly #options: LiveFeedsOptions
+  readonly #list: ListFeed
+  readonly #calls = new Map<CallSid, CallFeed>()
+  /** Open streams by their holders; at most OPS_STREAMS_MAX. */
+  readonly #held = new Map<string, number>()
+  readonly #refused: CounterOf<'full'>
+  #timer: NodeJS.Timeout | null = null
+
+  constructor(options: LiveFeedsOptions) {
+    this.#options = options
+    this.#list = new ListFeed(options)
+    this.#refused = options.metrics.defineCounter(
+      'ops_streams_refused',
+      'Event streams of the console that were refused, because their session had its share or all were taken',
+      ['full'],
+    )
+    for (const full of ['share', 'all']) this.#refused({ full })
+  }
+
+  /** @param holder  who watches: names a session, or an address */
+  watchList(exchange: Exchange, holder: string): void {
+    this.#watch(exchange, this.#list, holder)
+  }
+
+  watchCall(exchange: Exchange, sid: string | undefined, holder: string): void {
+    if (!isCallSid(sid)) {
+      exchange.reply(errorReply(404, 'CALL_UNKNOWN', 'no node has a call of that SID, live or lately ended'))
+      return
+    }
+    const feed = this.#calls.get(sid) ?? new CallFeed(this.#options, sid)
+    if (this.#watch(exchange, feed, holder)) this.#calls.set(sid, feed)
+  }
+
+  close(): void {
+    if (this.#timer !== null) clearInterval(this.#timer)
+    this.#timer = null
+    for (const feed of [this.#list, ...this.#calls.values()]) feed.cutAll()
+  }
+
+  #watch(exchange: Exchange, feed: Feed, holder: string): boolean {
+    const own = this.#held.get(holder) ?? 0
+    const watchers = [...this.#held.values()].reduce((sum, held) => sum + held, 0)
+    const full = own >= OPS_STREAMS_OF_ONE_MAX ? 'share' : watchers >= OPS_STREAMS_MAX ? 'all' : null
+    if (full !== null) {
+      this.#refused({ full }).inc()
+      const who = full === 'share' ? `${OPS_STREAMS_OF_ONE_MAX} pages of this session` : `${OPS_STREAMS_MAX} pages`
+      exchange.reply(errorReply(503, 'BUSY', `${who} watch already; close one`, { headers: [['Retry-After', '5']] }))
+      return false
+    }
+    const stream = exchange.stream()
+    if (stream === null) return false
+    this.#held.set(holder, own + 1)
+    feed.add(stream)
+    exchange.onOver(() => {
+      feed.remove(stream)
+      const left = (this.#held.get(holder) ?? 1) - 1
+      if (left === 0) this.#held.delete(holder)
+      else this.#held.set(holder, left)
+    })
+    this.#timer ??= setInterval(() => this.#tick(), this.#options.everyMs ?? OPS_LIVE_CALL_MS).unref()
+    return true
+  }
+
+  #tick(): void {
+    const nowMs = this.#options.clock()
+    this.#list.tick(nowMs)
+    for (const [sid, feed] of this.#calls) {
+      if (feed.size === 0) this.#calls.delete(sid)
+      else feed.tick(nowMs)
+    }
+    if (this.#list.size > 0 || this.#calls.size > 0 || this.#timer === null) return
+    clearInterval(this.#timer)
+    this.#timer = null
+  }
+}
+
+/** One subject and all who watch it. */
+abstract class Feed {
+  protected readonly options: LiveFeedsOptions
+  /** Those that need the whole state; the others need what has changed. */
+  readonly #whole = new Set<EventStream>()
+  readonly #watchers = new Set<EventStream>()
+  #sentAtMs = 0
+  #lookedAtMs = -Infinity
+  #looking = false
+
+  constructor(options: LiveFeedsOptions) {
+    this.options = options
+  }
+
+  get size(): number {
+    return this.#watchers.size
+  }
+
+  add(stream: EventStream): void {
+    this.#watchers.add(stream)
+    this.#whole.add(stream)
+    stream.onDrained = () => this.#whole.add(stream)
+    this.#lookedAtMs = -Infinity
+  }
+
+  remove(stream: EventStream): void {
+    this.#watchers.delete(stream)
+    this.#whole.delete(stream)
+  }
+
+  cutAll(): void {
+    for (const stream of [...this.#watchers]) stream.cut()
+  }
+
+  tick(nowMs: number): void {
+    if (nowMs - this.#sentAtMs >= OPS_STREAM_BEAT_MS) {
+      this.#sentAtMs = nowMs
+      for (const stream of this.#watchers) stream.beat()
+    }
+    if (this.size === 0 || this.#looking || nowMs - this.#lookedAtMs < this.periodMs) return
+    this.#lookedAtMs = nowMs
+    this.#looking = true
+    this.look()
+      .catch((thrown: unknown) => {
+        this.options.log.error({ err: thrown }, 'the live calls could not be read for the console')
+      })
+      .finally(() => {
+        this.#looking = false
+      })
+  }
+
+  /** Sends `changes`, or the whole state to those that need it. Either may be null: there is none. */
+  protected publish(event: string, changes: string | null, whole: () => string): void {
+    let text: string | null = null
+    for (const stream of [...this.#watchers]) {
+      if (stream.stalled) continue
+      if (this.#whole.delete(stream)) stream.send(event, (text ??= whole()))
+      else if (changes !== null) stream.send(event, changes)
+    }
+    if (changes !== null) this.#sentAtMs = this.options.clock()
+  }
+
+  protected endAll(event: string): void {
+    for (const stream of [...this.#watchers]) {
+      stream.send(event, 'null')
+      stream.end()
+    }
+  }
+
+  protected abstract get periodMs(): number
+  protected abstract look(): Promise<void>
+}
+
+class ListFeed extends Feed {
+  #rows = new Map<string, { readonly row: FleetRow; readonly key: string }>()
+  #head = ''
+
+  protected get periodMs(): number {
+    return this.options.everyMs ?? OPS_LIVE_LIST_MS
+  }
+
+  protected async look(): Promise<void> {
+    const { rows, silent } = await this.options.fleet.liveRows()
+    const before = this.#rows
+    const changed: FleetRow[] = []
+    this.#rows = new Map()
+    for (const row of rows) {
+      // The page counts the seconds itself.
+      const key = JSON.stringify({ ...row, durationMs: row.durationMs > 0 })
+      this.#rows.set(row.callSid, { row, key })
+      if (before.get(row.callSid)?.key !== key) changed.push(row)
+    }
+    const gone = [...before.keys()].filter((sid) => !this.#rows.has(sid))
+    const state = { node: this.options.node(), silent }
+    const head = JSON.stringify(state)
+    const news = changed.length > 0 || gone.length > 0 || head !== this.#head
+    this.#head = head
+    const json = (event: CallsEvent): string => JSON.stringify(event)
+    this.publish('calls', news ? json({ rows: changed, gone, ...state }) : null, () =>
+      json({ whole: true, rows, gone: [], ...state }),
+    )
+  }
+}
+
+class CallFeed extends Feed {
+  readonly #sid: CallSid
+  /** The JSON of each part, as last sent. */
+  #parts = new Map<string, string>()
+  #elsewhere = false
+
+  constructor(options: LiveFeedsOptions, sid: CallSid) {
+    super(options)
+    this.#sid = sid
+  }
+
+  protected get periodMs(): number {
+    return this.#elsewhere ? OPS_LIVE_CALL_ELSEWHERE_MS : (this.options.everyMs ?? OPS_LIVE_CALL_MS)
+  }
+
+  protected async look(): Promise<void> {
+    const found = await this.options.fleet.watched(this.#sid)
+    if (found === null) {
+      this.endAll('unknown')
+      return
+    }
+    this.#elsewhere = found.elsewhere
+    const before = this.#parts
+    this.#parts = new Map(Object.entries(partsOf(found)).map(([name, value]) => [name, JSON.stringify(value)]))
+    const changed = [...this.#parts].filter(([name, json]) => before.get(name) !== json)
+    this.publish('call', changed.length === 0 ? null : joined(changed), () =>
+      joined([...this.#parts, ['durationMs', String(found.call.durationMs)]]),
+    )
+    if (!found.timeline.live) this.endAll('over')
+  }
+}
+
+function joined(parts: readonly (readonly [string, string])[]): string {
+  return `{${parts.map(([name, json]) => `"${name}":${json}`).join(',')}}`
+}
+
+/** The parts in which a live call changes. The length of the call is not one: the page counts the seconds itself. */
+function partsOf({ call, timeline }: WatchedCall): CallEvent {
+  const { transcript, toolCalls, durationMs: _, ...head } = call
+  const { turns, bargeIns, stages, timeline: marks, timelineDropped, streamOpenedMs, live } = timeline
+  return {
+    head: 'version' in head ? null : head,
+    live,
+    streamOpenedMs,
+    transcript,
+    toolCalls,
+    turns,
+    bargeIns,
+    stages,
+    marks,
+    timelineDropped,
+  }
+}
