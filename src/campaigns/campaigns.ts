@@ -7,6 +7,7 @@ import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import { unrefTimer } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { WEEKDAYS } from '../escalation/hunt-group.js'
+import type { BusyLines, LineStanding } from '../fleet/busy-lines.js'
 import type { CallStore } from '../fleet/store/call-store.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import type { RingWay } from '../sautikit/ringing.js'
@@ -192,12 +193,16 @@ export class Campaigns {
       return lost ? this.#withoutAgent(row) : { next: 'done', row: { ...row, result: 'not-allowed' } }
     const facts = {
       doNotCall: await doNotCall.has(row.to),
-      inCall: await this.#inCall(row),
+      line: 'free' as const,
       walletMinor: walletMinor(),
       budgetSpent: from !== undefined && budgetSpent(from),
       ...slots(),
     }
-    const verdict = verdictOf(policy, row, facts, wallClock())
+    const unhindered = verdictOf(policy, row, facts, wallClock())
+    const verdict =
+      unhindered.do !== 'call' || lost
+        ? unhindered
+        : verdictOf(policy, row, { ...facts, line: await this.#lineHeld(row) }, wallClock())
     switch (verdict.do) {
       case 'end':
         return { next: 'done', row: { ...row, result: verdict.result } }
@@ -211,14 +216,15 @@ export class Campaigns {
     }
   }
 
-  /** In a call at this node; or the one in which this call back was promised goes on, wherever that is. */
-  async #inCall({ to, recovers }: Row): Promise<boolean> {
-    const { claims, inCall } = this.#options
-    if (inCall(to)) return true
-    const { kept } = (recovers ?? {}) as Partial<KeptState> // from `promise`, as JSON
-    if (kept === undefined) return false
-    const standing = await claims.read(kept.callSid)
-    return standing !== null && standing.phase !== 'over'
+  /** Holds the line of a row that may be called. It is busy too while the call in which a call back was promised goes on. */
+  async #lineHeld(row: Row): Promise<LineStanding> {
+    const { claims, lines } = this.#options
+    const { kept } = (row.recovers ?? {}) as Partial<KeptState> // from `promise`, as JSON
+    if (kept !== undefined) {
+      const standing = await claims.read(kept.callSid)
+      if (standing !== null && standing.phase !== 'over') return 'busy'
+    }
+    return lines.hold(row.to, holderOf(row))
   }
 
   /** Its agent cannot be used here and now: the file has a mistake, is not on this node yet, or is gone. */
@@ -257,6 +263,7 @@ export class Campaigns {
     if (refused === 'failed') return this.#settle(policy, calling, begun, { ...UNKNOWN, result: 'failed' })
     if (refused === 'not-allowed' && human !== null) return this.#settle(policy, calling, begun, NOT_TAKEN)
     if (refused === 'not-allowed') return { next: 'done', row: { ...row, result: 'not-allowed' } }
+    await this.#options.lines.released(row.to, holderOf(row))
     // It did not ring: the same try may be begun again.
     await claims.settle(keyOf(label), FREE, CLAIM_MS)
     await turn.save(row)
@@ -349,6 +356,8 @@ export class Campaigns {
         return { next: 'later', row, atMs: row.dueMs }
       }
       if (this.#isAgentLost(row)) continue
+      // The earlier run may never have ordered it. A line that is busy may be with this very call, whose outcome comes.
+      if ((await this.#lineHeld(row)) !== 'free') continue
       const human = begun.human ? this.#options.humanFirst(promiserOf(row.agent, row.recovers), row.from) : null
       if (begun.human && human === null) return this.#settle(policy, row, begun, UNKNOWN)
       const again = await this.#place(policy, row, label, human)
@@ -359,6 +368,7 @@ export class Campaigns {
 
   async #settle(policy: Policy | null, row: Row, begun: Try, outcome: Outcome): Promise<Next> {
     this.#outcomes.delete(begun.label)
+    await this.#options.lines.released(row.to, holderOf(row))
     // The process ends: the next one, or another node, asks how it went.
     if (this.#closed && outcome === UNKNOWN) return { next: 'later', row, atMs: row.dueMs }
     const { wallClock, random, counted } = this.#options
@@ -578,8 +588,7 @@ interface CampaignsOptions {
   readonly agent: (name: string, from?: string) => AgentDefinition | undefined
   /** The human who is rung before a call back of that agent, from one of our numbers; null: none. */
   readonly humanFirst: (agent: string, from: string | null) => string | null
-  /** True if somebody with this number is in a call at this node. */
-  readonly inCall: (number: string) => boolean
+  readonly lines: Pick<BusyLines, 'hold' | 'released'>
   /** OUTBOUND_PREFIXES. */
   readonly prefixes: readonly string[]
   readonly callBackLimits: CallBackLimits
@@ -628,6 +637,11 @@ const NOT_TAKEN: Outcome = { result: 'failed', callSid: null, durationMs: 0 }
 function resultOfJoining(joined: NonNullable<Outcome['joined']> | null): TryResult {
   if (joined === true) return 'person'
   return joined === false ? 'no-answer' : 'uncertain'
+}
+
+/** A row as holder of its number's line. */
+function holderOf({ campaign, id }: Row): string {
+  return `${campaign} ${id}`
 }
 
 function keyOf(label: string): string {

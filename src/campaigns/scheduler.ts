@@ -1,6 +1,7 @@
 import { isTimeZone } from '../core/local-time.js'
 import { openingOf } from '../escalation/hunt-group.js'
 import { CALL_BACKS } from './campaign.js'
+import type { LineStanding } from '../fleet/busy-lines.js'
 import type { Policy, Row, RowResult, TryResult } from './campaign.js'
 
 /** When is looked again at what may change at any moment. */
@@ -8,6 +9,8 @@ const LOOK_AGAIN_MS = 60_000
 const FREE_LOOK_MS = 2000
 /** Whoever hangs up is not rung in the same moment. */
 const IN_CALL_LOOK_MS = 15_000
+/** A node that does not answer is known to be gone, or answers again, within half a minute. */
+const UNKNOWN_LINE_LOOK_MS = 5000
 /** Share of a pause that is random, so that rows that were tried together are not tried again together. */
 const PAUSE_RANDOM_SHARE = 0.2
 /** Tries that the share of errors is taken of. */
@@ -19,8 +22,8 @@ export interface Facts {
   readonly doNotCall: boolean
   /** Balance of the carrier's wallet, in minor units; null: unknown, which does not mean empty. */
   readonly walletMinor: number | null
-  /** The number is in a call with us. */
-  readonly inCall: boolean
+  /** Whether the number is in a call with us, at any node. */
+  readonly line: LineStanding
   /** The number that calls has used up its budget of the day. */
   readonly budgetSpent: boolean
   /** Call slots of this node, and how many are free. */
@@ -30,7 +33,7 @@ export interface Facts {
 
 /** Why a row waits. */
 export type WaitReason =
-  'paused' | 'not-begun' | 'not-due' | 'closed' | 'wallet' | 'budget' | 'inbound' | 'agent' | 'in-call'
+  'paused' | 'not-begun' | 'not-due' | 'closed' | 'wallet' | 'budget' | 'inbound' | 'agent' | 'in-call' | 'line-unknown'
 
 /** `wait`: until calendar time `untilMs`; `all`: the other rows of the campaign have to wait too. */
 type Verdict =
@@ -60,11 +63,13 @@ export function verdictOf(policy: Policy, row: Row, facts: Facts, nowMs: number)
     if (changesAtMs === null || (endAtMs !== null && changesAtMs >= endAtMs)) return end('expired')
     return wait('closed', changesAtMs, row.timeZone === null)
   }
-  if (facts.inCall) return wait('in-call', nowMs + IN_CALL_LOOK_MS, false)
   if (facts.walletMinor !== null && facts.walletMinor < walletBelowMinor) return wait('wallet', nowMs + LOOK_AGAIN_MS)
   // Call backs of several numbers wait together: those of another one go on.
   if (facts.budgetSpent) return wait('budget', nowMs + LOOK_AGAIN_MS, row.campaign !== CALL_BACKS)
   if (facts.free <= (facts.capacity * policy.keepFreePercent) / 100) return wait('inbound', nowMs + FREE_LOOK_MS)
+  // Nobody is rung in the middle of a call: not on a guess either, since a call later harms nobody.
+  if (facts.line === 'unknown') return wait('line-unknown', nowMs + UNKNOWN_LINE_LOOK_MS)
+  if (facts.line === 'busy') return wait('in-call', nowMs + IN_CALL_LOOK_MS, false)
   return { do: 'call' }
 }
 

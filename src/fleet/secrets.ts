@@ -12,6 +12,7 @@ type KeyPurpose =
   | 'node-records'
   | 'do-not-call'
   | 'call-backs'
+  | 'lines'
 
 const KEY_BYTES = 32
 

@@ -30,8 +30,7 @@ interface CampaignsSideOptions {
   readonly agent: (name: string, from?: string) => AgentDefinition | undefined
   readonly agentNames: () => readonly string[]
   readonly humanFirst: (agent: string, from: string | null) => string | null
-  /** True if somebody with this number is in a call at this node. */
-  readonly inCall: (number: string) => boolean
+  readonly lines: FleetSide['lines']
   readonly slots: () => { readonly capacity: number; readonly free: number }
   readonly walletMinor: () => number | null
   readonly walletEmpty: () => void
@@ -86,7 +85,7 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     agent,
     agentNames,
     humanFirst,
-    inCall,
+    lines,
     slots,
     walletMinor,
     walletEmpty,
@@ -125,7 +124,7 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     claims: store,
     agent,
     humanFirst,
-    inCall,
+    lines,
     slots,
     walletMinor,
     walletEmpty,

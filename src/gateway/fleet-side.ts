@@ -4,6 +4,7 @@ import type { Clock } from '../core/clock.js'
 import { isLoopback, isWildcard } from '../config/exposure.js'
 import { internalTls } from '../config/tls-files.js'
 import type { Config } from '../config/settings.js'
+import { BusyLines } from '../fleet/busy-lines.js'
 import { CallKeeper } from '../fleet/call-keeper.js'
 import type { CallStore } from '../fleet/store/call-store.js'
 import { CallerMemory } from '../fleet/store/caller-memory.js'
@@ -46,6 +47,8 @@ interface FleetSideOptions {
   readonly metrics: Metrics
   /** Null until the calls can be taken. */
   readonly calls: () => CallRegistry | null
+  /** True if this node rings that number. */
+  readonly isRinging: (number: string) => boolean
   /** Cost of live calls until now, by number with a budget. */
   readonly liveCosts: () => Readonly<Record<string, number>>
   /** A hash of the versions of all agents that new calls get. */
@@ -62,6 +65,7 @@ export interface FleetSide {
   readonly effects: EffectGate
   readonly attempts: StoredAttempts
   readonly callerMemory: CallerMemory
+  readonly lines: BusyLines
   /** The messages of the fleet; null without Redis. */
   readonly outbox: SharedOutbox | null
   /** The analyses that its nodes owe; null without Redis. */
@@ -158,6 +162,18 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   const effects = new StoredEffects({ store, secrets: tokenSecrets, log })
   const attempts = new StoredAttempts({ store, secrets: tokenSecrets, log })
   const callerMemory = new CallerMemory({ store, secrets: tokenSecrets, wallClock: Date.now, log })
+  const lines = new BusyLines({
+    node,
+    store,
+    secrets: tokenSecrets,
+    isBusyHere: (number) => {
+      const registry = calls()
+      if (registry === null) return null
+      return options.isRinging(number) || [...registry.live()].some((call) => call.isOf(number))
+    },
+    clock,
+    log,
+  })
   countFleet(metrics, {
     node,
     store,
@@ -189,6 +205,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     keeper,
     attempts,
     callerMemory,
+    lines,
     effects: {
       mayAct: (call, confirm, patient) => node.mayAct(call, confirm, patient),
       intend: (key) => effects.intend(key),

@@ -13,7 +13,7 @@ const agent = agentSchema.parse({
 export const UNBOUND = {
   agent: () => agent,
   humanFirst: () => null,
-  inCall: () => false,
+  lines: { hold: () => Promise.resolve('free'), released: () => Promise.resolve() },
   prefixes: [],
   callBackLimits: { perNumberDay: 2, perNumberWeek: 4, perCallerDay: 3 },
   slots: () => ({ capacity: 1000, free: 1000 }),

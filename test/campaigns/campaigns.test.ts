@@ -75,7 +75,7 @@ const row = (n: number, more: Partial<Row> = {}): Row => ({
   ...more,
 })
 
-const FREE: Facts = { doNotCall: false, inCall: false, walletMinor: null, budgetSpent: false, capacity: 100, free: 100 }
+const FREE: Facts = { doNotCall: false, line: 'free', walletMinor: null, budgetSpent: false, capacity: 100, free: 100 }
 
 t.test('a window is read, and what is none is named', (t) => {
   t.match(readWindow('Mon-Sat 09:00-18:00'), { mon: ['09:00-18:00'], sat: ['09:00-18:00'] })
@@ -216,6 +216,7 @@ async function desk(
     human: null as string | null,
     agentLost: false,
     inCall: [] as string[],
+    unasked: false,
   }
   const agent = agentSchema.parse(AGENT)
   const placed: OutboundOrder[] = []
@@ -243,7 +244,10 @@ async function desk(
       humansOf.push(name)
       return facts.human
     },
-    inCall: (number) => facts.inCall.includes(number),
+    lines: {
+      hold: (number) => Promise.resolve(facts.unasked ? 'unknown' : facts.inCall.includes(number) ? 'busy' : 'free'),
+      released: () => Promise.resolve(),
+    },
     prefixes: more.prefixes ?? [],
     callBackLimits: { perNumberDay: 2, perNumberWeek: 4, perCallerDay: 3 },
     slots: () => ({ capacity: facts.capacity, free: facts.free }),
@@ -646,6 +650,11 @@ t.test('a number in a call waits until it is over, without a try', async (t) => 
   t.same((await queue.rows('reminders-1')).find(({ id }) => id === 'r1')?.tries, [])
   t.ok(held.includes('in-call'))
   facts.inCall.length = 0
+  facts.unasked = true
+  await pass(60_000)
+  t.equal(placed.length, 1, 'nobody says whether it is over')
+  t.ok(held.includes('line-unknown'))
+  facts.unasked = false
   await pass(60_000)
   t.equal(placed.length, 2)
 

@@ -467,6 +467,7 @@ t.test('a node that has not joined the fleet yet takes no messages, and claims n
       ...{ config, tokenSecrets: SECRETS, store: null, states: null, version: '0.0.0', log, metrics },
       clock: () => performance.now(),
       calls: () => null,
+      isRinging: () => false,
       liveCosts: () => ({}),
       agents: () => '',
       onNameTaken: () => undefined,

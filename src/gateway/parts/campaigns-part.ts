@@ -33,7 +33,7 @@ export function campaignsPart(
               agent: (name, from) => (calls.agent(name, from) === undefined ? undefined : agents.get(name)?.definition),
               agentNames: () => [...agents.keys()],
               humanFirst,
-              inCall: (number) => [...calls.live()].some((call) => call.isOf(number)),
+              lines: fleet.lines,
               slots: () => ({ capacity: calls.capacity, free: calls.free - outbound.waiting }),
               walletMinor: () => wallet?.minor ?? null,
               budgetSpent: (number) => budgets.step(number) === 'messages',

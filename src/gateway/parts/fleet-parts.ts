@@ -1,5 +1,6 @@
 import { restoreRun } from '../../fleet/earlier-run.js'
 import type { CallRegistry } from '../../workers/main/call-registry.js'
+import type { OutboundCalls } from '../../workers/main/outbound-calls.js'
 import { openFleet } from '../fleet-side.js'
 import { agentsDigest } from '../agents/hosted-agents.js'
 import type { Part } from './part.js'
@@ -10,7 +11,10 @@ import type { Shared } from './shared.js'
  * @param onNameTaken  another live node has this one's name
  */
 export function fleetPart(
-  shared: Shared<'inputs' | 'metrics' | 'fleet' | 'kept' | 'budgets'> & { readonly calls?: CallRegistry },
+  shared: Shared<'inputs' | 'metrics' | 'fleet' | 'kept' | 'budgets'> & {
+    readonly calls?: CallRegistry
+    readonly outbound?: OutboundCalls
+  },
   onNameTaken: (name: string) => void,
 ): Part {
   const { config, log, agents, clock, version, tokenSecrets, keepsAlone, process: one } = shared.inputs
@@ -39,6 +43,7 @@ export function fleetPart(
         metrics: shared.metrics,
         // Another node may ask before the calls can be taken.
         calls: () => shared.calls ?? null,
+        isRinging: (number) => shared.outbound?.isRinging(number) === true,
         liveCosts: () => shared.budgets.liveCosts,
         agents: () => agentsDigest(agents),
         onNameTaken: () => onNameTaken(shared.fleet.node.name),

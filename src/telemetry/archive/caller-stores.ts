@@ -111,6 +111,12 @@ export const CALLER_STORES = {
     exported: 'left out: a count without words',
     redis: ['tally', 'once'],
   },
+  ringing: {
+    data: 'which number is about to ring, under a keyed hash',
+    erased: 'left: it expires within two minutes',
+    exported: 'left out: a mark without words',
+    redis: ['once'],
+  },
   sharedMessages: {
     data: 'messages of a fleet that no receiver has taken',
     erased: 'deleted',

@@ -14,7 +14,7 @@ import type { CallSid } from '../../core/ids.js'
 import { perMinute } from '../../core/rate-limit.js'
 import type { RateLimit } from '../../core/rate-limit.js'
 import { isTerminal } from '../../sautikit/carrier-state.js'
-import { numberToCall } from '../../sautikit/phone.js'
+import { numberToCall, sameNumber } from '../../sautikit/phone.js'
 import { ringFault } from '../../sautikit/ringing.js'
 import type { RingWay } from '../../sautikit/ringing.js'
 import type { Log } from '../../telemetry/log.js'
@@ -160,6 +160,11 @@ export class OutboundCalls {
       this.counters.refused++
       throw thrown
     }
+  }
+
+  /** True if a call to that number rings, or will ring soon. */
+  isRinging(number: string): boolean {
+    return [...this.#waiting.values()].some(({ to }) => sameNumber(to, number))
   }
 
   /** The placed call of a webhook; undefined when it is not ours, or no longer waits. */

@@ -163,6 +163,7 @@ export class GatewayNode implements Sending {
     const fleet = await openFleet({
       ...{ config, tokenSecrets, store: null, states: null, version: '0.0.0', clock, log, metrics },
       calls: () => this.calls,
+      isRinging: () => false,
       liveCosts: () => ({}),
       agents: () => '',
       onNameTaken: () => undefined,
@@ -367,7 +368,7 @@ export class GatewayNode implements Sending {
       claims: fleet.store,
       agent: () => definition,
       humanFirst: () => null,
-      inCall: () => false,
+      lines: fleet.lines,
       prefixes: [],
       callBackLimits: { perNumberDay: 2, perNumberWeek: 4, perCallerDay: 3 },
       slots: () => ({ capacity: calls.capacity, free: calls.free }),
