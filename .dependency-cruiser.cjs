@@ -1,3 +1,5 @@
+const faces = require('./scripts/faces.cjs')
+
 // The layers of docs/ARCHITECTURE.md: each may import only from layers printed before it in this list.
 const layers = [
   'core',
@@ -59,6 +61,13 @@ module.exports = {
       severity: 'error',
       from: { path: `^src/${layer}/` },
       to: { path: `^src/(${layers.slice(i + 1).join('|')})/` },
+    })),
+    // A room is entered by its face.
+    ...Object.entries(faces).map(([room, files]) => ({
+      name: `${room}-is-entered-by-its-face`,
+      severity: 'error',
+      from: { path: '^src/', pathNot: `^src/${room}/` },
+      to: { path: `^src/${room}/`, pathNot: `^src/${room}/(${files.join('|')})\\.tsx?$` },
     })),
     {
       name: 'pure-layers-do-no-io',

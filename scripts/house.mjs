@@ -1,8 +1,10 @@
 // `npm run -s house`: how large the parts of src are, beside what is aimed at. It informs and never fails.
-// `npm run -s house -- --all` prints every file whose class starts late.
+// `npm run -s house -- --all` prints every file whose class starts late, and the names of the rooms' faces; `--faces` these
+// alone.
 import { readFileSync, readdirSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import ts from 'typescript'
+import { faceLines } from './house-faces.mjs'
 import { sessionFigures } from './house-session.mjs'
 
 /** Aims, in lines. */
@@ -21,6 +23,11 @@ const parsed = new Map(
     .sort()
     .map((file) => [file, ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.Latest, true)]),
 )
+
+if (process.argv.includes('--faces')) {
+  for (const line of faceLines(parsed, true)) console.log(line)
+  process.exit()
+}
 
 const linesOf = (source) => source.text.split('\n').length - 1
 const lineAt = (source, position) => source.getLineAndCharacterOfPosition(position).line + 1
@@ -78,4 +85,5 @@ console.log(`lines that serve reaches by value imports: ${aim(sum(reached), SERV
 console.log(`files whose first class starts below line ${CLASS_START_LINE}: ${late.length}`)
 for (const { file, begin, name } of process.argv.includes('--all') ? late : late.slice(0, 10))
   console.log(`  ${String(begin).padStart(6)}  ${name}  ${file}`)
+for (const line of faceLines(parsed, process.argv.includes('--all'))) console.log(line)
 for (const line of sessionFigures()) console.log(line)

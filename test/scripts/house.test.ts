@@ -24,3 +24,13 @@ t.test('the house shows its largest class and function, and what serve reaches w
   t.match(stdout, 'lines that serve reaches by value imports: 85 (aim: at most 70,000), 3 files\n')
   t.match(stdout, 'files whose first class starts below line 60: 1\n      72  Late  src/gateway/gateway.ts\n')
 })
+
+t.test('every file of a face is imported by another room', async (t) => {
+  const { stdout } = spawnSync(process.execPath, [join(packageRoot(), 'scripts/house.mjs'), '--faces'], {
+    cwd: packageRoot(),
+    encoding: 'utf8',
+  })
+  t.match(stdout, /^ {2}agents: \d+ of \d+ files, \d+ names$/m)
+  t.match(stdout, /^ {4}src\/agents\/file\/loader\.ts: .*\breadAgents\b/m)
+  t.notMatch(stdout, /its face has files/)
+})

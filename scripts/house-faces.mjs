@@ -1,0 +1,52 @@
+// The faces of the rooms of src, for `npm run house`: how many files and names a room shows to the others.
+import { createRequire } from 'node:module'
+import { dirname, join, normalize } from 'node:path'
+import ts from 'typescript'
+
+const FACES = createRequire(import.meta.url)('./faces.cjs')
+
+const roomOf = (file) => file.split('/')[1]
+
+/** Names that `source` exports, in its order. */
+function exportsOf(source) {
+  return source.statements.flatMap((statement) => {
+    if (ts.isExportDeclaration(statement))
+      return statement.exportClause?.elements?.map(({ name }) => name.text) ?? ['*']
+    if (!statement.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword)) return []
+    if (ts.isVariableStatement(statement))
+      return statement.declarationList.declarations.map(({ name }) => name.getText())
+    return statement.name === undefined ? ['default'] : [statement.name.text]
+  })
+}
+
+/** Files of other rooms that `file` imports, by types and on demand too. */
+function* foreignFiles(file, source, parsed) {
+  for (const { fileName } of ts.preProcessFile(source.text, true, true).importedFiles) {
+    if (!fileName.startsWith('.')) continue
+    const path = normalize(join(dirname(file), fileName))
+    for (const one of ['.ts', '.tsx'].map((ending) => path.replace(/\.js$/, ending)))
+      if (parsed.has(one) && roomOf(one) !== roomOf(file)) yield one
+  }
+}
+
+/**
+ * Lines that say how wide each face is.
+ * @param parsed  every file of src with its syntax tree, by its path
+ * @param all  with the names that each file of a face exports
+ */
+export function* faceLines(parsed, all) {
+  const entered = new Set()
+  for (const [file, source] of parsed) for (const one of foreignFiles(file, source, parsed)) entered.add(one)
+  yield 'faces of the rooms (scripts/faces.cjs): files that other rooms may import, and the names that these export'
+  for (const [room, face] of Object.entries(FACES)) {
+    const files = [...parsed.keys()].filter((file) => roomOf(file) === room)
+    if (files.length === 0) continue
+    const shown = files.filter((file) => face.includes(file.replace(`src/${room}/`, '').replace(/\.tsx?$/, '')))
+    const names = shown.map((file) => exportsOf(parsed.get(file)))
+    yield `  ${room}: ${shown.length} of ${files.length} files, ${names.flat().length} names`
+    if (all) for (const [i, file] of shown.entries()) yield `    ${file}: ${names[i].join(', ')}`
+    const left = shown.filter((file) => !entered.has(file))
+    if (left.length > 0 || shown.length < face.length)
+      yield `  ${room}: its face has files that are gone, or that no other room imports: ${left.join(', ')}`
+  }
+}
