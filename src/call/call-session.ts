@@ -124,7 +124,7 @@ export class CallSession {
    * echo of an own tone, which would count as one of these.
    */
   keyOf(digit: string): string | null {
-    if (!this.privateKeys || !/^\d$/.test(digit)) return digit
+    if (!this.#call.keypad.isPrivate(digit) || !/^\d$/.test(digit)) return digit
     return this.#call.keypad.isEcho(digit) ? null : SECRET_DIGIT
   }
 
@@ -133,7 +133,7 @@ export class CallSession {
     return this.#call.keypad.isEcho(SECRET_DIGIT)
   }
 
-  /** Nobody but a tool may have the keys that the caller presses now. The gateway's own questions by key are newer. */
+  /** Nobody but a tool may have keys that the caller presses now. */
   get privateKeys(): boolean {
     return this.#call.keypad.privateKeys
   }

@@ -5,6 +5,8 @@ import type { CallInput } from './events.js'
 
 /** The DTMF digit that accepts what a caller was asked, such as the offer of a call back. */
 export const YES_DIGIT = '1'
+/** And the one that refuses it. */
+export const NO_DIGIT = '2'
 
 /** Phrases of the words of an angry caller. */
 const RULE_PHRASES_MAX = 100

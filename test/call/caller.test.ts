@@ -237,6 +237,24 @@ t.test("the consent text is in the caller's language, and late at the latest", a
   t.equal(late.session.state, 'live')
 })
 
+t.test('a failed escalation leaves no consent text unsaid', async (t) => {
+  const rig = new Rig({ ...KNOWN, consentText: 'This call is recorded.', escalation })
+  rig.open()
+  rig.ready()
+  t.same(rig.texts(), [], 'it waits')
+  rig.in({ type: 'escalate-requested', reason: 'an operator' })
+  rig.in(AMINA)
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '', closed: false } })
+  rig.run(4000)
+  t.equal(rig.session.state, 'live')
+  t.same(
+    rig.texts().filter((text) => text === 'This call is recorded.'),
+    ['This call is recorded.'],
+  )
+  t.equal(rig.all('recording-announced').length, 1)
+  t.equal(rig.session.checkpoint().untold, undefined)
+})
+
 t.test('an agent that remembers keeps the name of a caller who is handed over', async (t) => {
   const remembers = { ...LOOK_UP, memoryOf: 'first' }
   const before = new Rig({ ...KNOWN, caller: remembers })

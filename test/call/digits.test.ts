@@ -6,7 +6,7 @@ import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { KEYS_PRIVATE_MS, SecretNumbers } from '../../src/call/private-keys.js'
 import { stagesSchema } from '../../src/call/stage-definition.js'
-import { Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 
 const order: Collection = {
   name: 'order',
@@ -351,6 +351,81 @@ t.test('an offer that is answered by key can be accepted after a PIN was asked f
   says(rig, 'Please enter your PIN.')
   says(rig, 'Or press 1 to speak to a colleague.', 3)
   t.notOk(rig.session.privateKeys)
+})
+
+const callsBack = {
+  ...escalation,
+  callback: {
+    offerText: 'Press 1 for a call back.',
+    confirmedText: 'We will call you.',
+    refusedText: 'We cannot.',
+    numberKnown: true,
+  },
+}
+/** As the worker does: the session has secret keys masked. */
+const pressed = (rig: Rig, keys: string): void => {
+  for (const digit of keys) {
+    rig.in({ type: 'dtmf', digit: rig.session.keyOf(digit) ?? '' })
+    rig.run(200)
+  }
+}
+const offer = (rig: Rig): void => {
+  rig.in({ type: 'escalate-requested', reason: 'test' })
+  rig.in({ type: 'escalation', step: { type: 'offer', outcome: 'no-answer', detail: '', closed: false } })
+  rig.run(2500)
+}
+const seenOf = (rig: Rig): unknown => rig.all('backend-dtmf').map(({ digit }) => digit)
+
+t.test('an offer by key gives the model no PIN', async (t) => {
+  const older = Rig.talking({ collections: [pin], escalation: callsBack })
+  says(older, 'Please key in your PIN.')
+  offer(older)
+  pressed(older, '4')
+  t.ok(older.session.private, 'a key that is no answer')
+  pressed(older, '212')
+  t.same([seenOf(older), older.all('callback')], [[], []])
+
+  const accepted = Rig.talking({ collections: [pin], escalation: callsBack })
+  says(accepted, 'Please key in your PIN.')
+  offer(accepted)
+  pressed(accepted, '1')
+  t.equal(accepted.all('callback').length, 1, 'the offer is newer: 1 is its answer')
+  t.same(seenOf(accepted), [])
+
+  const newer = Rig.talking({ collections: [pin], escalation: callsBack })
+  offer(newer)
+  says(newer, 'Please key in your PIN.')
+  pressed(newer, '1234')
+  t.same([seenOf(newer), newer.all('callback')], [[], []], 'the PIN is newer: 1 is its first key')
+})
+
+t.test('who is rung back keys in no PIN for the model', async (t) => {
+  const before = Rig.talking({ collections: [pin] })
+  before.heardWords('Where is my order?')
+  before.run(500)
+  const { checkpoint, log } = parseResume(JSON.parse(JSON.stringify(before.resume)))
+  const asks = { greeted: false, greetingMs: null, owed: 'nothing', callBack: 'asks' } as const
+  const rig = new Rig(
+    { collections: [pin] },
+    { log, checkpoint: { ...checkpoint, ...asks }, newStream: { streamMs: 0, consented: true } },
+  )
+  rig.open()
+  rig.ready()
+  says(rig, 'Please key in your PIN.', 1)
+  pressed(rig, '1234')
+  t.same(seenOf(rig), [])
+  t.equal(rig.session.checkpoint().callBack, 'asks', 'its first key is no yes')
+})
+
+t.test('a consent text takes its own key', async (t) => {
+  const rig = new Rig({
+    ...{ collections: [pin], consentText: 'We record. Press 2 if you mind.' },
+    refusal: { text: 'It is not recorded.', waitMs: 3000 },
+  })
+  rig.open()
+  rig.run(1200)
+  pressed(rig, '2')
+  t.equal(rig.all('recording-refused').length, 1, 'no PIN was asked for')
 })
 
 t.test('words that ask for a secret number are told from words that ask for another, in both languages', async (t) => {

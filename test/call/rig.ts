@@ -265,12 +265,14 @@ export class Rig {
   }
 
   #drain(): void {
+    // As in a worker: all outputs of an input are noted before one of them brings the next input.
+    const inputs: CallInput[] = []
     for (let output = this.session.pollOutput(); output !== null; output = this.session.pollOutput()) {
       this.log.push({ atMs: this.nowMs, output })
       this.writer.output(output)
       if (output.type === 'log') this.mirror.append(output.entry)
       if (output.type === 'callback' && output.wish !== null && this.callBackRefusal !== undefined)
-        this.in({ type: 'callback-answer', refusal: this.callBackRefusal })
+        inputs.push({ type: 'callback-answer', refusal: this.callBackRefusal })
       if (output.type === 'playout-pause') this.paused = true
       if (output.type === 'playout-resume') this.paused = false
       if (output.type === 'playout-clear') {
@@ -284,7 +286,7 @@ export class Rig {
         const at = this.#announced.findIndex(({ itemId }) => itemId === output.itemId)
         if (at < 0) continue
         this.#announced.splice(at, 1)
-        this.in({ type: 'announce-failed', itemId: output.itemId })
+        inputs.push({ type: 'announce-failed', itemId: output.itemId })
       }
       if (output.type === 'tones')
         this.#announced.push({ itemId: output.itemId, samples: (output.digits.length * RATE_HZ) / 5 })
@@ -292,6 +294,7 @@ export class Rig {
         this.#announced.push({ itemId: output.itemId, samples: (this.announceMs * RATE_HZ) / 1000 })
       }
     }
+    for (const input of inputs) this.in(input)
   }
 }
 

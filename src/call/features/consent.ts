@@ -2,7 +2,7 @@ import { Feature } from '../call-feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
-import { YES_DIGIT } from '../escalation-rules.js'
+import { NO_DIGIT, YES_DIGIT } from '../escalation-rules.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import type { Fact } from '../facts.js'
@@ -18,8 +18,6 @@ const CONSENT_SPEECH_MS = 4000
 const CONSENT_POLL_MS = 100
 type Progress = 'due' | 'saying' | 'answer' | 'withdrawn' | 'refused' | 'said'
 
-/** A no by key; YES_DIGIT is a yes. */
-const NO_DIGIT = '2'
 /** To the model: nothing that it says has to come back to it. */
 const REFUSED_TEXT =
   'The caller has just said that they do not want to be recorded, and was told that nothing of this call is kept. Do not ask why.'
@@ -71,7 +69,7 @@ export class Consent extends Feature implements CallFeature {
   }
 
   hear(fact: Fact): void {
-    if (fact.type === 'conversation-begins') this.#tellRefusal()
+    if (fact.type === 'conversation-begins') this.#conversationBegins()
     else if (fact.type === 'recording-found') this.#withdraw()
     else if (fact.type === 'response-unwanted') this.#interrupted ||= this.#progress === 'answer'
     else if (fact.type === 'caller-said' && fact.final) this.#words(fact.text)
@@ -86,11 +84,21 @@ export class Consent extends Feature implements CallFeature {
     }
     if (this.#progress !== 'due' && this.#progress !== 'withdrawn') return false
     if (this.call.ask('awaitCaller', 'converse')) return true
+    this.#say()
+    return true
+  }
+
+  /** Not by `askConsent`, which waited for a look-up, where an escalation that failed came first. */
+  #conversationBegins(): void {
+    if (this.#progress === 'due' && this.call.text(this.call.options.consentText) !== '') this.#say()
+    this.#tellRefusal()
+  }
+
+  #say(): void {
     const text = this.call.text(this.call.options.consentText)
     this.#become('saying')
     this.#itemId = this.call.announce(text, 'prompt')
     this.call.in('consent', this.call.wordsMs(text))
-    return true
   }
 
   /** Nobody is there who could hear it, or answer: whoever comes hears it from its beginning. */

@@ -195,7 +195,7 @@ export class Digits extends Feature implements CallFeature {
     const collection = this.#collection
     const late = digit === this.#terminator && this.call.nowMs - this.#collectedAtMs < TERMINATOR_LATE_MS
     if (collection === null || collection.running || this.call.line.state !== 'live') {
-      if (this.#keypad.privateKeys) this.#privateKey()
+      if (this.#keypad.isPrivate(digit)) this.#privateKey()
       return this.#keypad.dialogue === 'secret' && collection === null ? false : this.#keypad.private || late
     }
     this.call.callerActive()

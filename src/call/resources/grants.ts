@@ -20,6 +20,8 @@ export class Grants<Resource extends keyof typeof PRECEDENCE> {
   readonly #order: readonly ReasonOf<Resource>[]
   /** Bit i: the grant of reason i is held. */
   #held = 0
+  /** Bit i: reason i was held when the grants were last marked, and ever since. */
+  #marked = 0
 
   constructor(resource: Resource) {
     this.#order = PRECEDENCE[resource]
@@ -36,12 +38,23 @@ export class Grants<Resource extends keyof typeof PRECEDENCE> {
   giveBack(reason: ReasonOf<Resource>): boolean {
     const before = this.#held
     this.#held &= ~this.#bit(reason)
+    this.#marked &= this.#held
     return this.#held !== before
   }
 
   set(reason: ReasonOf<Resource>, held: boolean): void {
     if (held) this.take(reason)
     else this.giveBack(reason)
+  }
+
+  /** What is held now is older than what is taken from now on. */
+  mark(): void {
+    this.#marked = this.#held
+  }
+
+  /** True if it is held, and was taken after `mark`. */
+  isNewer(reason: ReasonOf<Resource>): boolean {
+    return (this.#held & ~this.#marked & this.#bit(reason)) !== 0
   }
 
   has(...reasons: readonly ReasonOf<Resource>[]): boolean {

@@ -1,10 +1,19 @@
 import type { CallKernel } from '../call-kernel.js'
 import { PRIVATE_TAIL_MS } from '../digit-collection.js'
+import { NO_DIGIT, YES_DIGIT } from '../escalation-rules.js'
 import { KEYS_PRIVATE_MS } from '../private-keys.js'
 import { Grants } from './grants.js'
+import type { ReasonOf } from './grants.js'
 
 /** Our tones come back over a line with an echo for this long after they were heard. */
 const ECHO_MS = 1000
+
+/** The gateway's own questions by key, and the keys that answer them. */
+const QUESTIONS = [
+  { reason: 'consent', keys: [YES_DIGIT, NO_DIGIT] },
+  { reason: 'call-back', keys: [YES_DIGIT] },
+  { reason: 'ring-back', keys: [YES_DIGIT] },
+] as const satisfies readonly { readonly reason: ReasonOf<'keypad'>; readonly keys: readonly string[] }[]
 
 /**
  * The keypad: who takes the caller's keys, and who may know of them.
@@ -52,14 +61,21 @@ export class Keypad {
     this.#dialogue = keys
   }
 
-  /** Nobody but a tool may have the keys that the caller presses now. The gateway's own questions by key are newer. */
+  /** Nobody but a tool may have keys that the caller presses now. */
   get privateKeys(): boolean {
-    return this.#private || (this.#guarded && !this.grants.has('call-back', 'consent', 'ring-back'))
+    return this.#private || this.#guarded
+  }
+
+  /** True for a key that nobody but a tool may have. The answer to a question of ours that is newer than the secret is none. */
+  isPrivate(digit: string): boolean {
+    if (this.#private || !this.#guarded) return this.#private
+    return !QUESTIONS.some(({ reason, keys }) => keys.includes(digit) && this.grants.isNewer(reason))
   }
 
   /** Keys are private from now on, for KEYS_PRIVATE_MS, or are not. */
   guard(on: boolean): void {
     if (on && this.#dialogue === 'open') return
+    if (on) this.grants.mark()
     if (on) this.#call.in('private-keys', KEYS_PRIVATE_MS)
     else this.#call.clear('private-keys')
     if (this.#guarded === on) return
