@@ -222,6 +222,7 @@ module.exports = {
   ],
   fleet: [
     'agent-capacity',
+    'busy-lines',
     'call-back',
     'call-keeper',
     'earlier-run',
