@@ -5,6 +5,7 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import ts from 'typescript'
 import { faceLines } from './house-faces.mjs'
+import { halvesFigures } from './house-halves.mjs'
 import { sessionFigures } from './house-session.mjs'
 
 /** Aims, in lines. */
@@ -86,4 +87,4 @@ console.log(`files whose first class starts below line ${CLASS_START_LINE}: ${la
 for (const { file, begin, name } of process.argv.includes('--all') ? late : late.slice(0, 10))
   console.log(`  ${String(begin).padStart(6)}  ${name}  ${file}`)
 for (const line of faceLines(parsed, process.argv.includes('--all'))) console.log(line)
-for (const line of sessionFigures()) console.log(line)
+for (const line of [...sessionFigures(), ...halvesFigures()]) console.log(line)
