@@ -109,6 +109,18 @@ module.exports = {
       to: { path: `^src/workers/${to}/` },
     })),
     {
+      name: 'parts-of-a-call-know-no-part',
+      severity: 'error',
+      from: { path: '^src/workers/(main|worker)/parts/' },
+      to: { path: '^src/workers/(main|worker)/parts/' },
+    },
+    {
+      name: 'only-their-list-knows-the-parts-of-a-call',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/workers/(main/main|worker/worker)-parts\\.ts$' },
+      to: { path: '^src/workers/(main|worker)/parts/' },
+    },
+    {
       name: 'edge-speaks-through-workers',
       severity: 'error',
       from: { path: '^src/edge/' },

@@ -10,18 +10,20 @@ t.test('a model gets null, the session the raw value', async (t) => {
   const answered: unknown[] = []
   let settle = (): void => undefined
   const over = new Promise<void>((resolve) => (settle = resolve))
-  const tools = new CallTools({
-    start: start as unknown as CallStart,
-    tools: runner as unknown as CallToolRunner,
+  const door = {
     post: () => undefined,
-    language: () => 'en',
-    wallMs: () => 0,
-    guard: (work) => work(),
-    identified: () => undefined,
-    answered: (result) => {
+    guard: (work: () => void) => work(),
+    handle: (result: unknown) => {
       answered.push(result)
       settle()
     },
+  }
+  const tools = new CallTools(door, {
+    start: start as unknown as CallStart,
+    context: { clock: () => 0, wallClock: () => 0 },
+    session: { language: 'en', setIdentity: () => undefined },
+    journal: null,
+    tools: runner as unknown as CallToolRunner,
   })
   tools.run({ type: 'run-tool', callId: 'c1', name: 'find', args: {}, occurrence: 0 })
   await over

@@ -4,6 +4,7 @@ import type { EffectAnswer, PendingAnswer, ToolContext, ToolOutcome } from '../.
 import type { ToolRunner } from '../../agents/tools/tool-runner.js'
 import type { AttemptGate, Verdict } from '../../agents/identity/verification-lock.js'
 import { REPEATED_DIGITS_MIN, maskedDigits } from '../../call/digit-collection.js'
+import type { CallSession } from '../../call/call-session.js'
 import type { CallInput, CallOutput } from '../../call/events.js'
 import { faultyFields, withoutNoValues } from '../../call/value-fault.js'
 import { messageOf } from '../../core/errors.js'
@@ -12,8 +13,12 @@ import { TOOL_CALLS_MAX } from '../../core/limits.js'
 import { subscriberNumber } from '../../sautikit/phone.js'
 import { plainJson } from '../../core/json.js'
 import { toolSpanKey, traceparentOf } from '../../telemetry/trace-id.js'
+import type { CallJournal } from '../shared/call-journal.js'
 import type { CallStart, FromCall } from '../shared/call-messages.js'
 import { effectKey } from '../shared/effects.js'
+import { wallMsOf } from './worker-context.js'
+import type { WorkerContext } from './worker-context.js'
+import type { WorkerDoor } from './worker-door.js'
 
 type ToolResult = Extract<CallInput, { type: 'tool-result' }>
 type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
@@ -23,23 +28,15 @@ export type CallToolRunner = Pick<ToolRunner, 'run' | 'serverTools' | 'watchServ
 
 interface CallToolsOptions {
   readonly start: CallStart
+  readonly context: Pick<WorkerContext, 'clock' | 'wallClock'>
+  readonly session: Pick<CallSession, 'language' | 'setIdentity'>
+  readonly journal: CallJournal | null
   readonly tools: CallToolRunner
-  readonly post: (message: FromCall) => void
-  /** Tag of the language that the call is in now. */
-  readonly language: () => string
-  /** Calendar time. */
-  readonly wallMs: () => number
-  /** Runs work of this call outside the tick; a fault in it fails this call alone. */
-  readonly guard: (work: () => void) => void
-  /**
-   * The caller's identity was verified. Called before the answer of the tool that verified it, because rules need it.
-   */
-  readonly identified: (identity: Readonly<Record<string, unknown>>) => void
-  readonly answered: (result: ToolResult | Extract<CallInput, { type: 'tool-pending' }>) => void
 }
 
 /** The running tools of one call, and the caller's identity that they share. */
 export class CallTools {
+  readonly #door: WorkerDoor
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()
   /** The newest calls that ran here. */
@@ -51,11 +48,12 @@ export class CallTools {
   readonly #caller: CallerIdentity
   #identified: boolean
 
-  constructor(options: CallToolsOptions) {
+  constructor(door: WorkerDoor, options: CallToolsOptions) {
+    this.#door = door
     this.#options = options
     const { resume } = options.start
-    this.#gate = new MainThreadGate(options.post)
-    this.#effects = new MainThreadEffects(options.post)
+    this.#gate = new MainThreadGate(door.post)
+    this.#effects = new MainThreadEffects(door.post)
     const { toolCalls = [], handovers = [] } = resume?.log ?? {}
     this.#caller = CallerIdentity.restored(
       resume?.checkpoint.identity ?? null,
@@ -68,7 +66,8 @@ export class CallTools {
 
   /** @param digits  the value of the run's secret argument, which nothing else gets; empty: it has none */
   run(run: ToolRun, digits = ''): void {
-    const { start, tools, guard, answered } = this.#options
+    const { start, tools } = this.#options
+    const { guard, handle, post } = this.#door
     const args = run.secret === undefined ? run.args : { ...run.args, [run.secret.argument]: digits }
     const abort = new AbortController()
     const key = effectKey(start.rootSid, run.name, run.args, run.occurrence)
@@ -83,7 +82,7 @@ export class CallTools {
           intend: () => this.#effects.intend(key, run),
           settle: this.#effects.settle,
         },
-        coerced: () => this.#options.post({ type: 'tool-coerced', tool: run.name }),
+        coerced: () => post({ type: 'tool-coerced', tool: run.name }),
       })
       .then(
         (outcome) =>
@@ -95,7 +94,7 @@ export class CallTools {
             if (!running) return
             if (outcome.ok) this.#noteFaulty(run.name, outcome.value)
             const result = resultOf(run, outcome)
-            answered({ ...result, value: withoutDigits(result.value, digits) })
+            handle({ ...result, value: withoutDigits(result.value, digits) })
           }),
         (thrown: unknown) =>
           guard(() => {
@@ -112,7 +111,7 @@ export class CallTools {
     return this.#options.tools
       .run(name, {}, this.#context(key, abort))
       .then((outcome) => {
-        if (outcome.ok) this.#options.guard(() => this.#noteFaulty(name, outcome.value))
+        if (outcome.ok) this.#door.guard(() => this.#noteFaulty(name, outcome.value))
         return outcome
       })
       .finally(() => this.#running.delete(key))
@@ -124,9 +123,8 @@ export class CallTools {
   }
 
   #noteFaulty(tool: string, value: unknown): void {
-    const { start, post } = this.#options
-    const fields = faultyFields(value, start.from)
-    if (fields.length > 0) post({ type: 'values-left-out', tool, fields })
+    const fields = faultyFields(value, this.#options.start.from)
+    if (fields.length > 0) this.#door.post({ type: 'values-left-out', tool, fields })
   }
 
   /** The tool's span, by the key that its export has; undefined where none is exported. */
@@ -140,9 +138,9 @@ export class CallTools {
   }
 
   #context(idempotencyKey: string, { signal }: AbortController): ToolContext {
-    const { start, ...options } = this.#options
-    const language = options.language()
-    const wallMs = options.wallMs()
+    const { start, session, context } = this.#options
+    const { language } = session
+    const wallMs = wallMsOf(context)
     return {
       callSid: start.callSid,
       from: subscriberNumber(start.from) ?? '',
@@ -160,11 +158,11 @@ export class CallTools {
   }
 
   #pends({ callId, name }: ToolRun, key: string, { id, expiresInMs }: PendingAnswer, running: boolean): void {
-    const { start, post, answered } = this.#options
-    const { waits } = start.agent.tools.find((tool) => tool.name === name) ?? {}
+    const { post, handle } = this.#door
+    const { waits } = this.#options.start.agent.tools.find((tool) => tool.name === name) ?? {}
     const waitMs = Math.min(waits?.for ?? 0, expiresInMs ?? Infinity)
     post({ type: 'tool-pending', key, waitMs, id })
-    if (running) answered({ type: 'tool-pending', callId, waitMs })
+    if (running) handle({ type: 'tool-pending', callId, waitMs })
   }
 
   /** The main thread's answer: attempts that the caller's number still has. */
@@ -191,7 +189,11 @@ export class CallTools {
     const { verified } = this.#caller
     if (verified === null || this.#identified) return
     this.#identified = true
-    this.#options.identified(plainJson(verified, 'an identity') as typeof verified)
+    const { session, journal, context } = this.#options
+    const identity = plainJson(verified, 'an identity') as typeof verified
+    journal?.writer.identity(identity, context.clock())
+    // Before the answer of the tool that verified it, because rules need it.
+    session.setIdentity(identity)
   }
 }
 

@@ -21,3 +21,8 @@ export interface WorkerContext {
   /** From the backend's first sample to the carrier's socket, for each item. */
   readonly latencyOut: FrameHistogram
 }
+
+/** Calendar time now. */
+export function wallMsOf({ wallClock = Date.now }: Pick<WorkerContext, 'wallClock'>): number {
+  return wallClock()
+}

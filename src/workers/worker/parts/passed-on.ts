@@ -1,0 +1,36 @@
+import type { BackendEvent } from '../../../backends/backend.js'
+import type { CallOutput } from '../../../call/events.js'
+import type { Handlers } from '../../shared/by-type.js'
+import type { WorkerDoor } from '../worker-door.js'
+import type { OutputHandlers, WorkerPart } from '../worker-part.js'
+
+type PassedOn = Extract<
+  CallOutput,
+  { type: 'wait' | 'escalate' | 'callback' | 'recording-announced' | 'recording-refused' | 'end-stream' }
+>
+
+/** What the main thread does for the session, and hears of the backend. */
+export class PassedOn implements WorkerPart {
+  readonly #post: WorkerDoor['post']
+
+  constructor({ post }: Pick<WorkerDoor, 'post'>) {
+    this.#post = post
+  }
+
+  readonly outputs = {
+    wait: (output) => this.#pass(output),
+    escalate: (output) => this.#pass(output),
+    callback: (output) => this.#pass(output),
+    'recording-announced': (output) => this.#pass(output),
+    'recording-refused': (output) => this.#pass(output),
+    'end-stream': (output) => this.#pass(output),
+  } satisfies OutputHandlers
+
+  readonly events = {
+    failover: ({ from, to, gapMs, reason }) => this.#post({ type: 'failover', from, to, gapMs, reason }),
+  } satisfies Handlers<BackendEvent>
+
+  #pass(output: PassedOn): void {
+    this.#post(output)
+  }
+}

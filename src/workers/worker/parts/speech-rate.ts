@@ -1,0 +1,25 @@
+import { SPEECH_RATE_TOOL } from '../../../call/gateway-tools.js'
+import { askedRate, speedOf } from '../../../call/speech-rate.js'
+import type { WorkerDoor } from '../worker-door.js'
+import type { WorkerPart, WorkerThings } from '../worker-part.js'
+
+/** The tool by which a model speaks faster or slower: the backend has to be able to. */
+export class SpeechRate implements WorkerPart {
+  readonly #door: Pick<WorkerDoor, 'handle'>
+  readonly #of: WorkerThings
+
+  constructor(door: Pick<WorkerDoor, 'handle'>, of: WorkerThings) {
+    this.#door = door
+    this.#of = of
+  }
+
+  readonly ownTools: NonNullable<WorkerPart['ownTools']> = {
+    [SPEECH_RATE_TOOL]: (callId, args) => {
+      const { backend, session } = this.#of
+      const can = backend.capabilities.changesSpeed === true
+      const { ok, speed, value } = askedRate(args['rate'], speedOf(session.log.toolCalls), can)
+      if (speed !== null) backend.updateSession({ speed })
+      this.#door.handle({ type: 'tool-result', callId, ok, value, ...(ok ? {} : { error: 'TOOL_ARGUMENTS' }) })
+    },
+  }
+}
