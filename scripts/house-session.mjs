@@ -5,6 +5,7 @@ import ts from 'typescript'
 
 const FEATURES = 'src/call/features'
 const OWNERS = 'src/call/resources'
+const KERNEL = ['src/call/call-core.ts', 'src/call/call-kernel.ts', 'src/call/turn-taking.ts']
 /** Public members of an owner. */
 const OWNER_MEMBERS = 12
 
@@ -90,7 +91,7 @@ export function sessionFigures() {
       if (declared === file || !declared.startsWith('src/call/')) continue
       if (isIn(FEATURES, declared) && isIn(FEATURES, file))
         edges.add(`${basename(file, '.ts')} > ${basename(declared, '.ts')}`)
-      const session = isIn(FEATURES, declared) || isIn(OWNERS, declared) || declared.endsWith('/call-kernel.ts')
+      const session = isIn(FEATURES, declared) || isIn(OWNERS, declared) || KERNEL.includes(declared)
       if (used.written && session) writes.add(`${basename(declared, '.ts')}.${used.name} by ${basename(file, '.ts')}`)
     }
     for (const name of deadlinesOf(source)) owners.set(name, [...(owners.get(name) ?? []), basename(file, '.ts')])
@@ -109,12 +110,12 @@ export function sessionFigures() {
   const wide = filesOf(OWNERS)
     .flatMap((file) => publicMembers(program.getSourceFile(file)))
     .filter(({ members }) => members > OWNER_MEMBERS)
-  const kernel = publicMembers(program.getSourceFile('src/call/call-kernel.ts'))[0]
+  const kernel = KERNEL.flatMap((file) => publicMembers(program.getSourceFile(file)))
   return [
     `features of a call that use another: ${edges.size} of ${count * (count - 1)} pairs, ${imports.length} imports${list([...edges])}`,
     `fields of the session written from outside their class: ${writes.size}${list([...writes])}`,
     `deadlines set or cleared by more than one file: ${shared.length}${list(shared.map(([name, by]) => `${name} by ${by.join(', ')}`))}`,
     `owners with more than ${OWNER_MEMBERS} public members: ${wide.length}${list(wide.map(({ name, members }) => `${name} ${members}`))}`,
-    `public members of the kernel: ${kernel.members}`,
+    `public members of the kernel:${list(kernel.map(({ name, members }) => `${name} ${members}`)).slice(1)}`,
   ]
 }

@@ -1,27 +1,17 @@
 import type { DeadlineName } from './call-deadlines.js'
-import type { CallKernel } from './call-kernel.js'
 import type { CallCheckpoint } from './documents/checkpoint.js'
 import type { CallInput } from './events.js'
 import type { Fact } from './facts.js'
 import type { RequestName } from './requests.js'
 
-/** A feature of one call, whose kernel it acts on. */
-export abstract class Feature {
-  protected readonly call: CallKernel
-
-  constructor(call: CallKernel) {
-    this.call = call
-  }
-}
-
 /**
- * One subject of a call beside frames, turns, barge-in and playout, which are the kernel's (`CallKernel`): when it acts by itself,
+ * One subject of a call beside frames, turns, barge-in and playout, which are turn-taking's (`TurnTaking`): when it acts by itself,
  * the facts that it hears, the requests that it answers, and its part of the checkpoint. It knows no other feature.
  */
 export interface CallFeature {
   /** Requests that this feature owns; it has a method of each one's name. */
   readonly answers?: readonly RequestName[]
-  /** A deadline is over; each is one feature's, or the kernel's. A method and no table, which each call would have a copy of. */
+  /** A deadline is over; each is one feature's, or turn-taking's. A method and no table, which each call would have a copy of. */
   due?(name: DeadlineName): void
   /** The caller waits for it, or answers it: silence is no reason for a prompt. */
   readonly busy?: boolean

@@ -58,7 +58,8 @@ const UNHEARD = plainFrame(false)
  *     (any)      --carrier completed, end now-->             closed
  *     (any)      --stream-closed-->                          ended
  *
- * Frames, turns, barge-in, playout and deadlines are in `CallKernel`; what else a call can be about is a feature each.
+ * Clock, deadlines and outputs are in `CallCore`, frames, turns, barge-in and playout in `TurnTaking`; what else a call can be about
+ * is a feature each.
  */
 export class CallSession {
   readonly #call: CallKernel
@@ -140,7 +141,7 @@ export class CallSession {
 
   /** From the opened stream to the first agent sound; null before that sound. */
   get greetingMs(): number | null {
-    return this.#call.greetingMs
+    return this.#call.talk.greetingMs
   }
 
   /** Tag of the language that the call is in. */
@@ -193,7 +194,7 @@ export class CallSession {
     if (!call.line.streaming || call.line.inAmd) return
     const frame = call.keypad.private ? UNHEARD : heard
     call.clockTo(nowMs)
-    if (call.callerFrame(frame, nowMs)) this.#afterwards()
+    if (call.talk.callerFrame(frame, nowMs)) this.#afterwards()
   }
 
   /** True if audio of that item may be played. False: it belongs to a dead response; drop it. */
@@ -241,7 +242,7 @@ export class CallSession {
         owed: this.#owed,
         heard: itemId === null ? null : { itemId, playedMs: call.playout.playedMs(itemId, call.nowMs) },
         language: call.language.callers,
-        nextAnnouncement: call.nextAnnouncement,
+        nextAnnouncement: call.talk.nextAnnouncement,
         identity: call.person.identity,
         openTranscript: call.transcript.open,
         usage: { ...call.usage },
@@ -256,7 +257,7 @@ export class CallSession {
     if (call.stream.openedAtMs === null) return call.owed
     if (call.line.promised !== null) return 'answer'
     const runs = call.effects.running > 0 || call.input.grants.has('digits')
-    if (call.turns.waitingForReal || call.wait.answerDue || runs) return 'answer'
+    if (call.talk.turns.waitingForReal || call.wait.answerDue || runs) return 'answer'
     return call.agentSpeech.responding !== null || call.playout.pendingMs() > SURVIVING_SPEECH_MS
       ? 'rest-of-answer'
       : 'nothing'
@@ -264,7 +265,7 @@ export class CallSession {
 
   #input(input: CallInput): void {
     for (const feature of this.#call.features) if (feature.input?.(input) === true) return
-    this.#call.take(input)
+    this.#call.talk.take(input)
   }
 
   #afterwards(): void {
@@ -272,11 +273,11 @@ export class CallSession {
     for (let passes = 0; passes < 2 * DEADLINE_NAMES.length; passes++) {
       const due = this.#call.deadlines.takeDue(this.#call.nowMs)
       if (due === null) break
-      this.#call.due(due)
+      this.#call.talk.due(due)
       for (const feature of this.#call.features) feature.due?.(due)
     }
     for (const feature of this.#call.features) feature.afterwards?.()
-    this.#call.noticeCheckpoint()
+    if (this.#call.line.state !== 'ended') this.#call.noticeCheckpoint()
   }
 }
 

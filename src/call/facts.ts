@@ -10,7 +10,7 @@ import type { TranscriptEntry } from './documents/record.js'
  * goes on, in the order of `CallSession`'s list of features.
  */
 export type Fact =
-  /** The stream is open, or continues here. @see CallKernel.openStream */
+  /** The stream is open, or continues here. @see Opening */
   | { readonly type: 'stream-open'; readonly durationDueMs: number }
   /** The state is about to become `to`. */
   | { readonly type: 'line'; readonly to: CallState }

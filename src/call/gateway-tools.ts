@@ -1,4 +1,4 @@
-import type { CallKernel } from './call-kernel.js'
+import type { CallCore } from './call-core.js'
 
 /** A tool as the model sees it. */
 export interface GatewayTool {
@@ -65,6 +65,20 @@ export interface ToolOffer {
 
 type Arguments = Readonly<Record<string, unknown>>
 
+/** The call as the tools know it. */
+interface ToolHost extends Pick<CallCore, 'ask' | 'mark' | 'out' | 'options' | 'language'> {
+  readonly goodbye: string
+  readonly talk: { readonly agentSpokeLast: boolean; readonly sounding: boolean }
+  readonly effects: {
+    readonly ledger: {
+      result(callId: string, result: { ok: boolean; value: unknown; error: string | undefined }): unknown
+    }
+  }
+  readonly person: { readonly unconfirmed: number | null }
+  readonly stages: object | null
+  languageChanged(): void
+}
+
 /** A tool that the session performs itself. */
 interface SessionTool {
   readonly name: string
@@ -95,9 +109,9 @@ interface SessionTool {
    */
   readonly outside?: boolean
   /** @returns why it cannot be performed with these arguments; null when it can */
-  readonly fault?: (call: CallKernel, args: Arguments) => string | null
+  readonly fault?: (call: ToolHost, args: Arguments) => string | null
   /** Performs it, and answers the tool call now or later. */
-  readonly run: (call: CallKernel, callId: string, args: Arguments) => void
+  readonly run: (call: ToolHost, callId: string, args: Arguments) => void
 }
 
 const NO_ARGUMENTS = { type: 'object', additionalProperties: false, properties: {} }
@@ -192,7 +206,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
     afterSpeech: true,
     leaves: true,
     run: (call, callId, args) => {
-      const silent = !call.agentSpokeLast && !call.sounding
+      const silent = !call.talk.agentSpokeLast && !call.talk.sounding
       call.ask('endAfterSpeech', textOf(args['reason']), callId, silent ? call.goodbye : '')
     },
   },
@@ -357,7 +371,7 @@ export function sessionTools(offer: ToolOffer): readonly GatewayTool[] {
 }
 
 /** Why this call does not have the tool, whoever calls it; null where it has: then its model was offered it. */
-export function absence(tool: SessionTool, { options, stages, person }: CallKernel): string | null {
+export function absence(tool: SessionTool, { options, stages, person }: ToolHost): string | null {
   const { escalation, languages, handoverTo, sendsDigits, placed = true, messagesOnly = false } = options
   const offer: ToolOffer = {
     ...{ languages, handoverTo, sendsDigits, placed, messagesOnly },
@@ -376,7 +390,7 @@ export function noTool(name: string): string {
   return `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
 }
 
-function answer(call: CallKernel, callId: string, value: unknown, refusal: string | null): void {
+function answer(call: ToolHost, callId: string, value: unknown, refusal: string | null): void {
   call.ask('answerTool', callId, refusal === null, refusal === null ? value : { error: refusal }, refusal ?? undefined)
 }
 

@@ -6,7 +6,7 @@ import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { escalation, options, Rig } from './rig.js'
 
 const { bargeIn } = DEFAULT_CALL_OPTIONS
-import { CALL_OUTPUTS_QUEUED_MAX } from '../../src/call/call-kernel.js'
+import { CALL_OUTPUTS_QUEUED_MAX } from '../../src/call/call-core.js'
 import { CallSession } from '../../src/call/call-session.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 

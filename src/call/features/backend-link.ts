@@ -1,6 +1,6 @@
 import { assertNever } from '../../core/assert.js'
 import type { BackendEvent } from '../backend-events.js'
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallInput } from '../events.js'
@@ -55,20 +55,20 @@ export class BackendLink extends Feature implements CallFeature {
       case 'turn-done':
         return this.#turnDone(event)
       case 'speech-started':
-        return this.call.backendHeardSpeech()
+        return this.call.talk.backendHeardSpeech()
       case 'speech-stopped':
-        return this.call.backendHeardStop()
+        return this.call.talk.backendHeardStop()
       case 'understood':
         // A partial result of hold music may resemble words by chance: only the words of a whole segment end the wait, or
         // the suspicion before it.
-        if (this.call.putOnHold.waiting) return
-        this.call.level.understood()
-        return this.call.tell({ type: 'understood', endsHold: !this.call.putOnHold.suspected })
+        if (this.call.talk.putOnHold.waiting) return
+        this.call.talk.level.understood()
+        return this.call.tell({ type: 'understood', endsHold: !this.call.talk.putOnHold.suspected })
       case 'expects':
         if (event.keys !== undefined) this.call.tell({ type: 'dialogue-keys', keys: event.keys })
         return this.call.callerSpeech.expect(event.what)
       case 'interrupted':
-        return this.call.backendInterrupted(event.generation)
+        return this.call.talk.backendInterrupted(event.generation)
       case 'transcript':
         return this.call.tell(event)
       case 'tool-call':
@@ -124,7 +124,7 @@ export class BackendLink extends Feature implements CallFeature {
     if (++this.#responsesFailed >= RESPONSES_FAILED_MAX)
       return this.failModel(`${this.#responsesFailed} responses failed in a row`)
     this.call.wait.noAnswer()
-    this.call.announce(this.call.text(this.call.options.responseFailedText), 'apology')
+    this.call.talk.announce(this.call.text(this.call.options.responseFailedText), 'apology')
   }
 
   /** The backend has made no sound for too long after the caller's turn or the kick-off. */
@@ -133,20 +133,20 @@ export class BackendLink extends Feature implements CallFeature {
     const { answerTimeoutMs, responseFailedText } = this.call.options
     // A backend that waits for a tool's outcome need not say anything until then.
     const waits = this.call.effects.running > 0 || this.call.input.grants.has('digits') || this.call.effects.awaited
-    if (waits || this.call.sounding || this.call.bargeIn.paused || this.call.callerSpeech.speaking)
+    if (waits || this.call.talk.sounding || this.call.talk.bargeIn.paused || this.call.callerSpeech.speaking)
       return this.call.wait.forAnswer()
     // One missing answer is allowed: the backend may not have taken the caller's words for a question.
     if (++this.#answersMissing >= ANSWERS_MISSING_MAX || !this.call.model.spoke)
       return this.failModel(`no answer in ${answerTimeoutMs} ms`)
     this.call.mark('answer-missing')
-    this.call.announce(this.call.text(responseFailedText), 'apology')
+    this.call.talk.announce(this.call.text(responseFailedText), 'apology')
     this.call.wait.forAnswer()
   }
 
   /** Failover takes long and the caller waits: say a filler. */
   #holding(): void {
     this.call.mark('backend-holding')
-    if (this.call.line.state !== 'live' || this.call.sounding || this.call.agentSpeech.anyOpen) return
+    if (this.call.line.state !== 'live' || this.call.talk.sounding || this.call.agentSpeech.anyOpen) return
     this.call.tell({ type: 'model-holding' })
   }
 
@@ -157,7 +157,7 @@ export class BackendLink extends Feature implements CallFeature {
     if (this.call.line.state === 'waiting' || this.call.line.inAmd) return
     this.call.mark('backend-failed', detail)
     if (this.call.line.state !== 'live' && this.call.line.state !== 'connecting') return
-    if (this.call.bargeIn.paused) this.call.stopAgent()
+    if (this.call.talk.bargeIn.paused) this.call.talk.stopAgent()
     this.call.agentSpeech.giveUp()
     // The caller is promised an agent with a backend of their own.
     if (this.call.line.promised !== null) return

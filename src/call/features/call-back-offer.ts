@@ -1,6 +1,6 @@
 import { MESSAGE_CHARS_MAX } from '../../core/limits.js'
 import { numberToCall } from '../../sautikit/phone.js'
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import { isClosing } from '../closing-cues.js'
@@ -76,8 +76,8 @@ export class CallBackOffer extends Feature implements CallFeature {
     const text = `${words} ${this.call.text(this.call.options.escalation?.callback?.offerText)}`.trim()
     this.call.keypad.grants.take('call-back')
     this.#offer = wish ?? { reason: '', summary: '' }
-    this.#itemId = this.call.announce(text, 'escalation')
-    this.call.in('offer', this.call.wordsMs(text) + OFFER_ANSWER_MS)
+    this.#itemId = this.call.talk.announce(text, 'escalation')
+    this.call.in('offer', this.call.talk.wordsMs(text) + OFFER_ANSWER_MS)
     this.call.mark('callback-offered')
     this.#endsAfterOffer = ends
   }
@@ -95,7 +95,7 @@ export class CallBackOffer extends Feature implements CallFeature {
     if (this.#offer === null) return false
     if (digit === YES_DIGIT) {
       // The answer is known, so the rest of the question need not be heard. Other words are.
-      if (this.call.agentSpeech.item(this.#itemId)?.over === 'no') this.call.stopAgent()
+      if (this.call.agentSpeech.item(this.#itemId)?.over === 'no') this.call.talk.stopAgent()
       this.#ask({ asked: 'key', number: null, note: '' }, [])
       return true
     }
@@ -213,7 +213,7 @@ export class CallBackOffer extends Feature implements CallFeature {
     const isPromised = refusal === null || refusal.why === 'open'
     const words = this.call.text(isPromised ? callback?.confirmedText : callback?.refusedText)
     if (this.#endsAfterFailure(words)) return
-    if (words !== '') this.call.announce(words, 'escalation')
+    if (words !== '') this.call.talk.announce(words, 'escalation')
     this.call.model.tell(
       refusal === null
         ? 'The caller pressed 1: the call back is noted and they have been told.'

@@ -1,4 +1,4 @@
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import { CALLER_SOURCE } from '../caller-data.js'

@@ -1,4 +1,4 @@
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
@@ -95,7 +95,7 @@ export class Claims extends Feature implements CallFeature {
     if (this.call.line.state !== 'live' || !this.call.model.usable) return
     if (this.#corrections >= CLAIM_CORRECTIONS_MAX) return
     this.#corrections++
-    const respond = this.call.allQuiet
+    const respond = this.call.talk.allQuiet
     this.call.mark('claim-corrected', respond ? 'now' : 'with the next answer')
     this.call.model.tell(correctionOf(claims), respond)
   }

@@ -1,4 +1,4 @@
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
@@ -97,8 +97,8 @@ export class Consent extends Feature implements CallFeature {
   #say(): void {
     const text = this.call.text(this.call.options.consentText)
     this.#become('saying')
-    this.#itemId = this.call.announce(text, 'prompt')
-    this.call.in('consent', this.call.wordsMs(text))
+    this.#itemId = this.call.talk.announce(text, 'prompt')
+    this.call.in('consent', this.call.talk.wordsMs(text))
   }
 
   /** Nobody is there who could hear it, or answer: whoever comes hears it from its beginning. */
@@ -197,7 +197,7 @@ export class Consent extends Feature implements CallFeature {
   }
 
   #sayRefused(): void {
-    this.call.announce(this.call.text(this.call.options.refusal?.text ?? ''), 'prompt')
+    this.call.talk.announce(this.call.text(this.call.options.refusal?.text ?? ''), 'prompt')
   }
 
   #settled(announced: boolean): void {

@@ -1,5 +1,5 @@
 import { assertNever } from '../../core/assert.js'
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
@@ -178,9 +178,9 @@ export class Digits extends Feature implements CallFeature {
         ? [this.call.text(confirm).replaceAll('{{digits}}', readBack(collection.entry))]
         : [what === 'again' ? this.call.text(again) : '', this.call.text(say)]
     const text = texts.join(' ').trim()
-    if (cut) this.call.stopAgent()
-    collection.itemId = this.call.announce(text, 'tool')
-    this.call.in('digits', this.call.wordsMs(text) + firstMs)
+    if (cut) this.call.talk.stopAgent()
+    collection.itemId = this.call.talk.announce(text, 'tool')
+    this.call.in('digits', this.call.talk.wordsMs(text) + firstMs)
   }
 
   /** The question was heard, or will not be. */
@@ -198,9 +198,9 @@ export class Digits extends Feature implements CallFeature {
       if (this.#keypad.isPrivate(digit)) this.#privateKey()
       return this.#keypad.dialogue === 'secret' && collection === null ? false : this.#keypad.private || late
     }
-    this.call.callerActive()
+    this.call.talk.callerActive()
     this.call.tell({ type: 'understood', endsHold: true })
-    if (collection.itemId !== null) this.call.stopAgent()
+    if (collection.itemId !== null) this.call.talk.stopAgent()
     collection.itemId = null
     this.#step(collection.key(digit))
     return true
@@ -211,8 +211,8 @@ export class Digits extends Feature implements CallFeature {
     const call = this.call
     if (this.#collection === null && this.#keypad.guarded) {
       this.#keyedUnasked = this.#keypad.dialogue === null
-      if (call.options.bargeIn.onDtmf && call.interruptible) call.commitBargeIn('a digit', call.agentSpeech.latest)
-      call.callerActive()
+      call.talk.digitInterrupts()
+      call.talk.callerActive()
       call.tell({ type: 'understood', endsHold: true })
       this.#keypad.guard(true)
       if (!this.#keypad.private) this.#keypad.makePrivate(true)
@@ -261,7 +261,7 @@ export class Digits extends Feature implements CallFeature {
         : `They are lost: where you need ${names.join(' or ')}, call ${COLLECT_TOOL}, which asks the caller and has your tool get them.`
     call.model.tell(
       `The caller has keyed in digits that are secret, so that you do not get them. ${next}`,
-      call.allQuiet,
+      call.talk.allQuiet,
     )
   }
 
@@ -276,7 +276,7 @@ export class Digits extends Feature implements CallFeature {
     if (collection === null || collection.running) return
     if (this.call.nowMs >= collection.untilMs)
       return this.#over(false, { error: 'The caller took too long to enter this.' }, 'too long')
-    const speaks = this.call.callerSpeech.speaking || this.call.transcript.callerOpen || this.call.bargeIn.paused
+    const speaks = this.call.callerSpeech.speaking || this.call.transcript.callerOpen || this.call.talk.bargeIn.paused
     if (speaks && collection.spec.speech) return this.call.in('digits', DIGITS_POLL_MS)
     this.#step(collection.overdue(), false)
   }
@@ -296,7 +296,7 @@ export class Digits extends Feature implements CallFeature {
         this.call.clear('digits')
         this.#collectedAtMs = this.call.nowMs
         this.call.mark('digits-collected', step.by)
-        if (step.by === 'keypad') this.call.callerStopped(this.call.nowMs, true)
+        if (step.by === 'keypad') this.call.talk.callerStopped(this.call.nowMs, true)
         if (collection.spec.secretFor !== null) return this.#runSecretTool(collection, collection.spec.secretFor)
         const { entry: digits, masked } = collection
         const { by } = step

@@ -1,6 +1,6 @@
 import { QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-deadlines.js'
 import type { DeadlineName } from '../call-deadlines.js'
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { EffectEnd } from '../effect-words.js'
 import type { Fact } from '../facts.js'
@@ -89,8 +89,8 @@ export class EffectWait extends Feature implements CallFeature {
   }
 
   #due(): void {
-    if (this.#told && !this.call.agentTalking && !this.call.wait.answerDue) this.#known()
-    const quiet = !this.call.agentTalking && !this.call.callerSpeech.speaking
+    if (this.#told && !this.call.talk.agentTalking && !this.call.wait.answerDue) this.#known()
+    const quiet = !this.call.talk.agentTalking && !this.call.callerSpeech.speaking
     if (
       this.#untold !== null &&
       this.call.nowMs >= this.#tellByMs &&
@@ -108,7 +108,7 @@ export class EffectWait extends Feature implements CallFeature {
   #say(end: EffectEnd): void {
     const text = this.call.text(this.call.options.effects?.said[end])
     if (text === '' || !this.call.line.streaming) return this.#known()
-    this.#itemId = this.call.announce(text, 'prompt')
+    this.#itemId = this.call.talk.announce(text, 'prompt')
     this.#tellByMs = this.call.nowMs + WORDS_HEARD_MS_MAX
   }
 

@@ -1,6 +1,6 @@
 import { assertNever } from '../../core/assert.js'
 import type { CarrierState } from '../../sautikit/carrier-state.js'
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import { QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-deadlines.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
@@ -119,7 +119,7 @@ export class Ending extends Feature implements CallFeature {
         if (noStream)
           return this.#finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
         // The socket may stay open for seconds after the leg has ended: stop speaking now.
-        this.call.stopAgent()
+        this.call.talk.stopAgent()
         return this.call.line.state === 'bridged'
           ? this.#endAtOnce('escalated', 'the call with the human ended', false)
           : this.#endAtOnce('caller-hung-up', `carrier says ${state}`, false)
@@ -156,8 +156,11 @@ export class Ending extends Feature implements CallFeature {
     if (this.call.line.state !== 'live') return
     const last = this.call.log.transcript.at(-1)
     const answered =
-      last?.role === 'agent' && this.call.agentSpokeLast && !this.call.wait.engaged && !this.call.callerSpeech.speaking
-    const quietMs = this.call.nowMs - Math.max(this.call.agentHeardAtMs, this.call.callerSpeech.lastVoicedMs || 0)
+      last?.role === 'agent' &&
+      this.call.talk.agentSpokeLast &&
+      !this.call.talk.engaged &&
+      !this.call.callerSpeech.speaking
+    const quietMs = this.call.nowMs - Math.max(this.call.talk.agentHeardAtMs, this.call.callerSpeech.lastVoicedMs || 0)
     if (!answered || quietMs < afterMs) return this.call.in('closing-cue', CLOSING_POLL_MS)
     // A question is to be answered.
     if (last.text.trimEnd().endsWith('?')) return
@@ -193,11 +196,11 @@ export class Ending extends Feature implements CallFeature {
 
   #budgetDue(): void {
     if (this.#spent === null) return
-    const { line, wait } = this.call
-    const waits = line.state !== 'live' || line.promised !== null || wait.engaged || this.call.ask('awaitEffects')
+    const { line, talk } = this.call
+    const waits = line.state !== 'live' || line.promised !== null || talk.engaged || this.call.ask('awaitEffects')
     if (waits) return this.call.in('budget', QUIET_POLL_MS)
     // Nobody heard a goodbye of the model meanwhile.
-    this.call.callerSpokeLast()
+    this.call.talk.callerSpokeLast()
     this.call.ask('takeTool', this.#spent)
     this.#spent = null
   }
@@ -206,11 +209,11 @@ export class Ending extends Feature implements CallFeature {
   sayThenEnd(reason: EndReason, detail: string, text: string, interrupt: boolean): void {
     if (this.#waits(reason, detail, () => this.sayThenEnd(reason, detail, text, interrupt))) return
     if (!this.call.line.streaming || text === '') return this.endNow(reason, detail)
-    if (interrupt) this.call.stopAgent()
+    if (interrupt) this.call.talk.stopAgent()
     this.#beginClosing(false)
-    const itemId = this.call.announce(text, reason === 'backend-failed' ? 'apology' : 'goodbye')
+    const itemId = this.call.talk.announce(text, reason === 'backend-failed' ? 'apology' : 'goodbye')
     this.#plan = { reason, detail, cancellable: false, toolCallId: null, itemId, quietSinceMs: null }
-    this.call.in('goodbye-heard', this.call.wordsMs(text))
+    this.call.in('goodbye-heard', this.call.talk.wordsMs(text))
     this.call.mark('goodbye', detail === '' ? reason : `${reason}: ${detail}`)
   }
 
@@ -221,7 +224,7 @@ export class Ending extends Feature implements CallFeature {
   endAfterSpeech(detail: string, toolCallId: string | null, goodbye: string): void {
     if (this.#waits('agent-goodbye', detail, () => this.endAfterSpeech(detail, toolCallId, goodbye))) return
     this.#beginClosing(true)
-    const itemId = goodbye === '' ? null : this.call.announce(goodbye, 'goodbye', 'answer')
+    const itemId = goodbye === '' ? null : this.call.talk.announce(goodbye, 'goodbye', 'answer')
     this.#plan = { reason: 'agent-goodbye', detail, cancellable: true, toolCallId, itemId, quietSinceMs: null }
     this.call.in('quiet-goodbye', QUIET_POLL_MS)
     this.call.in('quiet-goodbye-limit', WORDS_HEARD_MS_MAX + this.call.playout.pendingMs())
@@ -256,7 +259,7 @@ export class Ending extends Feature implements CallFeature {
   #quietGoodbyeDue(): void {
     const plan = this.#plan
     if (plan === null || !plan.cancellable) return
-    if (this.call.sounding || plan.itemId !== null || this.call.bargeIn.paused) {
+    if (this.call.talk.sounding || plan.itemId !== null || this.call.talk.bargeIn.paused) {
       plan.quietSinceMs = null
     } else {
       plan.quietSinceMs ??= this.call.nowMs
@@ -335,20 +338,20 @@ export class Ending extends Feature implements CallFeature {
       escalated: bridged,
       answered: this.call.log.turnsAnswered > 0,
       waiting:
-        this.call.turns.waitingForReal ||
+        this.call.talk.turns.waitingForReal ||
         (this.call.line.human !== null && !bridged && this.call.line.state !== 'live') ||
         this.call.effects.ledger.effectsRunning.length > 0,
     })
     const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
     this.call.tell({ type: 'call-ends' })
     this.call.effects.ledger.close(asAsked)
-    this.call.settleBargeIn()
-    this.call.bargeIn.abandon()
+    this.call.talk.settleBargeIn()
+    this.call.talk.bargeIn.abandon()
     this.call.ask('cancelTools', 'cut')
     this.call.model.close(reason)
     this.call.transcript.close(this.call.streamMs)
     this.call.tell({ type: 'conversation-over' })
-    this.call.recordTurn(this.call.turns.close(this.call.streamZeroMs))
+    this.call.recordTurn(this.call.talk.turns.close(this.call.streamZeroMs))
     return facts
   }
 }

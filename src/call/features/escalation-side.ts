@@ -1,5 +1,5 @@
 import { assertNever } from '../../core/assert.js'
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
@@ -105,7 +105,7 @@ export class EscalationSide extends Feature implements CallFeature {
     this.#enter(request)
     if (request.toolCallId === null) this.call.tell({ type: 'arranged', tool: ESCALATE_TOOL })
     this.#transferAnnounced = false
-    if (request.origin === 'operator' || request.origin === 'rule') this.call.stopAgent()
+    if (request.origin === 'operator' || request.origin === 'rule') this.call.talk.stopAgent()
     if (request.origin === 'backend-failed') this.#sayBeforeTransfer(this.call.text(this.call.options.apologyText))
     return true
   }
@@ -161,8 +161,8 @@ export class EscalationSide extends Feature implements CallFeature {
 
   #sayBeforeTransfer(text: string): void {
     if (text === '') return
-    this.#transferItemId = this.call.announce(text, 'escalation')
-    this.call.in('transfer-heard', this.call.wordsMs(text))
+    this.#transferItemId = this.call.talk.announce(text, 'escalation')
+    this.call.in('transfer-heard', this.call.talk.wordsMs(text))
   }
 
   /** The announcement was heard, or cannot be heard: continue. */
@@ -188,7 +188,7 @@ export class EscalationSide extends Feature implements CallFeature {
 
   bridge(strategy: EscalationStrategy): void {
     if (this.call.line.state === 'bridged') return
-    this.call.stopAgent()
+    this.call.talk.stopAgent()
     this.call.line.enter('bridged')
     const { line } = this.call
     line.askedForHuman({ reason: line.human?.reason ?? 'operator', strategy, outcome: 'answered' })
@@ -226,13 +226,13 @@ export class EscalationSide extends Feature implements CallFeature {
       return
     }
     // The backend's speech meanwhile was not played; its rest must not be played either. A sentence that is complete is heard.
-    if (this.call.agentSpeech.responding !== null) this.call.stopAgent()
+    if (this.call.agentSpeech.responding !== null) this.call.talk.stopAgent()
     this.call.floor.discard()
     this.call.changed()
-    this.call.agentQuietFromNow()
+    this.call.talk.agentQuietFromNow()
     if (takesMessage) this.call.ask('withdrawOffer')
     else if (offer) this.call.ask('offerCallBack', words, request, false)
-    else if (words !== '') this.call.announce(words, 'escalation')
+    else if (words !== '') this.call.talk.announce(words, 'escalation')
     if (this.call.model.dead && !promised) return
     this.call.ask('continueAfterEscalation')
     this.#tellBackendUnreached(request, outcome, closed, offer, takesMessage ? words : null)

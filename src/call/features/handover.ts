@@ -1,4 +1,4 @@
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import { QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-deadlines.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
@@ -97,10 +97,10 @@ export class Handover extends Feature implements CallFeature {
     // Whatever had held it up has given the word back to this agent.
     if (this.#heldUp) this.#endConversation()
     this.#heldUp = false
-    const { sounding, bargeIn, agentSpeech, input } = this.call
-    const speaks = sounding || bargeIn.paused || agentSpeech.responding !== null || input.expected
+    const { talk, agentSpeech, input } = this.call
+    const speaks = talk.sounding || talk.bargeIn.paused || agentSpeech.responding !== null || input.expected
     if (speaks && this.call.nowMs < this.#limitMs) return this.call.in('handover', QUIET_POLL_MS)
-    this.call.settleBargeIn()
+    this.call.talk.settleBargeIn()
     this.call.transcript.close(this.call.streamMs)
     this.call.tell({ type: 'conversation-over' })
     const { streamMs: atMs, options } = this.call

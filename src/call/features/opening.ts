@@ -1,6 +1,6 @@
 import { assertNever } from '../../core/assert.js'
 import type { AnswerVerdict } from '../answering-machine-detector.js'
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
@@ -43,8 +43,8 @@ export class Opening extends Feature implements CallFeature {
   checkpoint(): Pick<CallCheckpoint, 'amd' | 'greeted' | 'greetingMs'> {
     return {
       // A greeting that was requested but never heard must still be given.
-      greeted: this.call.person.greeted && this.call.greetingMs !== null,
-      greetingMs: this.call.greetingMs,
+      greeted: this.call.person.greeted && this.call.talk.greetingMs !== null,
+      greetingMs: this.call.talk.greetingMs,
       ...(this.call.line.inAmd ? { amd: this.#recording ? 'recording' : 'undecided' } : {}),
     }
   }
@@ -106,7 +106,7 @@ export class Opening extends Feature implements CallFeature {
     // Whoever was handed the call has the whole of its own limit: else the caller might get it for no time at all.
     const handedMs = this.call.log.handovers.at(-1)?.atMs ?? 0
     const untilMs = zeroMs + handedMs + this.call.stream.gapMs + this.call.options.duration.maxMs
-    this.call.agentQuietFromNow()
+    this.call.talk.agentQuietFromNow()
     this.call.tell({ type: 'stream-open', durationDueMs: untilMs })
     const asks = this.call.person.unconfirmed !== null && this.call.newStream !== null
     // Whoever had the call before did not know either who took it, or has heard a recording, and was not ending it.
@@ -118,7 +118,7 @@ export class Opening extends Feature implements CallFeature {
     }
     if (newStream !== null && !asks) {
       if (this.call.person.greeted)
-        this.#cutOffItemId = this.call.announce(this.call.text(this.call.options.cutOffText), 'prompt')
+        this.#cutOffItemId = this.call.talk.announce(this.call.text(this.call.options.cutOffText), 'prompt')
       return this.converse()
     }
     if (resume !== null && !asks && this.#resumeElsewhere(resume)) return
@@ -200,7 +200,7 @@ export class Opening extends Feature implements CallFeature {
     }
     if (who === 'recording') return this.#hearOut()
     this.call.line.setAmd(false)
-    this.call.agentQuietFromNow()
+    this.call.talk.agentQuietFromNow()
     if (who === 'human' || (who === 'silence' && amd.onSilence === 'speak')) {
       this.call.floor.open('recording')
       return this.converse()
@@ -216,7 +216,7 @@ export class Opening extends Feature implements CallFeature {
     this.call.line.enter('connecting')
     this.call.floor.close('recording')
     this.call.tell({ type: 'recording-found' })
-    this.call.stopAgent()
+    this.call.talk.stopAgent()
   }
 
   /** Stream open and backend ready: the conversation begins, or goes on. */
@@ -295,7 +295,7 @@ export class Opening extends Feature implements CallFeature {
     if (this.call.floor.holds('greeting')) {
       this.call.floor.endGreeting()
       this.call.wait.forAnswer()
-    } else if (this.call.greetingMs === null) {
+    } else if (this.call.talk.greetingMs === null) {
       this.call.person.greet(false)
       if (this.call.line.state === 'live') this.begin()
     }
@@ -308,17 +308,17 @@ export class Opening extends Feature implements CallFeature {
   #greetingDue(): void {
     const { line, model, person } = this.call
     if ((line.state !== 'connecting' && line.state !== 'live') || model.spoke) return
-    if (this.call.callerSpeech.speaking || this.call.sounding || this.call.agentSpeech.anyOpen)
+    if (this.call.callerSpeech.speaking || this.call.talk.sounding || this.call.agentSpeech.anyOpen)
       return this.call.in('greeting', GREETING_POLL_MS)
     const { greeting, filler } = this.call.options
     const text = this.call.text(greeting ?? filler.texts[0])
     if (text === '') return
     this.call.mark('greeting-overdue')
-    if (greeting === null) return void this.call.announce(text, 'filler')
-    this.#greetingItemId = this.call.announce(text, 'prompt', 'greeting')
+    if (greeting === null) return void this.call.talk.announce(text, 'filler')
+    this.#greetingItemId = this.call.talk.announce(text, 'prompt', 'greeting')
     if (!person.greeted) {
       person.greet(true)
-    } else if (!this.call.turns.waiting) {
+    } else if (!this.call.talk.turns.waiting) {
       this.call.floor.close('greeting')
       this.call.wait.noAnswer()
     }

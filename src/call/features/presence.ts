@@ -1,6 +1,6 @@
 import { assertNever } from '../../core/assert.js'
 import { ANSWER_UNHEARD_MS } from '../../core/limits.js'
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
@@ -66,26 +66,26 @@ export class Presence extends Feature implements CallFeature {
     if (this.call.line.state !== 'live') return
     const decision = this.#clock.due(
       this.call.nowMs,
-      this.call.wait.engaged,
-      Math.max(this.call.agentHeardAtMs, this.call.streamZeroMs),
+      this.call.talk.engaged,
+      Math.max(this.call.talk.agentHeardAtMs, this.call.streamZeroMs),
       this.call.input.asked.what !== 'nothing',
     )
     switch (decision.type) {
       case 'wait':
         return this.call.deadlines.set('silence', decision.untilMs)
       case 'end':
-        if (this.call.level.refusedMs >= this.call.options.speech.realSpeechMs) {
-          this.call.learnLevelAnew('nobody else speaks')
+        if (this.call.talk.level.refusedMs >= this.call.options.speech.realSpeechMs) {
+          this.call.talk.learnLevelAnew('nobody else speaks')
           return this.call.in('silence', this.call.options.silence.afterMs)
         }
         return this.call.ask('sayThenEnd', 'silence-limit', decision.detail, this.call.goodbye, false)
       case 'prompt':
-        this.call.level.ask()
-        this.call.putOnHold.ask()
+        this.call.talk.level.ask()
+        this.call.talk.putOnHold.ask()
         this.call.clear('put-on-hold')
         this.call.counters.silencePrompts++
         this.call.mark('silence-prompt', decision.detail)
-        this.#promptId = this.call.announce(this.call.text(decision.text), 'prompt')
+        this.#promptId = this.call.talk.announce(this.call.text(decision.text), 'prompt')
         return this.call.in('silence', this.call.options.silence.afterMs)
       default:
         return assertNever(decision)
@@ -99,39 +99,39 @@ export class Presence extends Feature implements CallFeature {
   #understood(endsHold: boolean): void {
     const { speaking, firstVoicedMs } = this.call.callerSpeech
     if (endsHold) {
-      if (this.call.putOnHold.waiting) this.call.mark('put-on-hold-over', 'words, or a digit')
-      this.call.putOnHold.understood()
+      if (this.call.talk.putOnHold.waiting) this.call.mark('put-on-hold-over', 'words, or a digit')
+      this.call.talk.putOnHold.understood()
       this.call.clear('put-on-hold')
     }
-    const dueMs = this.call.unrecognised.understood(speaking, this.call.nowMs, firstVoicedMs)
+    const dueMs = this.call.talk.unrecognised.understood(speaking, this.call.nowMs, firstVoicedMs)
     if (Number.isNaN(dueMs)) this.call.clear('not-understood')
     else this.call.deadlines.set('not-understood', dueMs)
   }
 
   /** The caller has put us on hold: from here on the agent waits. */
   #waitOnHold(): void {
-    const voiceMs = this.call.putOnHold.voiceMs
-    this.call.deadlines.set('put-on-hold', this.call.putOnHold.wait(this.call.nowMs))
+    const voiceMs = this.call.talk.putOnHold.voiceMs
+    this.call.deadlines.set('put-on-hold', this.call.talk.putOnHold.wait(this.call.nowMs))
     this.call.counters.putOnHold++
     this.call.mark(
       'put-on-hold',
-      `${voiceMs} ms of voice without words, ${this.call.options.putOnHold?.afterMs ?? 0} needed${this.call.levelFigures}`,
+      `${voiceMs} ms of voice without words, ${this.call.options.putOnHold?.afterMs ?? 0} needed${this.call.talk.levelFigures}`,
     )
     this.call.wait.noAnswer()
     this.call.clear('not-understood')
-    this.call.unrecognised.over()
+    this.call.talk.unrecognised.over()
     this.#giveUpSegment()
   }
 
   /** Ends the segment although its sound continues; nothing is asked of the backend. */
   #giveUpSegment(): void {
     if (!this.call.callerSpeech.speaking) return
-    this.call.giveUpSegment(true)
+    this.call.talk.giveUpSegment(true)
   }
 
   /** On hold until `maxMs`: nobody may come back any more. */
   #heldTooLong(): void {
-    if (this.call.line.state !== 'live' || !this.call.putOnHold.waiting) return
+    if (this.call.line.state !== 'live' || !this.call.talk.putOnHold.waiting) return
     const detail = `put on hold for ${this.call.options.putOnHold?.maxMs ?? 0} ms`
     if (this.call.options.escalation?.callback?.numberKnown !== true || this.call.keypad.grants.has('call-back'))
       return this.call.ask('sayThenEnd', 'silence-limit', detail, this.call.goodbye, false)
@@ -142,19 +142,19 @@ export class Presence extends Feature implements CallFeature {
   #notUnderstoodDue(): void {
     if (this.call.line.state !== 'live') return
     const { speaking, firstVoicedMs } = this.call.callerSpeech
-    if (this.call.putOnHold.waiting) {
+    if (this.call.talk.putOnHold.waiting) {
       // Each sound of its own: the caller who comes back after a pause is not cut because of what played before it.
       const untilMs = firstVoicedMs + ANSWER_UNHEARD_MS
       if (speaking && this.call.nowMs < untilMs) return this.call.deadlines.set('not-understood', untilMs)
-      this.call.unrecognised.over()
+      this.call.talk.unrecognised.over()
       return this.#giveUpSegment()
     }
-    const decision = this.call.unrecognised.due({
+    const decision = this.call.talk.unrecognised.due({
       nowMs: this.call.nowMs,
       speaking,
       firstVoicedMs,
       quietMs: this.call.callerSpeech.quietMs(this.call.nowMs),
-      agentHeard: this.call.sounding || this.call.bargeIn.paused,
+      agentHeard: this.call.talk.sounding || this.call.talk.bargeIn.paused,
       anyItemOpen: this.call.agentSpeech.anyOpen,
     })
     switch (decision.type) {
@@ -165,10 +165,10 @@ export class Presence extends Feature implements CallFeature {
       case 'give-up':
         this.call.mark('not-understood', `${Math.round(decision.unrecognisedMs)} ms of sound without words`)
         this.call.counters.notUnderstood++
-        this.call.giveUpSegment(false)
+        this.call.talk.giveUpSegment(false)
         break
       case 'ask':
-        this.call.announce(this.call.text(decision.text), 'prompt')
+        this.call.talk.announce(this.call.text(decision.text), 'prompt')
         break
       case 'end':
         return this.call.ask('sayThenEnd', 'silence-limit', decision.detail, this.call.goodbye, false)

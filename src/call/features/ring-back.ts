@@ -1,4 +1,4 @@
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import { QUIET_POLL_MS } from '../call-deadlines.js'
 import type { DeadlineName } from '../call-deadlines.js'
@@ -52,8 +52,8 @@ export class RingBack extends Feature implements CallFeature {
   /** @returns true when the digit has confirmed that the caller goes on */
   #digit(digit: string): boolean {
     if (this.call.person.unconfirmed === null || digit !== YES_DIGIT || this.call.line.state !== 'live') return false
-    this.call.stopAgent()
-    this.call.callerActive()
+    this.call.talk.stopAgent()
+    this.call.talk.callerActive()
     const conversation = JSON.stringify(this.#confirmed('key'))
     this.call.model.tell(`The person pressed ${digit}: they want to go on. Go on from here: ${conversation}`)
     // As the caller's answer, so that a backend without a model has one too.
@@ -89,7 +89,7 @@ export class RingBack extends Feature implements CallFeature {
 
   /** The person has spoken, and words of it may come. */
   get #voice(): boolean {
-    return this.call.turns.waitingForReal || this.call.log.turns.length > this.#turnsBefore
+    return this.call.talk.turns.waitingForReal || this.call.log.turns.length > this.#turnsBefore
   }
 
   /** @returns the conversation that was cut off */

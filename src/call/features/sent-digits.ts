@@ -1,5 +1,5 @@
 import { TONES } from '../../media/dtmf-tones.js'
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import { SECRET_DIGIT } from '../digit-collection.js'
 import type { CallInput } from '../events.js'
@@ -38,7 +38,7 @@ export class SentDigits extends Feature implements CallFeature {
   sendDigits(callId: string, keys: string): void {
     this.call.keypad.tones(true, keys)
     this.call.floor.sound.take('tones')
-    this.#waiting.set(this.call.tones(keys, keys.includes(SECRET_DIGIT) ? callId : null), { callId, keys })
+    this.#waiting.set(this.call.talk.tones(keys, keys.includes(SECRET_DIGIT) ? callId : null), { callId, keys })
     this.call.mark('digits-sent', `${keys.replaceAll('w', '').length} keys`)
   }
 

@@ -1,4 +1,4 @@
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import { CALLER_SOURCE } from '../caller-data.js'
@@ -70,7 +70,7 @@ export class StageChanges extends Feature implements CallFeature {
     if (this.call.line.state !== 'live') return this.call.in('stage', STAGE_POLL_MS)
     this.call.stages?.settle(this.call.streamMs)
     if (!this.#changed() || this.followStage() || !this.call.model.usable) return
-    this.call.model.tell(STAGE_TIME_TEXT, this.call.allQuiet)
+    this.call.model.tell(STAGE_TIME_TEXT, this.call.talk.allQuiet)
   }
 
   /** Informs the model of a change. @returns whether the stage is another now */

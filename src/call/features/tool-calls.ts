@@ -1,6 +1,6 @@
 import { assertNever } from '../../core/assert.js'
 import { waitOf } from '../backend-events.js'
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
@@ -66,7 +66,7 @@ export class ToolCalls extends Feature implements CallFeature {
       case 'model-audio':
         return this.#cancelFiller()
       case 'model-holding':
-        if (this.#fillers.none && !this.call.callerSpeech.speaking && !this.call.bargeIn.paused) this.#sayFiller()
+        if (this.#fillers.none && !this.call.callerSpeech.speaking && !this.call.talk.bargeIn.paused) this.#sayFiller()
         return
       case 'caller-acts':
         return this.call.clear('filler')
@@ -121,7 +121,7 @@ export class ToolCalls extends Feature implements CallFeature {
 
   #sayFiller(): void {
     const phrase = this.#fillers.take()
-    if (phrase !== null) this.#fillerId = this.call.announce(this.call.text(phrase), 'filler')
+    if (phrase !== null) this.#fillerId = this.call.talk.announce(this.call.text(phrase), 'filler')
   }
 
   /** The answer is there before the filler began to sound; `announce-failed` follows, if that was in time. */
@@ -267,12 +267,12 @@ export class ToolCalls extends Feature implements CallFeature {
     if (this.call.line.state !== 'live' || this.call.keypad.grants.has('digits')) return
     const runs = this.call.effects.running > 0
     const { answerAfterMs = null } = this.call.options.filler
-    const late = answerAfterMs !== null && this.call.turns.understood && !this.call.input.smallTalk
+    const late = answerAfterMs !== null && this.call.talk.turns.understood && !this.call.input.smallTalk
     if (!runs && !(late && this.#fillers.none)) return
-    const waits = (runs && this.call.effects.ledger.awaited) || this.call.turns.waiting
-    if (!waits || this.call.sounding || this.call.callerSpeech.speaking || this.call.bargeIn.paused)
+    const waits = (runs && this.call.effects.ledger.awaited) || this.call.talk.turns.waiting
+    if (!waits || this.call.talk.sounding || this.call.callerSpeech.speaking || this.call.talk.bargeIn.paused)
       return this.call.in('filler', FILLER_POLL_MS)
-    const quietMs = this.call.nowMs - this.call.agentHeardAtMs
+    const quietMs = this.call.nowMs - this.call.talk.agentHeardAtMs
     const neededMs = this.#fillers.neededMs
     if (runs && quietMs < neededMs) return this.call.in('filler', neededMs - quietMs)
     this.#sayFiller()

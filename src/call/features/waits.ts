@@ -1,4 +1,4 @@
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
@@ -76,7 +76,7 @@ export class Waits extends Feature implements CallFeature {
     this.call.out({ type: 'backend-tool-result', callId, ok: true, value: pendingAnswer(said), pending: true })
     if (this.call.line.state !== 'live') return
     if (said === '') return this.call.wait.forAnswer()
-    this.call.announce(said, 'tool')
+    this.call.talk.announce(said, 'tool')
     this.call.wait.noAnswer()
     this.call.floor.close('caller')
   }
@@ -135,14 +135,14 @@ export class Waits extends Feature implements CallFeature {
   #due(): void {
     for (const wait of this.call.effects.pending.overdue(this.call.nowMs)) this.#giveUp(wait, 'expired')
     const { untold } = this.call.effects.pending
-    const quietMs = this.call.nowMs - Math.max(this.call.agentHeardAtMs, this.call.callerSpeech.lastVoicedMs || 0)
+    const quietMs = this.call.nowMs - Math.max(this.call.talk.agentHeardAtMs, this.call.callerSpeech.lastVoicedMs || 0)
     const pause =
       this.call.line.state === 'live' &&
       quietMs >= PAUSE_MS &&
-      !this.call.agentTalking &&
+      !this.call.talk.agentTalking &&
       !this.call.agentSpeech.anyOpen &&
       !this.call.callerSpeech.speaking &&
-      !this.call.bargeIn.paused
+      !this.call.talk.bargeIn.paused
     if (pause && untold !== null) this.#tell(untold)
     else if (pause && untold === null) this.#sayStillWaiting(quietMs)
     this.#watch()
@@ -152,7 +152,7 @@ export class Waits extends Feature implements CallFeature {
     for (const { name } of this.call.effects.pending.waiting) {
       const { still, everyMs = Infinity } = this.call.options.waits[name] ?? {}
       if (quietMs < everyMs) continue
-      this.call.announce(this.call.text(still), 'prompt')
+      this.call.talk.announce(this.call.text(still), 'prompt')
       return
     }
   }
@@ -170,7 +170,7 @@ export class Waits extends Feature implements CallFeature {
     const text = outcomeText(wait)
     this.call.out({ type: 'backend-tool-outcome', callId, ok: status === 'succeeded', value: given, text, respond })
     if (respond) return this.call.wait.forAnswer()
-    if (said !== '') this.call.announce(said, 'prompt')
+    if (said !== '') this.call.talk.announce(said, 'prompt')
     this.call.effects.pending.said(wait)
   }
 

@@ -1,5 +1,5 @@
 import type { BackendEvent } from '../backend-events.js'
-import { Feature } from '../call-feature.js'
+import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { CallInput } from '../events.js'
 import type { Fact } from '../facts.js'
@@ -39,24 +39,20 @@ export class Words extends Feature implements CallFeature {
     )
     if (text.trim() === '') return
     this.call.floor.endGreeting()
-    if (spoken) this.call.level.understood()
+    if (spoken) this.call.talk.level.understood()
     this.call.tell({ type: 'understood', endsHold: true })
     if (!final) this.#partial(text)
     else if (
       !this.call.input.grants.has('digits') &&
       this.call.options.bargeIn.waitWords &&
       this.call.line.state === 'live' &&
-      asksToWait(text, this.call.spokenOver)
+      asksToWait(text, this.call.talk.spokenOver)
     )
       return this.#callerAsksToWait()
     this.call.tell({ type: 'caller-said', text, final })
-    if (this.call.wordsMayCome) this.call.uncertainSpeechHadWords()
-    if (final && this.call.overlapEnded) this.call.overlapWords(text)
-    this.call.callerActive()
-    this.call.callerSpokeLast()
-    this.call.turns.confirm()
+    this.call.talk.wordsCame(text, final)
     this.call.input.heard(text)
-    if (final && this.call.line.state === 'live' && this.call.turns.waiting) this.call.wait.forAnswer()
+    if (final && this.call.line.state === 'live' && this.call.talk.turns.waiting) this.call.wait.forAnswer()
     if (final && !this.call.input.grants.has('digits')) this.call.tell({ type: 'caller-turn', text })
   }
 
@@ -64,20 +60,14 @@ export class Words extends Feature implements CallFeature {
   #partial(text: string): void {
     this.call.input.heardPartly()
     this.call.callerSpeech.heardWords(text, this.call.input.asked)
-    if (this.call.bargeIn.paused) this.call.bargeIn.heardWords(text)
+    if (this.call.talk.bargeIn.paused) this.call.talk.bargeIn.heardWords(text)
   }
 
   /** Words that ask for a moment are not answered with words: the agent is silent until the caller goes on. */
   #callerAsksToWait(): void {
     this.call.counters.askedToWait++
-    this.call.mark('asked-to-wait', this.call.spokenOver ? 'over the agent' : 'while nobody else spoke')
-    this.call.expectNoWords()
-    if (this.call.bargeIn.paused || this.call.interruptible)
-      this.call.commitBargeIn('asked to wait', this.call.agentSpeech.latest)
-    this.call.settleOverlap()
-    this.call.callerActive()
-    this.call.callerSpokeLast()
-    this.call.turns.dismiss()
+    this.call.mark('asked-to-wait', this.call.talk.spokenOver ? 'over the agent' : 'while nobody else spoke')
+    this.call.talk.askedToWait()
     this.call.wait.callerActs()
     this.call.tell({ type: 'caller-asks-to-wait' })
     this.call.floor.close('caller')

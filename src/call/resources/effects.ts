@@ -1,4 +1,4 @@
-import type { CallKernel } from '../call-kernel.js'
+import type { CallCore } from '../call-core.js'
 import type { SessionResume } from '../documents/checkpoint.js'
 import { PendingTools } from '../pending-tools.js'
 import { ToolLedger } from '../tool-ledger.js'
@@ -8,16 +8,16 @@ export class Effects {
   readonly ledger: ToolLedger
   readonly pending: PendingTools
 
-  constructor(call: CallKernel, resume: SessionResume | undefined) {
+  constructor(core: CallCore, resume: SessionResume | undefined) {
     this.ledger = new ToolLedger(
-      call.log,
-      (made) => call.record({ kind: 'tool-call', ...made }),
-      () => ({ nowMs: call.nowMs, zeroMs: call.streamZeroMs }),
+      core.log,
+      (made) => core.record({ kind: 'tool-call', ...made }),
+      () => ({ nowMs: core.nowMs, zeroMs: core.streamZeroMs }),
       resume,
-      call.zeroMs,
-      new Set(call.options.effects?.tools),
+      core.zeroMs,
+      new Set(core.options.effects?.tools),
     )
-    this.pending = new PendingTools(call.resume?.waits ?? [], call.zeroMs)
+    this.pending = new PendingTools(core.resume?.waits ?? [], core.zeroMs)
   }
 
   /** Number of tool calls that run. */

@@ -1,5 +1,7 @@
-import type { CallKernel } from '../call-kernel.js'
+import type { CallCore } from '../call-core.js'
+import type { CallerSpeech } from '../caller-speech.js'
 import { heardPart, SPEECH_MS_PER_CHARACTER } from '../transcript.js'
+import type { Transcript } from '../transcript.js'
 import { askedIn, isSmallTalk } from '../turn-words.js'
 import type { Asked } from '../turn-words.js'
 import { Grants } from './grants.js'
@@ -19,10 +21,14 @@ export class Input {
   /** Time of the last voiced sample for which a transcript has come, and that transcript's item. */
   #wordsOfMs = NaN
   #wordsItemId = ''
-  readonly #call: CallKernel
+  readonly #core: CallCore
+  readonly #transcript: Transcript
+  readonly #callerSpeech: CallerSpeech
 
-  constructor(call: CallKernel) {
-    this.#call = call
+  constructor(core: CallCore, transcript: Transcript, callerSpeech: CallerSpeech) {
+    this.#core = core
+    this.#transcript = transcript
+    this.#callerSpeech = callerSpeech
   }
 
   /** The caller's newest words are greetings and thanks. */
@@ -32,7 +38,7 @@ export class Input {
 
   /** Words are being said that may still change. */
   get partial(): boolean {
-    return this.#call.transcript.callerOpen && this.#call.nowMs - this.#partialAtMs < PARTIAL_ALIVE_MS
+    return this.#transcript.callerOpen && this.#core.nowMs - this.#partialAtMs < PARTIAL_ALIVE_MS
   }
 
   heard(text: string): void {
@@ -41,14 +47,14 @@ export class Input {
 
   /** Words came that may still change. */
   heardPartly(): void {
-    this.#partialAtMs = this.#call.nowMs
+    this.#partialAtMs = this.#core.nowMs
   }
 
   /** The caller speaks, or has spoken and the words are not all known. */
   get expected(): boolean {
-    const { speaking, lastVoicedMs } = this.#call.callerSpeech
-    const unknown = lastVoicedMs !== this.#wordsOfMs || this.#call.transcript.callerOpen
-    return speaking || (unknown && this.#call.nowMs < lastVoicedMs + WORDS_LATE_MS)
+    const { speaking, lastVoicedMs } = this.#callerSpeech
+    const unknown = lastVoicedMs !== this.#wordsOfMs || this.#transcript.callerOpen
+    return speaking || (unknown && this.#core.nowMs < lastVoicedMs + WORDS_LATE_MS)
   }
 
   /**
@@ -56,10 +62,10 @@ export class Input {
    * because the last voiced sample belongs to earlier words
    */
   transcribed(itemId: string): { readonly startMs: number; readonly endMs: number; readonly spoken: boolean } {
-    const { firstVoicedMs, lastVoicedMs } = this.#call.callerSpeech
+    const { firstVoicedMs, lastVoicedMs } = this.#callerSpeech
     const spoken = !Number.isNaN(lastVoicedMs) && (lastVoicedMs !== this.#wordsOfMs || itemId === this.#wordsItemId)
-    const startMs = spoken && !Number.isNaN(firstVoicedMs) ? firstVoicedMs : this.#call.nowMs
-    const endMs = spoken ? lastVoicedMs : this.#call.nowMs
+    const startMs = spoken && !Number.isNaN(firstVoicedMs) ? firstVoicedMs : this.#core.nowMs
+    const endMs = spoken ? lastVoicedMs : this.#core.nowMs
     if (spoken) {
       this.#wordsOfMs = lastVoicedMs
       this.#wordsItemId = itemId
@@ -69,7 +75,7 @@ export class Input {
 
   /** Question in the agent's last words, as far as the caller has heard them. */
   get asked(): Asked {
-    return askedIn(this.#heardOfAgent, this.#call.options.speech.words?.numberDigits)
+    return askedIn(this.#heardOfAgent, this.#core.options.speech.words?.numberDigits)
   }
 
   /** The agent has just asked something and goes on: a short word may be the answer. */
@@ -79,12 +85,12 @@ export class Input {
   }
 
   get #heardOfAgent(): string {
-    const sounding = this.#call.transcript.sounding
+    const sounding = this.#transcript.sounding
     if (sounding !== null) {
       const { itemId, text, heard } = sounding
-      return heard ? text : heardPart(text, this.#call.playout.playedMs(itemId, this.#call.nowMs))
+      return heard ? text : heardPart(text, this.#core.playout.playedMs(itemId, this.#core.nowMs))
     }
-    const last = this.#call.log.transcript.findLast(({ role }) => role === 'agent')
+    const last = this.#core.log.transcript.findLast(({ role }) => role === 'agent')
     if (last === undefined) return ''
     return last.playedMs === undefined ? last.text : heardPart(last.text, last.playedMs)
   }

@@ -1,4 +1,4 @@
-import type { CallKernel } from '../call-kernel.js'
+import type { CallCore } from '../call-core.js'
 import { PRIVATE_TAIL_MS } from '../digit-collection.js'
 import { NO_DIGIT, YES_DIGIT } from '../escalation-rules.js'
 import { KEYS_PRIVATE_MS } from '../private-keys.js'
@@ -31,13 +31,13 @@ export class Keypad {
   #echoing = ''
   #tonesSounding = false
   #tonesOverAtMs = -Infinity
-  readonly #call: CallKernel
+  readonly #core: CallCore
 
-  constructor(call: CallKernel) {
-    this.#call = call
-    const { privateKeys, callBack } = call.resume ?? {}
+  constructor(core: CallCore) {
+    this.#core = core
+    const { privateKeys, callBack } = core.resume ?? {}
     // Also with an agent that takes no such digits: the one before it has asked. Who is rung back is asked anew.
-    this.#guarded = privateKeys !== undefined && !(callBack === 'asks' && call.newStream !== null)
+    this.#guarded = privateKeys !== undefined && !(callBack === 'asks' && core.newStream !== null)
     // The caller may be entering them at this moment.
     if (this.#guarded && privateKeys === 'pressed') this.makePrivate(true)
   }
@@ -76,31 +76,31 @@ export class Keypad {
   guard(on: boolean): void {
     if (on && this.#dialogue === 'open') return
     if (on) this.grants.mark()
-    if (on) this.#call.in('private-keys', KEYS_PRIVATE_MS)
-    else this.#call.clear('private-keys')
+    if (on) this.#core.in('private-keys', KEYS_PRIVATE_MS)
+    else this.#core.clear('private-keys')
     if (this.#guarded === on) return
     this.#guarded = on
-    this.#call.mark('private-keys', on ? 'on' : 'off')
-    this.#call.changed()
+    this.#core.mark('private-keys', on ? 'on' : 'off')
+    this.#core.changed()
   }
 
   makePrivate(on: boolean): void {
-    this.#call.clear('private')
+    this.#core.clear('private')
     if (this.#private === on) return
     this.#private = on
-    this.#call.mark('private', on ? 'on' : 'off')
-    this.#call.out({ type: 'private', on })
-    this.#call.changed()
+    this.#core.mark('private', on ? 'on' : 'off')
+    this.#core.out({ type: 'private', on })
+    this.#core.changed()
   }
 
   /** The line is private for this much longer. */
   privateFor(ms: number = PRIVATE_TAIL_MS): void {
-    this.#call.in('private', ms)
+    this.#core.in('private', ms)
   }
 
   /** A key was pressed: a line that becomes public by itself stays private for longer. */
   pressed(): void {
-    if (this.#call.deadlines.isSet('private')) this.privateFor()
+    if (this.#core.deadlines.isSet('private')) this.privateFor()
   }
 
   /** The echo of a tone of ours. */
@@ -111,11 +111,11 @@ export class Keypad {
   /** Tones of ours sound, or do not any more. @param keys  that are sent now */
   tones(sounding: boolean, keys = ''): void {
     if (keys !== '') this.#echoing = [...new Set(this.#echoes ? this.#echoing + keys : keys)].join('')
-    else this.#tonesOverAtMs = this.#call.nowMs
+    else this.#tonesOverAtMs = this.#core.nowMs
     this.#tonesSounding = sounding
   }
 
   get #echoes(): boolean {
-    return this.#tonesSounding || this.#call.nowMs - this.#tonesOverAtMs < ECHO_MS
+    return this.#tonesSounding || this.#core.nowMs - this.#tonesOverAtMs < ECHO_MS
   }
 }

@@ -1,6 +1,8 @@
 import { DEADLINES, DEADLINE_NAMES } from '../call-deadlines.js'
 import type { CallState, DeadlineName, Interruption } from '../call-deadlines.js'
-import type { CallKernel } from '../call-kernel.js'
+import type { CallCore } from '../call-core.js'
+import type { Floor } from './floor.js'
+import type { Model } from './model.js'
 import type { EndReason, EscalationHistory } from '../documents/record.js'
 
 export type EscalationAsked = Pick<EscalationHistory, 'reason' | 'strategy' | 'outcome'>
@@ -15,12 +17,16 @@ export class Line {
   #inAmd = false
   #human: EscalationAsked | null = null
   #revocable = false
-  readonly #call: CallKernel
+  readonly #core: CallCore
+  readonly #floor: Floor
+  readonly #model: Model
   /** Deadlines that run on when the conversation continues, with the milliseconds that are left of each. */
   readonly #suspended = new Map<DeadlineName, number>()
 
-  constructor(call: CallKernel) {
-    this.#call = call
+  constructor(core: CallCore, floor: Floor, model: Model) {
+    this.#core = core
+    this.#floor = floor
+    this.#model = model
   }
 
   get state(): CallState {
@@ -29,7 +35,7 @@ export class Line {
 
   /** The stream is open and the session has not closed it. */
   get streaming(): boolean {
-    return this.#call.stream.openedAtMs !== null && this.#state !== 'closed' && this.#state !== 'ended'
+    return this.#core.stream.openedAtMs !== null && this.#state !== 'closed' && this.#state !== 'ended'
   }
 
   /** The agent that was promised and gets the call as soon as the words so far are heard; null: none. */
@@ -54,19 +60,18 @@ export class Line {
 
   /** Reason for which the call ends when no human could be reached; null: it continues. */
   get endAfterFailure(): EndReason | null {
-    if (this.#call.model.dead) return 'backend-failed'
-    return this.#call.options.escalation?.afterFailure === 'goodbye' ? 'agent-goodbye' : null
+    if (this.#model.dead) return 'backend-failed'
+    return this.#core.options.escalation?.afterFailure === 'goodbye' ? 'agent-goodbye' : null
   }
 
   /** Every change of the state is here. @param revocable  the caller can take it back */
   enter(to: CallState, revocable = false): void {
-    this.#call.tell({ type: 'line', to })
+    this.#core.tell({ type: 'line', to })
     if (to !== 'waiting' && to !== 'live') this.#interrupt(to)
     this.#state = to
     this.#revocable = revocable
     if (to === 'live') this.#resume()
-    else if (to === 'escalating' || to === 'holding' || to === 'bridged' || to === 'closing')
-      this.#call.floor.close('line')
+    else if (to === 'escalating' || to === 'holding' || to === 'bridged' || to === 'closing') this.#floor.close('line')
   }
 
   promise(agent: string | null): void {
@@ -83,22 +88,22 @@ export class Line {
 
   /** The promised agent gets the call: this one answers nobody any more. */
   handOver(): void {
-    this.#call.floor.close('next-agent')
+    this.#floor.close('next-agent')
     this.#interrupt('handed-over')
   }
 
   #interrupt(by: Interruption): void {
     for (const name of DEADLINE_NAMES) {
       const row: { readonly endsIn: readonly Interruption[]; readonly returns?: true } = DEADLINES[name]
-      if (!row.endsIn.includes(by) || !this.#call.deadlines.isSet(name)) continue
-      if (row.returns === true) this.#suspended.set(name, this.#call.deadlines.leftMs(name, this.#call.nowMs))
-      this.#call.clear(name)
+      if (!row.endsIn.includes(by) || !this.#core.deadlines.isSet(name)) continue
+      if (row.returns === true) this.#suspended.set(name, this.#core.deadlines.leftMs(name, this.#core.nowMs))
+      this.#core.clear(name)
     }
   }
 
   #resume(): void {
-    this.#call.floor.open('line')
-    for (const [name, leftMs] of this.#suspended) if (!this.#call.deadlines.isSet(name)) this.#call.in(name, leftMs)
+    this.#floor.open('line')
+    for (const [name, leftMs] of this.#suspended) if (!this.#core.deadlines.isSet(name)) this.#core.in(name, leftMs)
     this.#suspended.clear()
   }
 }

@@ -1,4 +1,6 @@
-import type { CallKernel } from '../call-kernel.js'
+import type { AgentSpeech } from '../agent-speech.js'
+import type { CallCore } from '../call-core.js'
+import type { Wait } from './wait.js'
 
 /** The model: whether it is there, and what it is given. */
 export class Model {
@@ -8,11 +10,15 @@ export class Model {
   #spoke: boolean
   /** When it last gave a sign of a response. */
   #activeAtMs = -Infinity
-  readonly #call: CallKernel
+  readonly #core: CallCore
+  readonly #agentSpeech: AgentSpeech
+  readonly #wait: Wait
 
-  constructor(call: CallKernel) {
-    this.#call = call
-    this.#spoke = call.resume?.greetingMs != null
+  constructor(core: CallCore, agentSpeech: AgentSpeech, wait: Wait) {
+    this.#core = core
+    this.#agentSpeech = agentSpeech
+    this.#wait = wait
+    this.#spoke = core.resume?.greetingMs != null
   }
 
   /** It takes commands. */
@@ -39,8 +45,8 @@ export class Model {
 
   /** It gives a response. A lost end of a response counts as its end after the time of an answer. */
   get responds(): boolean {
-    const { agentSpeech, nowMs, options } = this.#call
-    return agentSpeech.responding !== null && nowMs - this.#activeAtMs < options.answerTimeoutMs
+    const { nowMs, options } = this.#core
+    return this.#agentSpeech.responding !== null && nowMs - this.#activeAtMs < options.answerTimeoutMs
   }
 
   becomeReady(): void {
@@ -53,7 +59,7 @@ export class Model {
 
   /** It gives a sign of a response. */
   active(): void {
-    this.#activeAtMs = this.#call.nowMs
+    this.#activeAtMs = this.#core.nowMs
   }
 
   /** The caller hears an answer of it. */
@@ -63,13 +69,13 @@ export class Model {
 
   /** @param respond  it is to answer now */
   tell(text: string, respond = false): void {
-    this.#call.out({ type: 'backend-text', text, role: 'system', respond })
-    if (respond) this.#call.wait.forAnswer()
+    this.#core.out({ type: 'backend-text', text, role: 'system', respond })
+    if (respond) this.#wait.forAnswer()
   }
 
   close(reason: string): void {
     if (this.#closed) return
     this.#closed = true
-    this.#call.out({ type: 'backend-close', reason })
+    this.#core.out({ type: 'backend-close', reason })
   }
 }

@@ -1,4 +1,4 @@
-import type { CallKernel } from '../call-kernel.js'
+import type { CallCore } from '../call-core.js'
 import type { CallerValues, KnownCaller } from '../caller-data.js'
 
 const NOTHING: CallerValues = {}
@@ -11,11 +11,11 @@ export class Person {
   #open: boolean
   #unconfirmed: number | null
   #greeted: boolean
-  readonly #call: CallKernel
+  readonly #core: CallCore
 
-  constructor(call: CallKernel) {
-    this.#call = call
-    const { resume, log, options } = call
+  constructor(core: CallCore) {
+    this.#core = core
+    const { resume, log, options } = core
     this.#greeted = resume?.greeted ?? false
     this.#identity = resume?.identity ?? null
     this.#unconfirmed = resume?.callBack === 'asks' ? log.transcript.length : null
@@ -74,7 +74,7 @@ export class Person {
   get values(): CallerValues {
     if (this.#known === null) return NOTHING
     if (this.#identity !== null) return { ...this.earlier, ...this.#known.values }
-    const { personal = [] } = this.#call.options.caller ?? {}
+    const { personal = [] } = this.#core.options.caller ?? {}
     return Object.fromEntries(Object.entries(this.#known.values).filter(([name]) => !personal.includes(name)))
   }
 
