@@ -31,6 +31,8 @@ export class AgentSpeech {
   /** Generation of the greeting: the first response of a call in which the backend greets. */
   #greeting: number | null = null
   readonly #items = new Map<string, SpeechItem>()
+  /** False: all items are over, and none is begun again. Each frame of the caller asks. */
+  #mayBeOpen = false
 
   get latest(): number {
     return this.#latest
@@ -76,6 +78,7 @@ export class AgentSpeech {
 
   add(itemId: string, kind: SpeechKind, generation: number | null, as?: SpeechItem['as']): void {
     this.#items.set(itemId, { kind, generation, as, started: false, over: 'no' })
+    this.#mayBeOpen = true
     forgetOldest(this.#items, SPEECH_ITEMS_MAX)
   }
 
@@ -85,7 +88,9 @@ export class AgentSpeech {
 
   /** At least one item is on its way to the caller. */
   get anyOpen(): boolean {
+    if (!this.#mayBeOpen) return false
     for (const item of this.#items.values()) if (item.over === 'no') return true
+    this.#mayBeOpen = false
     return false
   }
 

@@ -1,5 +1,5 @@
 import { DEADLINE_NAMES, type DeadlineName } from './call-deadlines.js'
-import type { CallFeature } from './call-feature.js'
+import type { CallFeatures } from './call-feature.js'
 import { CallLanguage } from './call-language.js'
 import { CallLog } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
@@ -9,7 +9,6 @@ import type { CallLogEntry } from './documents/log-entry.js'
 import type { TurnRecord } from './documents/record.js'
 import type { CallOutput, PlayoutView } from './events.js'
 import type { Fact } from './facts.js'
-import { UNANSWERED } from './requests.js'
 import type { RequestName, Requests } from './requests.js'
 import { Stream } from './resources/stream.js'
 import { noUsage, type UsageSums } from './usage.js'
@@ -55,7 +54,7 @@ export abstract class CallCore {
   /** When the stream of a call that goes on here was opened, on the clock of the inputs; of a new call when it was announced. */
   readonly zeroMs: number
   /** The features of the call. An input goes to the first that takes it, a fact to each, in this order. */
-  abstract readonly features: readonly CallFeature[]
+  abstract readonly features: CallFeatures
   #nowMs: number
   /** Outputs from `#outputsHead` on wait to be drained. */
   readonly #outputs: CallOutput[] = []
@@ -81,12 +80,12 @@ export abstract class CallCore {
 
   /** Every feature hears the fact. */
   tell(fact: Fact): void {
-    for (const feature of this.features) feature.hear?.(fact)
+    for (const feature of this.features.hear) feature.hear(fact)
   }
 
   /** Asks the one owner of a request. */
   ask<Name extends RequestName>(name: Name, ...args: Parameters<Requests[Name]>): ReturnType<Requests[Name]> {
-    const owner = (this.features.find(({ answers }) => answers?.includes(name) === true) ?? UNANSWERED) as Requests
+    const owner = this.features.owner(name)
     return (owner[name] as (...all: Parameters<Requests[Name]>) => ReturnType<Requests[Name]>)(...args)
   }
 

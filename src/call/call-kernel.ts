@@ -1,5 +1,6 @@
 import { AgentSpeech } from './agent-speech.js'
 import { CallCore } from './call-core.js'
+import { CallFeatures } from './call-feature.js'
 import type { CallFeature } from './call-feature.js'
 import { withCaller } from './caller-data.js'
 import type { CallSessionOptions } from './call-options.js'
@@ -42,7 +43,7 @@ export class CallKernel extends CallCore {
   readonly stages: Stages | null
   /** Who speaks. */
   readonly talk: TurnTaking
-  readonly features: readonly CallFeature[]
+  readonly features: CallFeatures
 
   /**
    * @param resume      state of the same call from its previous worker: the session continues and does not greet again
@@ -77,7 +78,7 @@ export class CallKernel extends CallCore {
     this.keypad = new Keypad(this)
     this.stages = stagesOf(this)
     this.talk = new TurnTaking(this, this)
-    this.features = features(this, resume)
+    this.features = new CallFeatures(features(this, resume))
   }
 
   override out(output: CallOutput): void {

@@ -182,7 +182,7 @@ export class CallSession {
     if (call.line.state === 'ended') return
     call.clockTo(nowMs)
     this.#input(input)
-    for (const feature of call.features) feature.settled?.(input)
+    for (const feature of call.features.settled) feature.settled(input)
     this.#afterwards()
   }
 
@@ -228,7 +228,7 @@ export class CallSession {
   checkpoint(): CallCheckpoint {
     const call = this.#call
     const itemId = call.playout.currentItem(call.nowMs)
-    const parts = call.features.map((feature) => feature.checkpoint?.())
+    const parts = call.features.checkpoint.map((feature) => feature.checkpoint())
     // Each key has one writer; the schema of the checkpoint proves in tests that none is missing.
     return Object.assign(
       {
@@ -264,7 +264,7 @@ export class CallSession {
   }
 
   #input(input: CallInput): void {
-    for (const feature of this.#call.features) if (feature.input?.(input) === true) return
+    for (const feature of this.#call.features.input) if (feature.input(input)) return
     this.#call.talk.take(input)
   }
 
@@ -274,9 +274,9 @@ export class CallSession {
       const due = this.#call.deadlines.takeDue(this.#call.nowMs)
       if (due === null) break
       this.#call.talk.due(due)
-      for (const feature of this.#call.features) feature.due?.(due)
+      for (const feature of this.#call.features.due) feature.due(due)
     }
-    for (const feature of this.#call.features) feature.afterwards?.()
+    for (const feature of this.#call.features.afterwards) feature.afterwards()
     if (this.#call.line.state !== 'ended') this.#call.noticeCheckpoint()
   }
 }

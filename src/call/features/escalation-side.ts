@@ -80,7 +80,7 @@ export class EscalationSide extends Feature implements CallFeature {
     const reason = this.#rules?.applies(input, this.call.person.identity) ?? null
     if (reason !== null && this.call.line.state === 'live')
       this.escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
-    this.call.ask('followStage')
+    if (this.call.stages !== null) this.call.ask('followStage')
   }
 
   #operatorAsks(reason: string): void {

@@ -31,6 +31,6 @@ export class Wait {
 
   /** The caller waits for an outcome, or answers a question of the gateway's. */
   get callerWaits(): boolean {
-    return this.#core.features.some((feature) => feature.busy === true)
+    return this.#core.features.busy
   }
 }
