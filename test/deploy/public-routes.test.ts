@@ -1,5 +1,6 @@
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import { join } from 'node:path'
@@ -17,7 +18,7 @@ import { Metrics } from '../../src/telemetry/metrics.js'
 import { SECRET, SUBPROTOCOL, newSid, post, ringing, startGateway } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { startDns } from '../support/dns-server.js'
-import { fleetBalancer } from '../support/fleet.js'
+import { fleetBalancer, nginxBalancer } from '../support/fleet.js'
 import { freePort } from '../support/free-ports.js'
 import { signBody } from '../support/sign-body.js'
 import { spawnOwn } from '../support/spawn-own.js'
@@ -170,6 +171,34 @@ for (const [file, { audio, hosts }] of Object.entries(HAPROXY))
       for (const path of ['/metrics', '/api/calls', '/continue/more', '/'])
         t.equal(await ask(way, { method: 'GET', path }), 404, path)
     })
+
+t.test('nginx.conf: answers every public route, and logs no token', async (t) => {
+  if (!hasProgram(t, 'nginx', 'nginx-light')) return
+  const gateway = await behind(t)
+  const ports = { public: gateway.edge.publicPort, balancer: await freePort() }
+  const folder = t.testdir({})
+  const file = join(folder, 'nginx.conf')
+  writeFileSync(file, nginxBalancer(ports, ['127.0.0.1', '127.0.0.1'], folder))
+  const args = ['-e', join(folder, 'error.log'), '-c', file]
+  const checked = spawnSync('nginx', [...args, '-t'], { encoding: 'utf8', env: PROGRAMS })
+  t.equal(checked.status, 0, checked.stderr)
+  t.notMatch(checked.stderr, /\[warn\]/, 'and without a warning')
+  const nginx = spawnOwn('nginx', [...args, '-g', 'daemon off;'], { stdio: 'ignore', env: PROGRAMS })
+  t.teardown(() => nginx.kill('SIGTERM'))
+  const pathsOf = (route: PublicRoute) =>
+    route.takes === 'audio' ? ['/n/gw-1/audio', '/n/gw-2/audio'] : [pathOf(route)]
+  const way = { port: ports.balancer, gateway, host: 'voice.example.com', pathsOf }
+  const finds = () => ask(way, { method: 'POST', path: '/events' }).catch(() => 0)
+  await comesUp(nginx, async () => (await finds()) === 401, 20_000, 'nginx that finds the gateway')
+  await asksEveryRoute(t, way)
+  for (const path of ['/metrics', '/api/calls', '/continue/more', '/', '/audio', '/n/gw-3/audio', '/n/gw-1/voice'])
+    t.equal(await ask(way, { method: 'GET', path }), 404, path)
+  await gateway.edge.close()
+  t.equal(await ask(way, { method: 'POST', path: '/after-stream?t=a-token' }), 502, 'nobody is there')
+  const logged = ['access.log', 'error.log'].map((name) => readFileSync(join(folder, name), 'utf8')).join('')
+  t.match(logged, /"POST \/after-stream" 502/)
+  t.notMatch(logged, /[?]|t=/)
+})
 
 t.test('compose.yaml: the published port answers every public route', async (t) => {
   const { services } = parse(repositoryFile('deploy/compose.yaml')) as {

@@ -53,6 +53,8 @@ export interface FleetOptions {
   readonly alone?: boolean
   /** A master, a replica and a Sentinel in place of one redis-server. */
   readonly sentinel?: boolean
+  /** Default: HAProxy with deploy/haproxy-fleet.cfg; nginx has two nodes at most. */
+  readonly balancer?: 'haproxy' | 'nginx'
   /** How people behave that the fleet rings. Default: they say "Hello?" and stay. */
   readonly callee?: CallerScript
 }
@@ -206,11 +208,18 @@ async function started(
     return undefined
   })
   await Promise.all(nodes.map((node) => node.start()))
-  const balancer = new Balancer(
-    folder,
-    ports.balancer,
-    alone ? loneBalancer(ports, addressOf('gw-1')) : fleetBalancer(ports, dns.port),
-  )
+  const balancer =
+    options.balancer === 'nginx'
+      ? new Balancer(
+          folder,
+          ports.balancer,
+          'nginx',
+          nginxBalancer(ports, [addressOf('gw-1'), addressOf('gw-2')], folder),
+        )
+      : new Balancer(
+          ...([folder, ports.balancer, 'haproxy'] as const),
+          alone ? loneBalancer(ports, addressOf('gw-1')) : fleetBalancer(ports, dns.port),
+        )
   later(() => balancer.kill())
   await balancer.start()
 
@@ -438,6 +447,32 @@ export function fleetBalancer(ports: Omit<Ports, 'internal'>, dnsPort: number): 
     .replace('check port 9464', `check port ${ports.ops}`)
 }
 
+/**
+ * deploy/nginx.conf on ports of this machine.
+ * @param addresses  of the gateways gw-1 and gw-2
+ * @param folder  where its logs are written, and what it would keep elsewhere
+ */
+export function nginxBalancer(
+  ports: Pick<Ports, 'public' | 'balancer'>,
+  addresses: readonly [string, string],
+  folder: string,
+): string {
+  const kept = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((of) => `${of}_temp_path ${folder}/${of};`)
+  return (
+    repositoryFile('deploy/nginx.conf')
+      .replace(/listen 443 ssl;\n(?: *ssl_\S+ [^;]+;\n)+/, `listen 127.0.0.1:${ports.balancer};\n`)
+      // Only root can become another user.
+      .replace('user www-data;', process.getuid?.() === 0 ? 'user root;' : '')
+      .replace('pid /run/nginx.pid;', `pid ${folder}/nginx.pid;`)
+      .replaceAll('/var/log/nginx', folder)
+      .replace('worker_rlimit_nofile 20000;', '')
+      .replace('worker_connections 10000;', 'worker_connections 400;')
+      .replace('http {', ['http {', ...kept].join('\n'))
+      .replaceAll('10.0.0.11:8080', `${addresses[0]}:${ports.public}`)
+      .replaceAll('10.0.0.12:8080', `${addresses[1]}:${ports.public}`)
+  )
+}
+
 /** deploy/haproxy.cfg before one gateway, of which every URL has the balancer's address. */
 function loneBalancer(ports: Omit<Ports, 'internal'>, address: string): string {
   return repositoryFile('deploy/haproxy.cfg')
@@ -448,35 +483,50 @@ function loneBalancer(ports: Omit<Ports, 'internal'>, address: string): string {
     .replace('check port 9464', `check port ${ports.ops}`)
 }
 
+/** How each is run as Debian's unit runs it, and the signal for a reload. */
+const BALANCERS = {
+  haproxy: { args: (file: string) => ['-W', '-db', '-f', file], reload: 'SIGUSR2' },
+  nginx: { args: (file: string) => ['-e', 'stderr', '-c', file, '-g', 'daemon off;'], reload: 'SIGHUP' },
+} as const
+
 class Balancer {
   readonly #file: string
   readonly #port: number
+  readonly #program: keyof typeof BALANCERS
   #child: ChildProcess | null = null
 
-  constructor(folder: string, port: number, config: string) {
-    this.#file = join(folder, 'haproxy.cfg')
+  constructor(folder: string, port: number, program: keyof typeof BALANCERS, config: string) {
+    this.#file = join(folder, `${program}.conf`)
     this.#port = port
+    this.#program = program
     writeFileSync(this.#file, config)
   }
 
   /** Resolves when it has found a gateway. */
   async start(): Promise<void> {
-    const child = (this.#child = spawnOwn('haproxy', ['-db', '-f', this.#file], { stdio: 'ignore', env: PROGRAMS }))
+    const args = BALANCERS[this.#program].args(this.#file)
+    const child = (this.#child = spawnOwn(this.#program, args, { stdio: 'ignore', env: PROGRAMS }))
     const finds = async (): Promise<boolean> => {
-      // An unsigned webhook: the gateway refuses it, and HAProxy would with 503.
+      // An unsigned webhook: the gateway refuses it, and a balancer without one would answer 502 or 503.
       const answer = await fetch(`http://127.0.0.1:${this.#port}/events`, { method: 'POST', body: '{}' })
       return answer.status === 401
     }
-    await comesUp(child, () => finds().catch(() => false), START_MS, 'haproxy that finds a gateway')
+    await comesUp(child, () => finds().catch(() => false), START_MS, `${this.#program} that finds a gateway`)
   }
 
-  /** SIGKILL: every connection through it breaks. */
+  /** It reads its file again: other processes take what comes, and those that there are go on with what they have. */
+  reload(): void {
+    this.#child?.kill(BALANCERS[this.#program].reload)
+  }
+
+  /** Every connection through it breaks. */
   async kill(): Promise<void> {
     const child = this.#child
     this.#child = null
     if (child === null || child.exitCode !== null) return
     const exit = once(child, 'exit')
-    child.kill('SIGKILL')
+    // Its processes end with it, at once.
+    child.kill('SIGTERM')
     await exit
   }
 }

@@ -5,9 +5,12 @@ import { existsSync } from 'node:fs'
 /** Of util-linux; null where it is missing, as on other systems than Linux: there a program may outlive its test. */
 const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((file) => existsSync(file)) ?? null
 
+/** nginx's workers outlive a master that is killed; one that is told to end ends them. */
+const endOf = (program: string): string => (program === 'nginx' ? 'TERM' : 'KILL')
+
 function spawnBound(program: string, args: readonly string[], options: SpawnOptions): unknown {
   if (SETPRIV === null) return spawn(program, args, options)
-  return spawn(SETPRIV, ['--pdeathsig', 'KILL', '--', program, ...args], options)
+  return spawn(SETPRIV, ['--pdeathsig', endOf(program), '--', program, ...args], options)
 }
 
 /**
