@@ -86,6 +86,7 @@ class Node {
       clock: () => performance.now(),
       log,
       tokenOf: (callSid) => this.#tokens.get(callSid) ?? null,
+      inDoubt: () => false,
       lost: () => undefined,
     })
     this.#timers.push(

@@ -149,6 +149,7 @@ export class CallKeeper implements CallKeeping {
     if (entry.token === null) return Promise.resolve(this.#options.alone ? 'ok' : 'unknown') // it was never claimed
     if (entry.token.nonce === entry.lostToken?.nonce) return Promise.resolve('lost')
     entry.triedAtMs = -Infinity
+    const unanswered = this.#options.inDoubt(callSid) ? 'in-doubt' : 'unknown'
     const [oldest] = this.#over
     this.#over.add(entry)
     if (forgetOldest(this.#over, KEEP_OVER_MAX)) {
@@ -157,7 +158,7 @@ export class CallKeeper implements CallKeeping {
     }
     this.#start()
     return new Promise((resolve) => {
-      entry.told = resolve
+      entry.told = (answer) => resolve(answer === 'unknown' ? unanswered : answer)
     })
   }
 
@@ -412,6 +413,8 @@ interface CallKeeperOptions {
   readonly log: Log
   /** With which this node owns a call now; null where it does not, or not yet. */
   readonly tokenOf: (callSid: CallSid) => OwnerToken | null
+  /** Another node may have taken the call, and this one has not heard of it. */
+  readonly inDoubt: (callSid: CallSid) => boolean
   /** The store says that `token` does not own the call any more. */
   readonly lost: (callSid: CallSid, token: OwnerToken) => void
 }

@@ -493,6 +493,11 @@ export class FleetNode {
     return this.#gaveUp.has(callSid)
   }
 
+  /** True if another node may have taken a call of this one, and it is not known here: see `Ownership.inDoubt`. */
+  inDoubt(callSid: string): boolean {
+    return this.#ownership.inDoubt(callSid, this.#options.clock())
+  }
+
   /**
    * True if this node may act outside for a call.
    * @param confirm  the store must say so now

@@ -189,6 +189,18 @@ export class Ownership {
   }
 
   /**
+   * True if another node may have taken a call that the store has known as this one's: this node stood still a moment ago, or
+   * was cut off, and the store has not said since that the call is its own.
+   */
+  inDoubt(callSid: string, nowMs: number): boolean {
+    const call = this.#calls.get(callSid)
+    if (call === undefined || call.token.epoch === 0) return false
+    const stalledMs = nowMs - (this.#heardMs ?? -Infinity) > STALL_MS ? nowMs : this.#stalledMs
+    const okMs = Math.max(call.okMs ?? -Infinity, call.ownedMs)
+    return okMs < this.#doubtMs + DOUBT_MS || (okMs < stalledMs && nowMs - stalledMs < DOUBT_MS)
+  }
+
+  /**
    * Next step for a call of this node that its `save` did not confirm, and whose entry is read. An operation that was
    * not answered may have been carried out, and may still be: the entry may be a claim of ours for another node, which
    * never heard of it. And a replica that takes its master's place may lack the claim of this node: then the entry is of an
@@ -585,6 +597,7 @@ export class Ownership {
       streaming: before?.streaming ?? false,
       openedMs: before?.openedMs ?? -Infinity,
       okMs: savedMs,
+      ownedMs: this.#nowMs,
       confirmMs: null,
       actsFromMs: token.epoch > 1 ? this.#nowMs + STORE_DEADLINE_MS : -Infinity,
       cut: false,
@@ -782,6 +795,8 @@ interface OwnedCall {
   openedMs: number
   /** When the newest question was sent that the store answered with `ok` for this token; null before. */
   okMs: number | null
+  /** When this node got it, or claimed it again. */
+  ownedMs: number
   /** When the last `confirm` went out; null when none waits for its answer. */
   confirmMs: number | null
   /** A call that was taken over does not act before. */

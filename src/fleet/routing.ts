@@ -105,10 +105,16 @@ export class WebhookRouting<Answer extends object> {
   #route(webhook: ProvenWebhook, untilMs = this.#options.clock() + FALLBACK_AFTER_MS): Answer | Promise<Answer> {
     const { node, calls } = this.#options
     const { callSid } = webhook
-    const call = callSid === null ? undefined : calls.find(callSid)
+    const call = callSid === null ? undefined : this.#call(callSid)
     if (call !== undefined) return this.#ofCall(webhook, call)
     if (callSid === null || (calls.known(callSid) && !node.gaveUp(callSid))) return this.#here(webhook)
     return this.#elsewhere(webhook, callSid, untilMs)
+  }
+
+  /** A call that this node has. One that it gave up ends here, and its worker may not have heard of it. */
+  #call(callSid: CallSid): LiveCall | undefined {
+    const { node, calls } = this.#options
+    return node.gaveUp(callSid) ? undefined : calls.find(callSid)
   }
 
   /** A webhook of a call that this node has. */
@@ -397,7 +403,7 @@ export class WebhookRouting<Answer extends object> {
     const { calls, node, recovery, turnedAway, placed } = this.#options
     const { callSid } = webhook
     if (callSid === null) return NOT_HERE
-    const call = calls.find(callSid)
+    const call = this.#call(callSid)
     if (call !== undefined) return answered(await this.#ofCall(webhook, call))
     if (token === null && (turnedAway(callSid) || (calls.known(callSid) && !node.gaveUp(callSid))))
       return answered(await this.#options.answer(webhook, 'known'))
@@ -476,7 +482,7 @@ export class WebhookRouting<Answer extends object> {
     this.counters['without-store']++
     const answered = await this.#askAll(webhook)
     if (answered !== null) return answered
-    const call = this.#options.calls.find(callSid)
+    const call = this.#call(callSid)
     return call === undefined ? null : this.#ofCall(webhook, call)
   }
 

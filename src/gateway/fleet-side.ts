@@ -157,6 +157,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     clock,
     log,
     tokenOf: (callSid: CallSid) => node.token(callSid),
+    inDoubt: (callSid) => node.inDoubt(callSid),
     lost: (callSid, token) => node.lost(callSid, token),
   })
   const effects = new StoredEffects({ store, secrets: tokenSecrets, log })

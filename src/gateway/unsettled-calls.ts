@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CallRecord } from '../call/documents/record.js'
 import { parseCallSid } from '../core/ids.js'
@@ -42,6 +43,8 @@ export class UnsettledCalls {
   constructor(options: UnsettledCallsOptions) {
     this.#options = options
     this.#undecided = new Map(options.earlier.map((record) => [record.callSid, record]))
+    // Each call that is waited for listens; Node would warn of eleven.
+    setMaxListeners(0, this.#closing.signal)
   }
 
   /** Record of a call of an earlier run, of which it is still to be decided what becomes of its part here. */
@@ -83,13 +86,16 @@ export class UnsettledCalls {
 
   /**
    * True if the record of a call that has just ended here is the call's. The others are asked where the store says that the
-   * call is another node's; where its stream never came, because whoever asked for its document once more may have got that of
+   * call is another node's, or cannot say it of one in doubt; where its stream never came, because whoever asked for its document once more may have got that of
    * another node, while this one was slow; and where its stream was lost and the store has not taken its end, because another
    * node may go on with it. Stays open where the next start decides.
    */
   isOurs(record: CallRecord, told: OverAnswer): Promise<boolean> {
     const { endReason } = record
-    const isSure = endReason === 'socket-lost' ? told === 'ok' : endReason !== 'socket-never-came' && told !== 'lost'
+    const isSure =
+      endReason === 'socket-lost'
+        ? told === 'ok'
+        : endReason !== 'socket-never-came' && told !== 'lost' && told !== 'in-doubt'
     if (isSure) return Promise.resolve(true)
     return new Promise(
       (resolve) => void this.settle([record], (_record, _callSid, isRecord) => resolve(isRecord), told === 'ok'),
@@ -102,9 +108,13 @@ export class UnsettledCalls {
   }
 
   /** True if this process has the call again, or a record of it that is not this one, to which the carrier's may be joined by now. */
-  #isHere(callSid: CallSid, { endReason, durationMs }: CallRecord): boolean {
+  #isHere(callSid: CallSid, record: CallRecord): boolean {
+    const { endReason, durationMs } = record
     const known = this.#options.recordOf(callSid)
-    const isOther = known !== undefined && (known.endReason !== endReason || known.durationMs !== durationMs)
+    // What an earlier run has left is in memory once it is decided, and no sooner: both may have died at the same moment of the call.
+    const isEarlier = this.#undecided.get(callSid) === record
+    const isOther =
+      known !== undefined && (isEarlier || known.endReason !== endReason || known.durationMs !== durationMs)
     return isOther || this.#options.isLive(callSid)
   }
 }

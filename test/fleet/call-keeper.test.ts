@@ -94,7 +94,7 @@ async function readKept(keeper: CallKeeper, { memory }: WatchedStore, callSid = 
   return entry === null ? null : keeper.opened(callSid, entry)
 }
 
-async function rig(t: Test, secrets: readonly string[] = ['secret-1'], watched = new WatchedStore()) {
+async function rig(t: Test, secrets: readonly string[] = ['secret-1'], watched = new WatchedStore(), inDoubt = false) {
   const claimed = await watched.memory.claim(SID, { node: 'node-a', incarnation: 'i1', nonce: 'n1' }, 0)
   const tokens = new Map<string, OwnerToken>([[SID, claimed.owner]])
   const lost: OwnerToken[] = []
@@ -106,6 +106,7 @@ async function rig(t: Test, secrets: readonly string[] = ['secret-1'], watched =
     clock: () => watched.clock.nowMs,
     log,
     tokenOf: (callSid) => tokens.get(callSid) ?? null,
+    inDoubt: () => inDoubt,
     lost: (_callSid, token) => lost.push(token),
   })
   t.teardown(() => keeper.close())
@@ -139,6 +140,7 @@ t.test('what a call was kept as is read by another node with the same secret', a
     clock: () => 0,
     log,
     tokenOf: () => null,
+    inDoubt: () => false,
     lost: () => undefined,
   })
   const state = await readKept(elsewhere, watched)
@@ -274,6 +276,7 @@ t.test('a secret that is being replaced still opens, and one that is gone does n
         clock: () => 0,
         log,
         tokenOf: () => null,
+        inDoubt: () => false,
         lost: () => undefined,
       }),
       watched,
@@ -396,6 +399,7 @@ t.test('a store that does not answer holds nothing up', async (t) => {
     clock: () => performance.now(),
     log,
     tokenOf: (callSid) => tokens.get(callSid) ?? null,
+    inDoubt: () => false,
     lost: () => undefined,
   })
   t.teardown(() => keeper.close())
@@ -484,6 +488,13 @@ t.test('of a call that is over the store says whether another node has it', asyn
   const unheard = down.over(SID)
   await meanwhile(1000)
   t.equal(await unheard, 'unknown', 'another node may take it for a live one')
+  const { keeper: stood, watched: silent, pass: still } = await rig(t, undefined, undefined, true)
+  new Call(stood)
+  await still(1000)
+  silent.down = true
+  const doubted = stood.over(SID)
+  await still(1000)
+  t.equal(await doubted, 'in-doubt', 'another node may have taken it')
   const { keeper: never, tokens: none } = await rig(t)
   none.clear()
   new Call(never)

@@ -56,7 +56,7 @@ async function written(callSid: CallSid, secrets: readonly string[] = SECRETS) {
 
 function keeperOf(store: CallStore, secrets: readonly string[], owner: OwnerToken | null): CallKeeper {
   const options = { node: 'gw-0', alone: false, store, secrets, clock: () => performance.now(), log }
-  return new CallKeeper({ ...options, tokenOf: () => owner, lost: () => undefined })
+  return new CallKeeper({ ...options, tokenOf: () => owner, inDoubt: () => false, lost: () => undefined })
 }
 
 async function leftOf(callSid: CallSid, more: Partial<LeftCall> = {}, secrets?: readonly string[]): Promise<LeftCall> {

@@ -186,6 +186,23 @@ t.test('a heartbeat goes out about every two seconds', async (t) => {
   )
 })
 
+t.test('a call is in doubt until the store confirms it', async (t) => {
+  const rig = new Rig('b').pass(5000).call('CA1').pass(5000)
+  t.notOk(rig.machine.inDoubt('CA1', rig.nowMs))
+  rig.storeUp = false
+  rig.pause(3000)
+  t.ok(rig.machine.inDoubt('CA1', rig.nowMs), 'as soon as its node stands still no more')
+  t.ok(rig.pass(1000).machine.inDoubt('CA1', rig.nowMs))
+  rig.call('CA2')
+  t.notOk(rig.machine.inDoubt('CA2', rig.nowMs), 'not one that came since')
+  t.notOk(rig.pass(DOUBT_MS).machine.inDoubt('CA1', rig.nowMs), 'its caller is still there')
+  rig.pause(10_000).pass(DOUBT_MS + 5000)
+  t.ok(rig.machine.inDoubt('CA1', rig.nowMs), 'the others may have found its node dead')
+  rig.storeUp = true
+  rig.pass(5000)
+  t.notOk(rig.machine.inDoubt('CA1', rig.nowMs))
+})
+
 t.test('a node whose heartbeat moves is alive, and takes calls', async (t) => {
   const rig = new Rig('b', 'c').pass(60_000)
   t.equal(rig.machine.stateOf('b'), 'alive')

@@ -508,6 +508,7 @@ t.test(
             clock,
             log,
             tokenOf: () => null,
+            inDoubt: () => false,
             lost: () => undefined,
           }).opened(sid, entry),
       },

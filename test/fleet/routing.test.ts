@@ -327,6 +327,7 @@ t.test(
     t.match(await two.store.read(sid), { phase: 'owned', owner: { node: 'gw-0', epoch: 2 } })
     t.equal((await voice(at(two, 0), ringing(sid))).text, again.text)
     t.equal(await two.nodes[1]?.confirm(sid), 'lost', 'the first gives its copy up: nobody makes a record of it')
+    t.equal((await voice(at(two, 1), ringing(sid))).text, again.text, 'and answers with it no more')
   },
 )
 

@@ -74,6 +74,22 @@ t.test('a call ended here while another node had it: one record, whichever of th
   )
 })
 
+t.test("a lost call has one record beside its earlier run's", async (t) => {
+  const [left] = records as [CallRecord]
+  const unsettled = new UnsettledCalls({
+    earlier: [left],
+    isKept: true,
+    isLive: () => false,
+    // Of what a node that died later had kept, which was no more of the call than the earlier run has left.
+    recordOf: () => ({ ...left }),
+    recordAt: () => Promise.resolve('nowhere'),
+    log: createLog({ level: 'silent' }),
+  })
+  const decided: boolean[] = []
+  await unsettled.settle([left], (_record, _callSid, isRecord) => decided.push(isRecord))
+  t.same(decided, [false])
+})
+
 t.test('a call whose caller another node may have is asked for there before it has a record here', async (t) => {
   const left = new UnsettledCalls({
     earlier: [],
@@ -89,6 +105,8 @@ t.test('a call whose caller another node may have is asked for there before it h
     ['socket-never-came', 'unknown'],
     // It was left for the others to go on with, and the store has not learned that nobody did in time.
     ['socket-lost', 'unknown'],
+    // Another node may have taken it while this one stood still.
+    ['caller-hung-up', 'in-doubt'],
   ] as const) {
     const record = (callSid: string): CallRecord => endedCall({ callSid, endReason })
     t.equal(await left.isOurs(record('HD_elsewhere001'), told), false, `${endReason} ${told}`)

@@ -3,7 +3,7 @@ import { allCallsOn } from '../../src/backends/split.js'
 import { type Handoff, handoffSchema } from '../../src/call/documents/handoff.js'
 import { CALL_REFUSALS, type CallRecord, callRecordSchema } from '../../src/call/documents/record.js'
 import { GatewayError } from '../../src/core/errors.js'
-import { ENDED_CALLS_KEPT, SOCKET_WAIT_MS } from '../../src/core/limits.js'
+import { ENDED_CALLS_KEPT, SOCKET_WAIT_MS, STREAM_OFFERING_MS } from '../../src/core/limits.js'
 import { agentFacts } from '../../src/gateway/agents/hosted-agents.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { createLog } from '../../src/telemetry/log.js'
@@ -127,6 +127,18 @@ t.test('a stream that the carrier could not open may be offered again; who is as
   t.match(asked, { state: 'waiting', streamOffers: 2 })
   const marks = asked.timeline().timeline.map(({ name }) => name)
   t.ok(marks.includes('stream-offered-again'))
+})
+
+t.test('a call taken over is offered streams for 15 s', async (t) => {
+  const test = await startHost()
+  t.teardown(() => test.close())
+  const kept = keptCall({ callSid: 'HD_offer0000003', node: 'gw-9' })
+  const taken = test.host.prepare(inbound('HD_offer0000003'), keptState({ ...kept, elapsedMs: STREAM_OFFERING_MS }))
+  for (let offers = 1; offers <= 2; offers++) taken.document = '<Response/>'
+  await pass(STREAM_OFFERING_MS - 100)
+  t.ok(taken.isOfferedAgain)
+  await pass(100)
+  t.notOk(taken.isOfferedAgain)
 })
 
 t.test(

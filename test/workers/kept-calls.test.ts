@@ -326,6 +326,7 @@ async function nodeOf(node: string, goodbye: string, more: Parameters<typeof sta
     clock: time.nowMs,
     log: createLog({ level: 'silent' }),
     tokenOf: (callSid) => tokens.get(callSid) ?? null,
+    inDoubt: () => false,
     lost: () => undefined,
   })
   const agents = new Map([

@@ -18,6 +18,8 @@ export class CallStream {
   /** When the stream here opened; null before. */
   openedAtMs: number | null = null
   #closedAtMs: number | null = null
+  /** Since when this node has the call. */
+  readonly #sinceMs: number
   /** Since the last document that offered it one. */
   #offeredAtMs: number
   /** Since when the carrier could not open the stream that it was offered last; null while nothing is known of that. */
@@ -28,7 +30,8 @@ export class CallStream {
   constructor(options: StreamOptions, clock: Clock) {
     this.#options = options
     this.#clock = clock
-    this.#offeredAtMs = clock()
+    this.#sinceMs = clock()
+    this.#offeredAtMs = this.#sinceMs
     this.waitMs = SOCKET_WAIT_MS + options.ringMs
   }
 
@@ -38,10 +41,12 @@ export class CallStream {
     this.offers++
   }
 
-  /** True if one that could not be opened is offered again; otherwise its caller gets words, and a human. */
+  /**
+   * True if one that could not be opened is offered again; otherwise its caller gets words, and a human. A call that was taken
+   * over has as long as a new one: its carrier may not have got the first document, whose answer came late.
+   */
   get isOfferedAgain(): boolean {
-    const { preparedAtMs, ringMs } = this.#options
-    const inTime = this.#clock() - preparedAtMs < STREAM_OFFERING_MS + ringMs
+    const inTime = this.#clock() - this.#sinceMs < STREAM_OFFERING_MS + this.#options.ringMs
     return this.offers < STREAM_OFFERS_MAX && (this.offers < 2 || inTime)
   }
 

@@ -78,9 +78,10 @@ export interface CallKeeping {
 
 /**
  * The store's answer to the end of a call. `lost`: the call is not this node's, so that another may make its record; `unknown`:
- * it has not answered, or was never asked for the call, so that another node may have it, or take it yet.
+ * it has not answered, or was never asked for the call, so that another node may have it, or take it yet; `in-doubt`: it has not
+ * answered, and another may have taken the call while this node stood still or was cut off.
  */
-export type OverAnswer = 'ok' | 'lost' | 'unknown'
+export type OverAnswer = 'ok' | 'lost' | 'unknown' | 'in-doubt'
 
 /** Where records of live calls are kept, for the next start if the process dies. */
 export interface OpenCallRecords {

@@ -46,6 +46,8 @@ const SECRET = 'the-secret-of-a-simulated-fleet-0123456789'
 const RECEIVER_URL = 'http://10.9.9.9/messages'
 /** In which the media workers' side of a call, and the main thread's tick, are looked at. */
 const TICK_MS = 250
+/** After which a media worker reads a control word. */
+const WORKER_TICK_MS = 5
 /** As DRAIN_TIMEOUT, and how long a stop waits for messages. */
 const DRAIN_MS = 3000
 const CLOSE_MS = 2000
@@ -307,6 +309,13 @@ export class GatewayNode implements Sending {
         })
       },
     })
+    const giveUp = calls.giveUp.bind(calls)
+    // All calls have one memory here, so the word in it that ends a session is said to that session.
+    calls.giveUp = (sid, why) => {
+      const session = this.sessions.get(sid)
+      giveUp(sid, why)
+      time.after(WORKER_TICK_MS, this, () => session?.forced())
+    }
     this.calls = calls
     const edge = {
       ...{ ...shared, calls, humanCalls, publicUrl: 'http://gateway', nodeUrl: `http://${this.name}:8080` },
@@ -456,6 +465,11 @@ class Session {
       callId,
       args: {},
     })
+  }
+
+  /** The control word ends it. */
+  forced(): void {
+    this.#end('call-fault')
   }
 
   get #checkpoint(): CallCheckpoint {
