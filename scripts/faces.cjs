@@ -182,6 +182,7 @@ module.exports = {
     'embedded/offline-speech',
     'failover/circuit-breaker',
     'load-backend',
+    'model-ends',
     'pre-roll',
     'prices',
     'prompts',

@@ -9,6 +9,7 @@ import type { CallBackendReport } from './call-backend.js'
 import { CostMeter } from './cost-meter.js'
 import { priceList } from './prices.js'
 import type { Prices } from '../agents/file/prices.js'
+import { namingEnds } from './model-ends.js'
 import { MODULE_PREFIX, detectsTurns, modelsOf } from './registry.js'
 import { loadBackend } from './load-backend.js'
 import type { BackendContext } from './load-backend.js'
@@ -89,9 +90,10 @@ export async function composeBackend(
       : [{ create: await load(SPEAKS_ALONE, { message }), voice: voices[SPEAKS_ALONE] ?? null, lastResort: true }]
   const [first = ''] = names
   const alone = names.length === 1 && (first === SCRIPTED || first.startsWith(MODULE_PREFIX))
+  const models = (name: string): readonly (string | null)[] => modelsOf(name, context.settings, context.options)
   const meter = new CostMeter(priceList([options.prices, context.settings.prices]), (name) => {
-    const models = modelsOf(name, context.settings, context.options)
-    return models.length === 1 ? (models[0] ?? null) : null
+    const [model = null, ...others] = models(name)
+    return others.length === 0 ? model : null
   })
   let backend: CallBackend | null = null
   return {
@@ -112,7 +114,7 @@ export async function composeBackend(
         standby: options.standby,
         stallMs: options.stallMs,
         holdAfterMs: options.holdAfterMs,
-        watch: context.watch,
+        watch: namingEnds(context.watch, models),
         budget: { limits: options.budget ?? {}, meter },
         instructionsNow: context.instructionsNow,
       })

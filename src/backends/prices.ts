@@ -293,11 +293,11 @@ export function exchangeRate(prices: PriceFile | null, from: string, to: string)
 const EMBEDDED = 'embedded'
 const FREE: ModelPrice = { perMinute: 0 }
 
-/** A dated snapshot costs what its model costs, unless it has a price of its own. */
-function ofModel(prices: Readonly<Record<string, ModelPrice>>, model: string): ModelPrice | undefined {
+/** The row of a model in a list by models. A dated snapshot has the row of its model, unless it has one of its own. */
+export function ofModel<Row>(rows: Readonly<Record<string, Row>>, model: string): Row | undefined {
   const name = model.replace(/^models\//, '')
   const family = name.replace(/-\d{4}-?\d{2}-?\d{2}$/, '')
-  return Object.hasOwn(prices, name) ? prices[name] : Object.hasOwn(prices, family) ? prices[family] : undefined
+  return Object.hasOwn(rows, name) ? rows[name] : Object.hasOwn(rows, family) ? rows[family] : undefined
 }
 
 /** Hosts of vendors whose models are in `LIST_PRICES`. */

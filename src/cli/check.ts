@@ -19,6 +19,7 @@ import { nodeFault } from '../config/node-version.js'
 import type { Config } from '../config/settings.js'
 import {
   backendSettings,
+  endsOf,
   faultlessAgents,
   handoversWithoutFacts,
   uncountedByBudgets,
@@ -31,6 +32,7 @@ import { carrierApi } from '../gateway/carrier-side.js'
 import { findS3Client, findSpeech, loadTraceExport } from '../gateway/on-demand.js'
 import { trialSession } from '../gateway/agents/trial-session.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
+import { endText, isNear } from '../backends/model-ends.js'
 import { priceList } from '../backends/prices.js'
 import { loadBackend } from '../backends/load-backend.js'
 import { detectsTurns, lacksOf, droppedOf } from '../backends/registry.js'
@@ -369,9 +371,24 @@ async function backendFindings(config: Config, agents: readonly HostedAgent[]): 
   )
   return [
     ...reached,
+    ...agents.flatMap((agent) => endFindings(config, agent, Date.now())),
     ...agents.flatMap((agent) => oddities(config, agent)).map(lookAt),
     ...agents.flatMap((agent) => schemaRemarks(config, agent)).map(lookAt),
   ]
+}
+
+/** Models of an agent that end soon, or are over: calls try these all the same. @param nowMs  wall clock */
+export function endFindings(
+  config: Config,
+  agent: Pick<HostedAgent, 'definition' | 'shares'>,
+  nowMs: number,
+): Finding[] {
+  return endsOf(backendSettings(config), agent, nowMs)
+    .filter(isNear)
+    .map((end) => {
+      const what = `${agent.definition.name}: ${endText(end)}`
+      return end.daysLeft > 0 ? lookAt(what) : bad(what)
+    })
 }
 
 /** Parts of an agent's tool schemas that limit nothing, and parts that models do not see. */

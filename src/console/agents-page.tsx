@@ -66,6 +66,11 @@ export function AgentsPage({
               )}
             </span>
           </div>
+          {agent.modelEnds.map((end) => (
+            <Notice key={end} kind="fault">
+              {end}
+            </Notice>
+          ))}
           {agent.description !== '' && <p class="muted explain">{agent.description}</p>}
           {instructions !== '' && (
             <Panel title={T.agents.instructions}>

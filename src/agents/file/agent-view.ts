@@ -76,7 +76,11 @@ export interface AgentsView {
   readonly files: readonly AgentFileView[]
   /** Why the folder cannot be read; null when it can. */
   readonly folderFault: string | null
-  readonly agents: readonly (AgentView & { readonly backends: readonly string[] })[]
+  /** `modelEnds`: sentences about models that its vendors switch off soon, or have switched off. */
+  readonly agents: readonly (AgentView & {
+    readonly backends: readonly string[]
+    readonly modelEnds: readonly string[]
+  })[]
 }
 
 /** @param fromServers  tools of its MCP servers that are up */

@@ -9,11 +9,11 @@ import type { ReasonOf } from './grants.js'
 const ECHO_MS = 1000
 
 /** The gateway's own questions by key, and the keys that answer them. */
-const QUESTIONS = [
+const QUESTIONS: readonly { readonly reason: ReasonOf<'keypad'>; readonly keys: readonly string[] }[] = [
   { reason: 'consent', keys: [YES_DIGIT, NO_DIGIT] },
   { reason: 'call-back', keys: [YES_DIGIT] },
   { reason: 'ring-back', keys: [YES_DIGIT] },
-] as const satisfies readonly { readonly reason: ReasonOf<'keypad'>; readonly keys: readonly string[] }[]
+]
 
 /**
  * The keypad: who takes the caller's keys, and who may know of them.

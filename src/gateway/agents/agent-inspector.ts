@@ -41,6 +41,8 @@ interface AgentInspectorOptions {
   readonly workerEnv: Readonly<Record<string, string>>
   /** A phrase in an agent's voice, as a WAV file; absent: none can be heard (tests). */
   readonly say?: (agent: Pick<HostedAgent, 'definition' | 'shares'>, text: string) => Promise<Uint8Array>
+  /** Sentences about models of an agent that end soon, or are over; absent: none (tests). */
+  readonly modelEnds?: (agent: Pick<HostedAgent, 'definition' | 'shares'>) => readonly string[]
   /** True if words of offline dialogues are checked. */
   readonly speech: boolean
 }
@@ -81,9 +83,9 @@ export class AgentInspector implements AgentsHere {
   }
 
   async #view(): Promise<AgentsView> {
-    const { agents, dir, watched, env, workerEnv, speech } = this.#options
+    const { agents, dir, watched, env, workerEnv, speech, modelEnds } = this.#options
     const loaded = [...agents.values()].map(({ definition, assets = NO_ASSETS, shares, canary }) => ({
-      ...{ definition, assets, backends: namesIn(shares) },
+      ...{ definition, assets, backends: namesIn(shares), modelEnds: modelEnds?.({ definition, shares }) ?? [] },
       canary:
         canary === undefined
           ? undefined

@@ -37,6 +37,7 @@ interface LoadedAgent {
   readonly definition: AgentDefinition
   readonly assets: AgentAssets
   readonly backends: readonly string[]
+  readonly modelEnds: readonly string[]
   readonly canary: FolderVersion | undefined
 }
 
@@ -138,9 +139,9 @@ async function view({ dir, env, speech, watched, loaded }: Extract<AgentsTask, {
     folderFault = masked(thrown.message)
   }
   const agents = await Promise.all(
-    loaded.map(async ({ definition, assets, backends, canary }) => {
+    loaded.map(async ({ definition, assets, backends, modelEnds, canary }) => {
       const fromServers = definition.mcp.length === 0 ? [] : await serverTools(definition, assets, env)
-      return { ...agentView(definition, assets, canary, fromServers), backends }
+      return { ...agentView(definition, assets, canary, fromServers), backends, modelEnds }
     }),
   )
   return { watched, files, folderFault, agents }

@@ -15,6 +15,8 @@ import type { AgentFault } from '../../agents/file/loader.js'
 import type { Environment } from '../../agents/file/template.js'
 import { offlineSpeech } from '../../backends/embedded/offline-speech.js'
 import { CARRIER_RATES, exchangeRate, priceList } from '../../backends/prices.js'
+import { endOf } from '../../backends/model-ends.js'
+import type { ModelEnd } from '../../backends/model-ends.js'
 import { modelsOf, resolveBackend } from '../../backends/registry.js'
 import type { BackendSettings } from '../../backends/registry.js'
 import { usesGrpc } from '../../backends/cascade/service-facts.js'
@@ -357,6 +359,16 @@ export function unpricedOf(
       ? []
       : [{ agent: name, backend, currency, models: models.map((model) => model ?? 'its model') }]
   })
+}
+
+/** Announced ends of the models that an agent's backends use. @param nowMs  wall clock */
+export function endsOf(
+  settings: BackendSettings,
+  { definition, shares }: Pick<HostedAgent, 'definition' | 'shares'>,
+  nowMs: number,
+): ModelEnd[] {
+  const models = namesIn(shares).flatMap((backend) => modelsOf(backend, settings, definition.backends))
+  return [...new Set(models)].map((model) => endOf(model, nowMs)).filter((end) => end !== null)
 }
 
 /** Costs that our numbers' daily budgets do not count. */

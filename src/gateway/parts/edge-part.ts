@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AgentTexts } from '../../agents/file/agent-texts.js'
+import { endText, isNear } from '../../backends/model-ends.js'
 import { shownSettings } from '../../config/shown-settings.js'
 import { publicTls } from '../../config/tls-files.js'
 import { forgetRows, rowsOf } from '../../campaigns/rows-of.js'
@@ -20,7 +21,7 @@ import { CallErasure } from '../call-erasure.js'
 import { isListed, ofRestingRows } from '../campaigns-side.js'
 import type { CampaignsSide } from '../campaigns-side.js'
 import { consoleFiles } from '../console-files.js'
-import { agentsDirOf, versionsFor } from '../agents/hosted-agents.js'
+import { agentsDirOf, endsOf, versionsFor } from '../agents/hosted-agents.js'
 import { findJournal } from '../journal-files.js'
 import { BrowserPhone } from '../agents/softphone.js'
 import type { Part } from './part.js'
@@ -164,6 +165,7 @@ function servicesOf(shared: EdgeShared) {
         const store = new PhraseStore(join(config.dataDir, 'voices'))
         return renderPhrase(agent, text, { speech, settings: backends, store })
       },
+      modelEnds: (agent) => endsOf(backends, agent, Date.now()).filter(isNear).map(endText),
       speech: true,
     }),
     console: consoleFiles(),

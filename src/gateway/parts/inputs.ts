@@ -17,12 +17,14 @@ import type { Log } from '../../telemetry/log.js'
 import { eachVersion } from '../../workers/main/canary.js'
 import type { HostedAgent } from '../../workers/main/main-thread-context.js'
 import { processClock } from '../../workers/shared/ticker.js'
+import { isNear } from '../../backends/model-ends.js'
 import { workerEnvironment } from '../agents/agent-environment.js'
 import { resumesAlone } from '../call-archive.js'
 import { carrierApi } from '../carrier-side.js'
 import type { CarrierApi } from '../carrier-side.js'
 import {
   backendSettings,
+  endsOf,
   handoversWithoutFacts,
   hostedAgents,
   uncountedByBudgets,
@@ -98,6 +100,7 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
   warnOfHumans(agents, numbers, config, log)
   const backends = backendSettings(config)
   warnOfPrices(agents, numbers, backends, log)
+  warnOfEnds(agents, backends, Date.now(), log)
   const unspoken = findSpeech(eachVersion(agents).map(([, version]) => version))
   if (unspoken !== null)
     log.warn(
@@ -160,6 +163,19 @@ function warnOfHumans(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers
       { agents: unrung },
       'humans of agents or of NUMBERS_FILE have premium, shared-cost, personal or satellite numbers: these are never rung, unless OUTBOUND_PREFIXES names their range in full',
     )
+}
+
+/** @param nowMs  wall clock */
+function warnOfEnds(
+  agents: ReadonlyMap<string, HostedAgent>,
+  backends: BackendSettings,
+  nowMs: number,
+  log: Log,
+): void {
+  for (const [agent, version] of eachVersion(agents))
+    for (const end of endsOf(backends, version, nowMs).filter(isNear))
+      if (end.daysLeft > 0) log.warn({ agent, ...end }, 'a model ends soon')
+      else log.error({ agent, ...end }, 'a model is over by the list of this version; calls try it all the same')
 }
 
 function warnOfPrices(

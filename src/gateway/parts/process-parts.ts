@@ -1,4 +1,5 @@
 import { getDefaultAutoSelectFamilyAttemptTimeout, setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
+import { isNear } from '../../backends/model-ends.js'
 import { CONNECT_ATTEMPT_MS } from '../../core/limits.js'
 import { LookupCounts, installNameLookup } from '../../http/name-lookup.js'
 import { SpeechPool } from '../../speech/speech-pool.js'
@@ -6,6 +7,7 @@ import { holdDataFolder } from '../../telemetry/archive/data-folder.js'
 import { KEPT_KINDS, keptNames } from '../../telemetry/archive/kept-files.js'
 import { CallSeries } from '../../telemetry/call-series.js'
 import { Metrics } from '../../telemetry/metrics.js'
+import { endsOf } from '../agents/hosted-agents.js'
 import { usesDataFolder } from '../call-archive.js'
 import { openJournals } from '../journal-files.js'
 import { loadTraceExport } from '../on-demand.js'
@@ -60,7 +62,7 @@ export function connectionsPart(shared: Shared<'lookups'>): Part {
 export function telemetryPart(
   shared: Shared<'inputs' | 'agentFaults' | 'lookups' | 'metrics' | 'callSeries' | 'traces'>,
 ): Part {
-  const { config, log, version, clock, numbers } = shared.inputs
+  const { config, log, version, clock, numbers, agents, backends } = shared.inputs
   return {
     name: 'telemetry',
     start: async () => {
@@ -93,6 +95,18 @@ export function telemetryPart(
       )
       faults.from({ file: 'agents' }, () => shared.agentFaults)
       faults.from({ file: 'numbers' }, () => numbers.faults)
+      const ending = metrics.defineLabelledGauge(
+        'models_ending',
+        'Models of loaded agents that their vendors switch off within 60 days, or have switched off',
+        ['state'],
+        'max',
+      )
+      for (const state of ['soon', 'over'] as const)
+        ending.from({ state }, () => {
+          const ends = [...agents.values()].flatMap((agent) => endsOf(backends, agent, Date.now())).filter(isNear)
+          const models = ends.filter(({ daysLeft }) => (daysLeft > 0 ? 'soon' : 'over') === state)
+          return new Set(models.map(({ model }) => model)).size
+        })
     },
     stop: async () => {
       await shared.traces?.close()

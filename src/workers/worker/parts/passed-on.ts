@@ -4,7 +4,7 @@ import type { Handlers } from '../../shared/by-type.js'
 import type { WorkerDoor } from '../worker-door.js'
 import type { OutputHandlers, WorkerPart } from '../worker-part.js'
 
-type PassedOn = Extract<
+type Passed = Extract<
   CallOutput,
   { type: 'wait' | 'escalate' | 'callback' | 'recording-announced' | 'recording-refused' | 'end-stream' }
 >
@@ -30,7 +30,7 @@ export class PassedOn implements WorkerPart {
     failover: ({ from, to, gapMs, reason }) => this.#post({ type: 'failover', from, to, gapMs, reason }),
   } satisfies Handlers<BackendEvent>
 
-  #pass(output: PassedOn): void {
+  #pass(output: Passed): void {
     this.#post(output)
   }
 }
