@@ -69,6 +69,28 @@ t.test('a model that hands over across an effect is told to wait', async (t) => 
   t.match(rig.only('handover'), { record: { to: 'sales' } })
 })
 
+for (const [tool, args, left] of [
+  ['end_call', {}, 'end-stream'],
+  ['hand_over', { agent: 'sales' }, 'handover'],
+] as const)
+  t.test(`a dialogue without a model leaves by ${tool} after its effect`, async (t) => {
+    const rig = Rig.talking(OPTIONS)
+    rig.backend({ type: 'expects', what: 'open', keys: 'open' })
+    rig.speak(600)
+    rig.run(700)
+    rig.heardWords('Book it, please.')
+    rig.toolCall('b1', 'book', { day: 'Monday' }, 2)
+    rig.answer(3, 'a3', 500, 'Goodbye.')
+    rig.toolCall('l1', tool, args, 3)
+    rig.run(3000)
+    t.same([rig.all('cancel-tools'), rig.all(left)], [[], []])
+    booked(rig)
+    rig.run(12_000)
+    t.same(rig.texts(), ['It was done.'], 'the gateway says it, once, and nothing is asked again')
+    t.equal(rig.all(left).length, 1)
+    t.ok(rig.toolCalls.every(({ ok }) => ok))
+  })
+
 t.test('a look-up is still cut off by the goodbye', async (t) => {
   const rig = books()
   booked(rig)

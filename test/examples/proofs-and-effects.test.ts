@@ -16,6 +16,10 @@ for (const [example, names] of [
     ],
   ],
   [
+    'two-agents',
+    ['handed-over-while-it-is-noted', 'anaunganishwa-kabla-ya-kuandikwa', 'water-at-home', 'umeme-nyumbani'],
+  ],
+  [
     'known-caller',
     ['memory-not-for-a-stranger', 'memory-for-its-owner', 'kumbukumbu-si-ya-mgeni', 'kumbukumbu-ya-mwenye-simu'],
   ],

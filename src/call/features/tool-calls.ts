@@ -192,7 +192,14 @@ export class ToolCalls extends Feature implements CallFeature {
     if (fault !== null) return fault
     if (this.call.line.state !== 'live' && this.call.line.state !== 'connecting')
       return 'The call is already being ended or handed over.'
-    return handler.leaves === true ? this.call.effects.refusal(name) : null
+    // A dialogue without a model says only what its file has: the gateway itself waits, and says how the effect ended.
+    return handler.leaves === true && this.call.keypad.dialogue === null ? this.call.effects.refusal(name) : null
+  }
+
+  /** The agent has left the conversation, and an end or a handover waits for what still runs: it says nothing more. */
+  get #left(): boolean {
+    const { line, effects } = this.call
+    return line.promised !== null || effects.ledger.runningNames().some((name) => sessionTool(name)?.leaves === true)
   }
 
   #refuse({ callId, name, args, background }: ToolCallEvent, error: string): void {
@@ -213,6 +220,7 @@ export class ToolCalls extends Feature implements CallFeature {
   #answer(callId: string, result: ToolResult, end: 'answered' | 'overdue'): void {
     const { ok, error } = result
     const own = this.#own.delete(callId)
+    const left = this.#left
     const answer = this.call.effects.ledger.result(callId, result, end)
     if (answer === null) {
       this.call.counters.toolResultsLate++
@@ -223,7 +231,7 @@ export class ToolCalls extends Feature implements CallFeature {
     if (this.call.effects.ledger.hasEffect(name)) {
       const { line, model, floor } = this.call
       const open = own || !floor.closed
-      const spoken = line.state === 'live' && model.usable && open && line.promised === null && !answer.quiet
+      const spoken = line.state === 'live' && model.usable && open && !left && !answer.quiet
       this.call.tell({
         type: 'effect-settled',
         ...{ end: ok ? ('done' as const) : error === UNCERTAIN ? ('uncertain' as const) : ('failed' as const), spoken },
@@ -243,8 +251,8 @@ export class ToolCalls extends Feature implements CallFeature {
     if (own) return this.call.tell({ type: 'own-tool-settled', callId, ok: answer.ok, value, error })
     if (!this.call.model.usable) return
     this.call.out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
-    // The model must speak now, whatever the result is; unless it was to say nothing about it.
-    if (this.call.line.state === 'live' && !answer.quiet) this.call.wait.forAnswer()
+    // The model must speak now, whatever the result is; unless it was to say nothing about it, or has left.
+    if (this.call.line.state === 'live' && !answer.quiet && !left) this.call.wait.forAnswer()
   }
 
   /** Gives up on tools that never came back. */
