@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -10,9 +11,10 @@ import { connectRedis } from '../../src/fleet/store/redis-store.js'
 import { parseRedisUrl } from '../../src/fleet/store/redis-url.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { NEW_ROW } from '../campaigns/appointments.js'
-import { hasRedis, makeTls, startCluster, startRedis, startSentinel } from '../support/redis.js'
+import { hasRedis, makeAuthority, makeTls, startCluster, startRedis, startSentinel } from '../support/redis.js'
 import type { RedisServer } from '../support/redis.js'
 import { SECRETS, bytes, owner } from './store-homes.js'
+import { spawnOwn } from '../support/spawn-own.js'
 import { until } from '../support/until.js'
 
 const log = createLog({ level: 'silent' })
@@ -129,7 +131,10 @@ t.test(
 
     const unknown = await connectRedis({ url: single.url, prefix: 'fleet:', secrets: SECRETS, log })
     t.teardown(() => unknown.close())
-    await t.rejects(unknown.read('CA1'), { code: 'STORE_DOWN', message: /no TLS connection could be made/ })
+    await t.rejects(unknown.read('CA1'), {
+      code: 'STORE_DOWN',
+      message: /no TLS connection could be made: an authority/,
+    })
 
     // Node reads this variable only when it starts.
     const child = spawn(
@@ -142,5 +147,48 @@ t.test(
       printed,
       ['rediss+cluster:', 'rediss+sentinel:', 'rediss:'].flatMap((kind) => [`${kind} calls`, `${kind} campaigns`]),
     )
+  },
+)
+
+t.test(
+  'the certificate of Redis expires and is renewed while a node runs: it says why, and is back by itself',
+  { buffered: true },
+  async (t) => {
+    const authority = hasRedis(t) ? makeAuthority(t) : null
+    if (authority === null) return
+    const [first, expired, renewed] = [1, -1, 1].map((days, i) => authority.sign(`redis-${i}`, days))
+    if (first === undefined || expired === undefined || renewed === undefined) throw new Error('no certificates')
+    const server = await startRedis({ tls: first, config: { 'tls-ca-cert-file': authority.certificate } })
+    t.teardown(() => server.close())
+    const present = async ({ key, certificate }: typeof first): Promise<void> => {
+      await server.command('CONFIG', 'SET', 'tls-key-file', key, 'tls-cert-file', certificate)
+    }
+    const cut = (): Promise<unknown> => server.command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+    const watcher = fileURLToPath(new URL('./tls-watcher.js', import.meta.url))
+    const child = spawnOwn(process.execPath, [watcher, server.url], {
+      env: { NODE_EXTRA_CA_CERTS: authority.certificate },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    t.teardown(() => child.kill('SIGKILL'))
+    const printed: string[] = []
+    if (child.stdout === null) throw new Error('it has no output')
+    createInterface(child.stdout).on('line', (line) => void printed.push(line))
+    const says = (what: RegExp, times: number): Promise<void> =>
+      until(
+        () => printed.filter((line) => what.test(line)).length === times,
+        30_000,
+        `${what.source}: ${printed.join(' / ')}`,
+      )
+    await says(/^works$/, 1)
+    await says(/^row r1$/, 1)
+    await present(expired)
+    await cut()
+    await says(/its certificate has expired$/, 1)
+    await present(renewed)
+    await says(/^works$/, 2)
+    await says(/^row r2$/, 1)
+    await cut()
+    await says(/^works$/, 3)
+    await says(/^row r3$/, 1)
   },
 )

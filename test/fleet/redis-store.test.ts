@@ -227,13 +227,14 @@ t.test(
     await t.rejects(underWay, { code: 'STORE_DOWN' })
     await killed
     await t.rejects(store.read('CA1'), { code: 'STORE_DOWN', message: /redis:\/\/127\.0\.0\.1:\d+\/0/ })
+    await until(() => lines.some((line) => line.includes('connection was refused')), 15_000, 'the reason in the log')
     await server.restart()
     await healed()
     t.same([...((await store.read('CA1'))?.state ?? [])], [1])
-    t.match(
-      lines.map((line) => (JSON.parse(line) as { msg: string }).msg),
-      ['the call store is connected', 'the call store is down', 'the call store is connected'],
-    )
+    const said = lines.map((line) => (JSON.parse(line) as { msg: string; reason?: string }).msg)
+    t.match([said[0], said.at(-1)], ['the call store is connected', 'the call store is connected'])
+    const reasons = lines.flatMap((line) => (JSON.parse(line) as { reason?: string }).reason ?? [])
+    t.same(reasons, [...new Set(reasons)], 'each reason once, however often it is tried')
   },
 )
 
@@ -290,7 +291,7 @@ t.test('a write that takes effect only after a later one of its owner changes no
 
 t.test('a full Redis takes no writes and still reads; calls that end make room', async (t) => {
   if (!hasRedis(t)) return
-  const { server, store } = await redisStore(t, { config: { 'maxmemory-policy': 'noeviction' } })
+  const { server, store, lines } = await redisStore(t, { config: { 'maxmemory-policy': 'noeviction' } })
   const { owner: token } = await store.claim('CA1', owner('gw-1', 'a'), 0)
   await server.command('CONFIG', 'SET', 'maxmemory', '1')
   const full = { code: 'STORE_DOWN', message: /its memory is full \(maxmemory\)/ }
@@ -298,11 +299,30 @@ t.test('a full Redis takes no writes and still reads; calls that end make room',
   await t.rejects(store.save('CA1', token, { state: bytes(1), append: [bytes(1)] }), full)
   await t.rejects(store.once('key', 'x', 1000), full)
   await t.rejects(store.beat(nodeRecord('gw-1')), full)
+  await t.rejects(store.evaluate('of-a-test', "return redis.call('SET', KEYS[1], '1')", 'key', []), full)
+  t.match(lines.join(''), /"reason":"its memory is full [^"]*","redis":[^\n]*does not carry out an operation/)
   t.same(await store.read('CA1'), { owner: token, phase: 'claimed', state: null, log: [] }, 'nothing is half done')
   t.equal(await store.over('CA1', token), 'ok')
   await server.command('CONFIG', 'SET', 'maxmemory', '0')
   t.equal((await store.claim('CA2', owner('gw-1', 'b'), 0)).owner.nonce, 'b')
 })
+
+t.test(
+  'a user that is narrowed while it is connected: operations fail with the reason, and the log has it',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const { server, store, lines, healed } = await redisStore(t)
+    await healed()
+    await server.command('ACL', 'SETUSER', 'default', '-@write')
+    const narrowed = { code: 'STORE_DOWN', message: /its user may not do what the store does/ }
+    await t.rejects(store.claim('CA1', owner('gw-1', 'a'), 0), narrowed)
+    await t.rejects(store.beat(nodeRecord('gw-1')), narrowed)
+    t.equal(await store.read('CA1'), null, 'nothing is half done')
+    t.match(lines.join(''), /"reason":"its user may not [^\n]*does not carry out an operation/)
+    await server.command('ACL', 'SETUSER', 'default', '+@all')
+    t.equal((await store.claim('CA1', owner('gw-1', 'a'), 0)).owner.nonce, 'a')
+  },
+)
 
 t.test('a server that became a replica: its writes are refused, and the connection looks for the master', async (t) => {
   if (!hasRedis(t)) return

@@ -55,6 +55,38 @@ export function makeTls(t: Test): Tls | null {
   return { key, certificate }
 }
 
+/** An authority, and certificates for `localhost` that it signed. */
+export interface TlsAuthority {
+  /** Its own certificate. */
+  readonly certificate: string
+  /** Makes one more that lasts for so many days; -1: it has expired. */
+  sign(name: string, days: number): Tls
+}
+
+/** Null where openssl is not installed: the test is skipped, loudly. */
+export function makeAuthority(t: Test): TlsAuthority | null {
+  if (!hasProgram(t, 'openssl', 'openssl')) return null
+  const folder = t.testdir({ names: 'subjectAltName=DNS:localhost' })
+  const file = (name: string): string => join(folder, name)
+  const openssl = (...args: readonly string[]): void => {
+    const made = spawnSync('openssl', args)
+    t.equal(made.status, 0, String(made.stderr))
+  }
+  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  const own = ['-keyout', file('own.key'), '-out', file('own.pem')]
+  openssl('req', '-x509', ...newKey, '-days', '2', '-subj', '/CN=authority of a test', ...own)
+  return {
+    certificate: file('own.pem'),
+    sign: (name, days) => {
+      const signed = { key: file(`${name}.key`), certificate: file(`${name}.pem`) }
+      openssl('req', ...newKey, '-subj', '/CN=localhost', '-keyout', signed.key, '-out', file('request'))
+      const by = ['-CA', file('own.pem'), '-CAkey', file('own.key'), '-CAcreateserial', '-extfile', file('names')]
+      openssl('x509', '-req', '-in', file('request'), ...by, '-days', String(days), '-out', signed.certificate)
+      return signed
+    },
+  }
+}
+
 export interface RedisServerOptions {
   readonly password?: string
   /** A free one when absent. */

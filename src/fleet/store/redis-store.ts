@@ -90,8 +90,9 @@ class RedisStore implements CallStore {
   #forged = false
   /** A start looks at Redis once. */
   #looked = false
-  /** State in the log's last line. */
-  #said: string | null = null
+  readonly #refusals: LimitedLog<string>
+  /** What the log has said of this outage. */
+  readonly #said = new Set<string>()
   #settleStart: (error: GatewayError | null) => void = () => undefined
 
   constructor(address: RedisAddress, { prefix, secrets, log, deadlineMs = STORE_PATIENCE_MS }: RedisStoreOptions) {
@@ -102,6 +103,11 @@ class RedisStore implements CallStore {
       log,
       'the store has a heartbeat that no node with our TOKEN_SECRET wrote',
       'the store has more heartbeats that no node with our TOKEN_SECRET wrote',
+    )
+    this.#refusals = new LimitedLog(
+      log,
+      'the call store does not carry out an operation',
+      'the call store does not carry out more operations',
     )
     this.#log = log
     this.#deadlineMs = deadlineMs
@@ -324,7 +330,7 @@ class RedisStore implements CallStore {
       const reply = await scripts[command]?.call(this.#redis, `${this.#prefix}${key}`, ...bytes)
       return (Array.isArray(reply) ? reply : [reply]) as Buffer[]
     } catch (thrown) {
-      throw this.#down(meaningOf(messageOf(thrown)))
+      throw this.#refusal(messageOf(thrown))
     }
   }
 
@@ -382,7 +388,14 @@ class RedisStore implements CallStore {
       const what = ['once', 'standing', 'settle', 'swap'].includes(name) ? 'a value that is written once' : key
       return this.#foreign(what, new RegExp(`${FOREIGN} (\\d{1,4})\\b`).exec(message)?.[1] ?? null)
     }
-    return this.#down(meaningOf(message))
+    return this.#refusal(message)
+  }
+
+  /** Of a server that is connected: nobody else says why its operations fail. */
+  #refusal(message: string): GatewayError {
+    const reason = meaningOf(message)
+    if (this.#downReason === null) this.#refusals.note(reason, { redis: this.#shown }, performance.now())
+    return this.#down(reason)
   }
 
   #foreign(what: string, format: string | null): GatewayError {
@@ -418,11 +431,14 @@ class RedisStore implements CallStore {
     const { masterName, cluster, password } = this.#address
     /** Fault of this attempt that waiting does not repair; null: none. */
     let wrong: string | null = null
+    /** Why this attempt has failed; null: a connection that worked is lost. */
+    let failed: string | null = null
     /** Answers of the Sentinels in this round. */
     let nameUnknown = false
     let passwordAsked = false
     redis.on('connecting', () => {
       wrong = null
+      failed = null
     })
     redis.on('sentinelError', ({ message }: Error) => {
       if (/No such master|invalid reply: null/.test(message)) nameUnknown = true
@@ -439,10 +455,10 @@ class RedisStore implements CallStore {
       }
       if (nameUnknown) wrong ??= `the Sentinels know no master of the name ${masterName ?? ''}`
       nameUnknown = false
-      this.#fails((wrong ??= settingFault(message, 'it')), meaningOf(message))
+      this.#fails((wrong ??= settingFault(message, 'it')), (failed = meaningOf(message)))
     })
     redis.on('close', () => {
-      this.#fails(wrong, 'the connection is lost')
+      this.#fails(wrong, failed ?? 'the connection is lost')
     })
     redis.on('ready', () => {
       if (wrong !== null) return // a database that it does not have; ioredis would go on with another
@@ -543,7 +559,7 @@ class RedisStore implements CallStore {
   #works(): void {
     if (this.#closed) return
     this.#downReason = null
-    this.#said = null
+    this.#said.clear()
     this.#log.info({ redis: this.#shown }, 'the call store is connected')
     this.#settleStart(null)
   }
@@ -555,9 +571,9 @@ class RedisStore implements CallStore {
   #fails(wrong: string | null, why: string): void {
     if (this.#closed) return
     this.#downReason = wrong ?? why
-    // Once, not at each attempt to connect.
-    if (this.#said !== (wrong ?? 'down')) {
-      this.#said = wrong ?? 'down'
+    // Each reason once, not at each attempt to connect.
+    if (!this.#said.has(this.#downReason)) {
+      this.#said.add(this.#downReason)
       const fields = { redis: this.#shown, reason: this.#downReason }
       if (wrong === null) this.#log.warn(fields, 'the call store is down')
       else this.#log.error(fields, 'the call store cannot be used')
@@ -652,6 +668,12 @@ const MEANINGS: readonly (readonly [RegExp, string])[] = [
   [/ECONNREFUSED/, 'the connection was refused'],
   [/ENOTFOUND|EAI_AGAIN/, 'its name cannot be resolved'],
   [/All sentinels are unreachable/, 'no Sentinel can be reached'],
+  [/certificate has expired/, 'no TLS connection could be made: its certificate has expired'],
+  [/altnames/, 'no TLS connection could be made: its certificate has another name'],
+  [
+    /self.signed certificate|unable to (?:verify|get)/,
+    'no TLS connection could be made: an authority signed its certificate that this node does not know (NODE_EXTRA_CA_CERTS, which a start reads)',
+  ],
   [/certificate|CERT|SSL|TLS|wrong version number/, 'no TLS connection could be made: certificate or port are wrong'],
   [/isn't writeable|Connection is closed|max retries|ECONNRESET|EPIPE|aborted/, 'the connection is lost'],
 ]

@@ -163,7 +163,7 @@ export class CallEffects {
     const { gate, metrics } = this.#effects
     if (gate === null || (await gate.mayAct(callSid, confirm, kind === 'handoff'))) return true
     metrics.effectsRefused({ kind }).inc(1, callSid)
-    log.warn({ kind, what }, 'an action is not carried out: this node no longer owns the call')
+    log.warn({ kind, what }, 'an action is not carried out: the call is not known to be of this node')
     mark('not-owner', `${kind}: ${what}`)
     return false
   }
