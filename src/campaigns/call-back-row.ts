@@ -1,6 +1,7 @@
 import { callVariablesSchema } from '../agents/tools/call-variables.js'
 import type { AgentDefinition } from '../agents/file/definition.js'
-import type { KeptState } from '../call/documents/kept-call.js'
+import { parseKeptCall } from '../call/documents/kept-call.js'
+import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { CallBackRefusal } from '../call/events.js'
 import { readDateAndTime } from '../core/local-time.js'
 import { countryZone, numberToCall, partyKey, sameNumber, subscriberNumber } from '../sautikit/phone.js'
@@ -79,6 +80,27 @@ export function callBackRow(
     asked: { by: partyKey(theirs), atMs: askedMs },
     recovers: state,
   }
+}
+
+/**
+ * The call in which a call back was promised, to go on with: a call of its own, whose times and limits begin anew.
+ * @param state  from `callBackRow`, as JSON; its parts are read again by whoever takes them
+ * @param wallMs  calendar time
+ * @throws GatewayError KEPT_CALL_INVALID where another version of this program kept it in another shape
+ */
+export function promisingCall(state: KeptState, wallMs: number): KeptState {
+  const kept = parseKeptCall(state.kept)
+  const { usage: _, ...session } = kept.session ?? {}
+  const anew = {
+    result: null,
+    elapsedMs: 0,
+    streamMs: 0,
+    preparedWallMs: wallMs,
+    resumed: [],
+    backendState: null,
+    session: kept.session === null ? null : (session as KeptCall['session']),
+  }
+  return { ...state, marks: [], kept: { ...kept, ...anew } }
 }
 
 /** The agent that had a call when it promised a call back; the call began with `agent`. @param recovers  of its row */

@@ -2,8 +2,7 @@ import type { AgentDefinition } from '../agents/file/definition.js'
 import { contextZone } from '../agents/tools/call-context.js'
 import type { CallBackRefusal } from '../call/events.js'
 import type { CallRecord } from '../call/documents/record.js'
-import { parseKeptCall } from '../call/documents/kept-call.js'
-import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
+import type { KeptState } from '../call/documents/kept-call.js'
 import { unrefTimer } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { WEEKDAYS } from '../escalation/hunt-group.js'
@@ -16,7 +15,7 @@ import type { OutboundOrder } from '../workers/main/outbound-calls.js'
 import type { CallBackOrder } from '../workers/main/main-thread-context.js'
 import { CALL_BACKS_COUNTED_MS, passedLimit } from './call-back-limits.js'
 import type { CallBackLimits, PassedLimit } from './call-back-limits.js'
-import { callBackRow, limitRefusal, promiserOf, refusalOf } from './call-back-row.js'
+import { callBackRow, limitRefusal, promiserOf, promisingCall, refusalOf } from './call-back-row.js'
 import { CALL_BACKS, lostCampaign, policyOf } from './campaign.js'
 import type { Campaign, Policy, Row, Try, TryResult } from './campaign.js'
 import type { DoNotCall } from './do-not-call.js'
@@ -317,20 +316,7 @@ export class Campaigns {
   #earlier(recovers: unknown): Pick<OutboundOrder, 'recovers'> {
     if (recovers === null) return {}
     try {
-      const state = recovers as KeptState // from `promise`, as JSON; its parts are read again by whoever takes them
-      const kept = parseKeptCall(state.kept)
-      // It is a call of its own: its times and its limits begin anew.
-      const { usage: _, ...session } = kept.session ?? {}
-      const anew = {
-        result: null,
-        elapsedMs: 0,
-        streamMs: 0,
-        preparedWallMs: this.#options.wallClock(),
-        resumed: [],
-        backendState: null,
-        session: kept.session === null ? null : (session as KeptCall['session']),
-      }
-      return { recovers: { ...state, marks: [], kept: { ...kept, ...anew } } }
+      return { recovers: promisingCall(recovers as KeptState, this.#options.wallClock()) }
     } catch (thrown) {
       this.#options.log.warn({ err: thrown }, 'a call back begins anew: the earlier call cannot be read')
       return {}

@@ -1476,7 +1476,7 @@ t.test('the human hears what it is about, and is put through to the caller with 
         pace: 1,
         afterStream: 'reposts',
         human: { outcome, ringMs: 1000, talkMs: 1000, greeting: 'Hello?' },
-        ...{ settle: [], slow: [], earlier: null },
+        ...{ settle: [], slow: [], earlier: null, promisedIn: null },
         atWallMs: FRIDAY_10,
         timeoutMs: 60_000,
       },

@@ -150,6 +150,16 @@ t.test('a scenario that contradicts itself is refused before anybody calls', (t)
       scenario('mode: audio\nslow: [{ tool: book, answerAfterMs: 4000 }]\n'),
       /slow needs mode text/,
     ],
+    [
+      'a promised call back for real time',
+      scenario('mode: audio\npromisedIn: { steps: [{ say: Call me back. }] }\n'),
+      /promisedIn needs mode text/,
+    ],
+    [
+      'a call back that is placed',
+      scenario('placed: {}\npromisedIn: { steps: [{ say: Call me back. }] }\n'),
+      /placed cannot be set with promisedIn/,
+    ],
     ['memory for real time', scenario('mode: audio\nearlier: {}\n'), /earlier needs mode text/],
     [
       'a tool that must and must not be called',

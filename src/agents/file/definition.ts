@@ -582,11 +582,11 @@ const callBackPauses = z.array(z.int().min(1).max(10_080)).min(1).max(5)
 const callbacksSchema = z.strictObject({
   greeting: spoken
     .default({
-      en: 'Hello, you asked us to call you back. {{call.variables.note}} Is now a good time? Say yes, or press 1.',
-      sw: 'Hujambo, uliomba tukupigie simu. {{call.variables.note}} Tunaweza kuongea sasa? Sema ndiyo, au bonyeza moja.',
+      en: 'Hello, you asked us to call you back. Is now a good time? Say yes, or press 1.',
+      sw: 'Hujambo, uliomba tukupigie simu. Tunaweza kuongea sasa? Sema ndiyo, au bonyeza moja.',
     })
     .describe(
-      'Spoken first to the person who answers. {{call.variables.note}}: what the caller had said that it is about; leave it out where a phone is shared.',
+      'Spoken first to whoever answers, before it is known who that is. {{call.variables.note}} in it says what the caller had said that it is about: only where no phone is shared.',
     ),
   afterMinutes: z
     .int()

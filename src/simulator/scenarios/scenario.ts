@@ -351,6 +351,12 @@ const scenarioSchema = z
       .describe(
         "Memory of the number's last call, in which its owner was verified, for an agent with `caller.memory`. Text mode only. Default: nothing.",
       ),
+    promisedIn: z
+      .strictObject(scriptKeys)
+      .optional()
+      .describe(
+        'What they do in a call before, in which they are promised a call back: this call is that call back, of the agent with `callbacks`. Text mode only. Default: there was none.',
+      ),
     expect: expectSchema.prefault({}),
   })
   .check(({ value: scenario, issues }) => {
@@ -358,7 +364,9 @@ const scenarioSchema = z
     const fault = (path: PropertyKey[], message: string): void => {
       issues.push({ code: 'custom', input: scenario, path, message })
     }
-    const { mode, caller, expect, timeoutS } = scenario
+    const { mode, caller, expect, timeoutS, promisedIn, placed } = scenario
+    if (promisedIn !== undefined && placed !== undefined)
+      fault(['placed'], 'cannot be set with promisedIn: a call back has the variables of its promise')
     callerFaults(caller, fault)
     expectFaults(expect, fault)
     const isSpoken = mode === 'audio' || needsSound(scenario)
@@ -376,12 +384,14 @@ function ofTextOnly({
   settle,
   slow,
   earlier,
-}: Pick<ScenarioFile, 'at' | 'settle' | 'slow' | 'earlier'>): (readonly [key: string, why: string])[] {
+  promisedIn,
+}: Pick<ScenarioFile, 'at' | 'settle' | 'slow' | 'earlier' | 'promisedIn'>): (readonly [key: string, why: string])[] {
   const keys = [
     ['at', at !== undefined, 'sets the calendar, which only mode text can'],
     ['settle', settle.length > 0, 'needs mode text: a spoken call gets outcomes from the API of its tool'],
     ['slow', slow.length > 0, 'needs mode text: a spoken call waits for the API of its tool'],
     ['earlier', earlier !== undefined, 'needs mode text: a spoken call is remembered by its gateway'],
+    ['promisedIn', promisedIn !== undefined, 'needs mode text: a spoken call back is made by its gateway'],
   ] as const
   return keys.flatMap(([key, set, why]) => (set ? [[key, why] as const] : []))
 }
@@ -478,7 +488,7 @@ export function parseScenario(text: string, file: string): Scenario {
 }
 
 function scenarioOf(parsed: ScenarioFile, file: string) {
-  const { caller, carrier, human, at, placed = null, settle, slow, earlier = null } = parsed
+  const { caller, carrier, human, at, placed = null, settle, slow, earlier = null, promisedIn } = parsed
   const { number: from, calls: to, voice, pace, model = null, ...script } = caller
   const name = parsed.name ?? basename(file).replace(/\.ya?ml$/, '')
   const textMode: CallMode | null = ofTextOnly(parsed).length === 0 ? null : 'text'
@@ -511,6 +521,8 @@ function scenarioOf(parsed: ScenarioFile, file: string) {
     slow,
     /** Memory of the caller's last call; null: none. */
     earlier,
+    /** What they do in the call before, in which they are promised this one as a call back; null: there was none. */
+    promisedIn: promisedIn === undefined ? null : { name, ...promisedIn },
     expect: parsed.expect,
   }
 }

@@ -7,13 +7,14 @@ import type { AskCaller } from '../asked-caller.js'
 import type { AgentVocabulary } from '../vocabulary.js'
 import { type ObservedCall, observedCall } from './judge.js'
 import type { Scenario } from './scenario.js'
+import { promisingCall } from '../../campaigns/call-back-row.js'
+import type { Row } from '../../campaigns/campaign.js'
+import type { KeptState } from '../../call/documents/kept-call.js'
+import type { CallerScript } from '../caller-script.js'
 import { TextGateway, type TextGatewayOptions, type TextMedia } from './text-gateway.js'
 import { TextVoices } from './text-speech.js'
 
-interface TextCallOptions extends Omit<
-  TextGatewayOptions,
-  'placed' | 'settle' | 'slow' | 'earlier' | 'startedAtWallMs'
-> {
+interface TextCallOptions extends Omit<TextGatewayOptions, keyof PlayedCall> {
   readonly scenario: Omit<
     Scenario,
     'file' | 'name' | 'mode' | 'seed' | 'expect' | 'model' | 'judge' | 'voice' | 'line' | 'noise' | 'ignoreKill'
@@ -30,37 +31,64 @@ const RECORD_WAIT_MS = 12_000
 
 /**
  * Runs one call without real audio, as fast as possible: the simulated carrier and caller of spoken calls and the
- * gateway's own call, both on one simulated clock.
+ * gateway's own call, both on one simulated clock. Where they were promised it as a call back, the call of the promise runs before.
  */
 export async function runTextCall(media: TextMedia, options: TextCallOptions): Promise<ObservedCall> {
+  const { scenario } = options
+  const { placed, promisedIn, from, to, settle, slow, earlier } = scenario
+  const startedAtWallMs = scenario.atWallMs ?? Date.now()
+  const order = { clientRequestId: `row-${randomBytes(4).toString('hex')}`, agent: scenario.agent }
+  const own = { settle, slow, earlier }
+  if (promisedIn === null)
+    return (
+      await played(media, options, scenario.script, {
+        ...own,
+        placed: placed === null ? null : { ...ORDERED, ...order, from: to, to: from, variables: placed.variables },
+        startedAtWallMs,
+      })
+    ).observed
+  const nothing = { settle: [], slow: [], earlier: null, placed: null }
+  const { ask: _, ...scripted } = options
+  const { promised } = await played(media, scripted, promisedIn, { ...nothing, startedAtWallMs })
+  if (promised?.recovers == null) throw new Error('the call of promisedIn ended without a call back that was promised')
+  // From `callBackRow`.
+  const recovers = promisingCall(promised.recovers as KeptState, promised.dueMs)
+  const { to: number, from: ours, variables } = promised
+  const back = { ...ORDERED, ...order, from: ours ?? to, to: number, variables, promised: true, recovers }
+  return (await played(media, options, scenario.script, { ...own, placed: back, startedAtWallMs: promised.dueMs }))
+    .observed
+}
+
+const ORDERED = { orderedAtMs: START_MS, ringMs: 0, externalId: null, leaveMessage: true, promised: false, joins: null }
+
+type PlayedCall = Pick<TextGatewayOptions, 'placed' | 'settle' | 'slow' | 'earlier' | 'startedAtWallMs'>
+
+/** One call of a scenario. */
+async function played(
+  media: TextMedia,
+  options: TextCallOptions,
+  script: CallerScript,
+  call: PlayedCall,
+): Promise<{ readonly observed: ObservedCall; readonly promised: Row | null }> {
   const { scenario, seed, signal, ask } = options
-  const { placed, timeoutMs } = scenario
+  const { timeoutMs } = scenario
+  const { placed } = call
   // In a placed call, the caller is the person whom the agent calls.
-  const [from, to] = placed === null ? [scenario.from, scenario.to] : [scenario.to, scenario.from]
-  const clientRequestId = `row-${randomBytes(4).toString('hex')}`
+  const [from, to] = placed === null ? [scenario.from, scenario.to] : [placed.from, placed.to]
   const voices = new TextVoices(scenario.pace, seed)
-  const gateway = new TextGateway(media, voices, {
-    ...options,
-    placed:
-      placed === null
-        ? null
-        : {
-            ...{ clientRequestId, agent: scenario.agent, from, to, variables: placed.variables },
-            ...{ orderedAtMs: START_MS, ringMs: 0, externalId: null, leaveMessage: true, promised: false, joins: null },
-          },
-    ...{ settle: scenario.settle, slow: scenario.slow, earlier: scenario.earlier },
-    startedAtWallMs: scenario.atWallMs ?? Date.now(),
-  })
+  const gateway = new TextGateway(media, voices, { ...options, ...call })
   const { clock } = gateway
   const events: SimulatorEvent[] = []
-  const call = startCall({
+  const started = startCall({
     voiceUrl: `http://gateway.invalid/voice/${scenario.agent}`,
     eventsUrl: 'http://gateway.invalid/events',
     from,
     to,
-    ...(placed === null ? {} : { outbound: { outcome: 'answered', ringMs: 0, clientRequestId } }),
+    ...(placed === null
+      ? {}
+      : { outbound: { outcome: 'answered', ringMs: 0, clientRequestId: placed.clientRequestId } }),
     caller: simulatedPerson({
-      script: scenario.script,
+      script,
       voice: 'rms',
       pace: scenario.pace,
       line: { sampleRateHz: 16_000 },
@@ -86,20 +114,21 @@ export async function runTextCall(media: TextMedia, options: TextCallOptions): P
     environment: gateway,
   })
   let over = false
-  const done = call.done.finally(() => {
+  const done = started.done.finally(() => {
     over = true
   })
   done.catch(() => undefined) // awaited below
   try {
     const untilMs = clock.nowMs() + timeoutMs + RECORD_WAIT_MS
     while ((!over || gateway.record === null) && clock.nowMs() < untilMs) {
-      if (signal?.aborted === true) call.hangUp()
+      if (signal?.aborted === true) started.hangUp()
       await clock.step()
     }
     if (!over) throw new Error('the simulated call does not end')
-    const packet = gateway.calls.handoff(call.callSid) ?? null
+    const packet = gateway.calls.handoff(started.callSid) ?? null
     const observed = observedCall(await done, events, gateway.record, packet, timeoutMs)
-    return signal?.aborted === true ? { ...observed, overdue: 'it was stopped' } : observed
+    const seen = signal?.aborted === true ? { ...observed, overdue: 'it was stopped' } : observed
+    return { observed: seen, promised: gateway.promised }
   } finally {
     await gateway.close()
   }

@@ -28,6 +28,7 @@ import { loadMediaAssets } from '../../workers/shared/media-assets.js'
 import { type ConnectFork, HandshakeRefused } from '../../carrier/audio-fork.js'
 import type { CallEnvironment, WebhookAnswer } from '../../carrier/call-options.js'
 import { callBackRow, mayCallBack } from '../../campaigns/call-back-row.js'
+import type { Row } from '../../campaigns/campaign.js'
 import type { CallBackDesk } from '../../workers/main/main-thread-context.js'
 import { OneThreadPool } from '../one-thread-pool.js'
 import { SimulatedClock } from '../simulated-clock.js'
@@ -55,6 +56,8 @@ const PATH = new RegExp(`^/(${WEBHOOK_ROUTES.join('|')})(?:/([^/]+))?$`)
  */
 export class TextGateway implements CallEnvironment {
   readonly clock = new SimulatedClock()
+  /** The call back that the caller was promised; null: none. */
+  promised: Row | null = null
   /** Record of the call, once it has ended. */
   record: CallRecord | null = null
   readonly calls: CallRegistry
@@ -89,10 +92,15 @@ export class TextGateway implements CallEnvironment {
       callSeries: new CallSeries({ clock }),
       humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 1, fallbacksPerMinute: 1 }),
     }
-    const keep: CallBackDesk['promise'] = (state, order) => {
-      const rules = { agent: (name: string) => options.agents.get(name)?.definition, prefixes: [], wallClock }
+    const rules = { agent: (name: string) => options.agents.get(name)?.definition, prefixes: [], wallClock }
+    const refusal: CallBackDesk['refusal'] = (state, order) => {
       const row = callBackRow(state, order, rules)
       return Promise.resolve(row !== null && 'why' in row ? row : null)
+    }
+    const promise: CallBackDesk['promise'] = (state, order) => {
+      const row = callBackRow(state, order, rules)
+      if (row !== null && !('why' in row)) this.promised = row
+      return refusal(state, order)
     }
     this.calls = new CallRegistry({
       ...shared,
@@ -112,8 +120,8 @@ export class TextGateway implements CallEnvironment {
       onDoNotCall: () => Promise.resolve(true),
       callBacks: {
         mayRing: (agent, number, ours) => mayCallBack(agent, number, ours, []),
-        refusal: keep,
-        promise: keep,
+        refusal,
+        promise,
       },
       onRecord: (record) => {
         this.record = record
