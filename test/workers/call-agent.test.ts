@@ -7,7 +7,7 @@ import { allCallsOn } from '../../src/backends/split.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { agentFacts } from '../../src/gateway/agents/hosted-agents.js'
 import { CallAgent } from '../../src/workers/main/call-agent.js'
-import type { CallContinuity } from '../../src/workers/main/call-continuity.js'
+import type { CallOrigin } from '../../src/workers/main/call-origin.js'
 import { versionFor } from '../../src/workers/main/canary.js'
 import type { HostedAgent, MainThreadContext } from '../../src/workers/main/main-thread-context.js'
 import { keptCall, keptState } from '../support/kept-call.js'
@@ -40,8 +40,8 @@ function callOf(agents: Map<string, HostedAgent>, before: ReturnType<typeof kept
       return found === undefined ? null : versionFor(found, key)
     },
   }
-  const continuity = { before, call: {}, rootSid: 'HD_root' } as unknown as CallContinuity
-  return new CallAgent(continuity, FIRST, context as MainThreadContext)
+  const origin = { before, call: {}, rootSid: 'HD_root' } as unknown as CallOrigin
+  return new CallAgent(origin, FIRST, context as MainThreadContext)
 }
 
 t.test(

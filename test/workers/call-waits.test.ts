@@ -6,13 +6,15 @@ import type { AgentInput } from '../../src/agents/file/definition.js'
 import { WAIT_GRACE_MS } from '../../src/core/limits.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
-import { CallWaits, Waits } from '../../src/workers/main/call-waits.js'
+import type { MainThings } from '../../src/workers/main/main-part.js'
+import { CallWaits } from '../../src/workers/main/parts/call-waits.js'
 import type { WaitUnheard } from '../../src/workers/main/wait-status.js'
+import { Waits } from '../../src/workers/main/waits.js'
+import type { ToCall } from '../../src/workers/shared/call-messages.js'
 import { api, json } from '../agents/tool-rig.js'
 import { keptCall } from '../support/kept-call.js'
 import { until } from '../support/until.js'
 
-type CallWaitsOptions = ConstructorParameters<typeof CallWaits>[0]
 type ToolInput = NonNullable<AgentInput['tools']>[number]
 
 const INTENT = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
@@ -21,7 +23,7 @@ const INTENT = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args:
 function rig(
   t: Test,
   tool: Partial<ToolInput> = {},
-  saved: CallWaitsOptions['saved'] = () => Promise.resolve(true),
+  saved: () => Promise<boolean> = () => Promise.resolve(true),
   kept: readonly KeptWait[] = [],
 ): {
   waits: CallWaits
@@ -65,26 +67,27 @@ function rig(
   const settled: unknown[] = []
   const waits = new CallWaits(
     {
-      callSid: 'HD_000000000001',
-      agent: () => agent,
-      place: () => had.length - 1,
-      toolOf: (name, place = had.length - 1) => had[place]?.tools.find((one) => one.name === name),
-      traceContext: {},
-      business: null,
-      from: '+254700000001',
-      to: '+254700000002',
-      variables: {},
-      wallClock: () => clock.ms,
-      identity: () => null,
-      language: () => 'sw',
       mark: () => undefined,
-      toSession: ({ callId, status, value }) => toSession.push({ callId, status, value }),
-      settled: (key, outcome) => settled.push({ key, outcome }),
-      saved,
       changed: () => undefined,
+      send: (message) => {
+        const { callId, status, value } = message as Extract<ToCall, { type: 'tool-outcome' }>
+        toSession.push({ callId, status, value })
+      },
     },
-    shared,
-    kept,
+    {
+      call: { callSid: 'HD_000000000001' },
+      origin: { call: {}, number: '+254700000001', ours: '+254700000002', before: { kept: { waits: kept } } },
+      agent: {
+        ...{ definition: agent, business: null },
+        get place() {
+          return had.length - 1
+        },
+        toolOf: (name: string, place = had.length - 1) => had[place]?.tools.find((one) => one.name === name),
+      },
+      session: { language: 'sw', identity: null },
+      effects: { settle: (key: string, outcome: unknown) => settled.push({ key, outcome }) },
+      context: { waits: shared, wallClock: () => clock.ms, keeper: { saved } },
+    } as unknown as MainThings,
   )
   const open = (): string => {
     waits.begun(null)

@@ -11,7 +11,8 @@ import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { AfterStreamBehaviour } from '../../src/workers/main/after-stream-behaviour.js'
 import { CallEffects, type EffectGate, Effects } from '../../src/workers/shared/effects.js'
-import { EscalationDriver } from '../../src/workers/main/escalation-driver.js'
+import type { MainThings } from '../../src/workers/main/main-part.js'
+import { EscalationDriver } from '../../src/workers/main/parts/escalation-driver.js'
 import type { CallBackOrder, CarrierControl } from '../../src/workers/main/main-thread-context.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
 import { sessionOptions } from '../../src/workers/worker/call-setup.js'
@@ -64,56 +65,62 @@ function rig(
   const mark = (name: string, detail?: string): void => void marks.push(`${name} ${detail ?? ''}`)
   const escalation = new EscalationDriver(
     {
-      rootSid,
-      effects: new CallEffects({ callSid: SID, resumed: false, log, mark }, new Effects(gate, metrics)),
-      call: { callSid: SID, afterStreamUrl: 'https://gw.example/after-stream?t=1', humanUrl },
-      agent: () => ({
-        ...agent,
-        escalation: {
-          ...(agent.escalation as NonNullable<typeof agent.escalation>),
-          ...bilingual,
-          strategies,
-          numbers: ['+254700000002'],
-        },
-      }),
-      caller,
-      ours: '+254709000000',
-      joinsCallBack,
-      keepsWords: () => true,
-      log,
-      toSession: (step) => {
-        steps.push(step)
-        did.push(`step ${step.type}`)
-      },
       mark,
-      settled: () => undefined,
-      callBack: (order) => {
-        orders.push(order)
-        return Promise.resolve(refused)
-      },
-      calledBack: () => canBeCalled(caller),
       changed: () => undefined,
+      send: (message) => {
+        if (message.type !== 'escalation') return
+        steps.push(message.step)
+        did.push(`step ${message.step.type}`)
+      },
     },
     {
-      carrier: {
-        hangup: () => Promise.resolve(),
-        supervise: () => Promise.resolve(),
-        callHuman: (from, phone, url) => {
-          did.push(`call ${phone} from ${from} with ${url}`)
-          return Promise.resolve()
+      effects: new CallEffects({ callSid: SID, resumed: false, log, mark }, new Effects(gate, metrics)),
+      call: { callSid: SID, afterStreamUrl: 'https://gw.example/after-stream?t=1', humanUrl },
+      origin: {
+        ...{ rootSid, number: caller, ours: '+254709000000' },
+        call: joinsCallBack ? { placed: { joins: '+254700000009' } } : {},
+      },
+      agent: {
+        definition: {
+          ...agent,
+          escalation: {
+            ...(agent.escalation as NonNullable<typeof agent.escalation>),
+            ...bilingual,
+            strategies,
+            numbers: ['+254700000002'],
+          },
         },
-        ...carrier,
       },
-      humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 100, fallbacksPerMinute: 100 }),
-      metrics,
-      clock: () => clock.nowMs,
-      wallClock: () => clock.nowMs,
-      afterStream: new AfterStreamBehaviour(null),
-      onHandoff: (sent) => {
-        news.push(sent)
-        did.push(sent.kind)
+      consent: { refused: false },
+      callBacks: {
+        mayRing: canBeCalled(caller),
+        ask: (order: CallBackOrder) => {
+          orders.push(order)
+          return Promise.resolve(refused)
+        },
       },
-    },
+      log,
+      context: {
+        carrier: {
+          hangup: () => Promise.resolve(),
+          supervise: () => Promise.resolve(),
+          callHuman: (from: string, phone: string, url: string) => {
+            did.push(`call ${phone} from ${from} with ${url}`)
+            return Promise.resolve()
+          },
+          ...carrier,
+        },
+        humanCalls: new HumanCalls({ mayRing: () => true, perNumberPerMinute: 100, fallbacksPerMinute: 100 }),
+        metrics,
+        clock: () => clock.nowMs,
+        wallClock: () => clock.nowMs,
+        afterStream: new AfterStreamBehaviour(null),
+        onHandoff: (sent: HandoffNews) => {
+          news.push(sent)
+          did.push(sent.kind)
+        },
+      },
+    } as unknown as MainThings,
   )
   return { escalation, did, news, steps, orders, clock, marks, metrics }
 }

@@ -4,7 +4,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import { servingIn, usedIn } from '../../src/backends/call-snapshot.js'
 import type { AgentDefinition } from '../../src/agents/file/definition.js'
-import { CallContinuity, versionOf } from '../../src/workers/main/call-continuity.js'
+import { versionOf } from '../../src/workers/main/agent-version.js'
+import { CallContinuity } from '../../src/workers/main/call-continuity.js'
+import { CallOrigin } from '../../src/workers/main/call-origin.js'
+import type { CallRecordBuilder } from '../../src/workers/main/call-record.js'
 import { versionFor } from '../../src/workers/main/canary.js'
 import type { HostedAgent } from '../../src/workers/main/main-thread-context.js'
 import { toolSchema } from '../../src/agents/tools/tool-definition.js'
@@ -1090,19 +1093,19 @@ t.test('the state of a promised call back has no words where their caller wants 
   const definition = await orderStatusAgent()
   const promised = (state: KeptState, transcript: TranscriptPolicy = 'full'): KeptState =>
     new CallContinuity(
+      { now: () => state.kept, mark: () => undefined, changed: () => undefined },
       {
-        call: inbound('HD_promised0001'),
+        origin: new CallOrigin(inbound('HD_promised0001'), null, { clock: () => 0, wallClock: () => 0 }),
         hosted: hosted(definition),
-        before: null,
+        record: { log: { records: () => state.log }, timeline: { marks: state.marks } } as unknown as Pick<
+          CallRecordBuilder,
+          'log' | 'timeline'
+        >,
         log: createLog({ level: 'silent' }),
-        now: () => state.kept,
-        logNow: () => state,
-        mark: () => undefined,
-        over: () => undefined,
       },
       { clock: () => 0, wallClock: () => 0, keeper: null, transcript } as unknown as ConstructorParameters<
         typeof CallContinuity
-      >[1],
+      >[2],
     ).promised()
   t.match(JSON.stringify(promised(worded(false))), /They asked for order 4127/)
   const state = promised(worded(true))

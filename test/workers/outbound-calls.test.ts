@@ -5,7 +5,8 @@ import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import type { OutboundCallsOptions } from '../../src/workers/main/outbound-calls.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { CallParty } from '../../src/workers/main/call-party.js'
+import type { MainThings } from '../../src/workers/main/main-part.js'
+import { CallParty } from '../../src/workers/main/parts/party.js'
 import { keptState } from '../support/kept-call.js'
 import { outboundCalls } from '../support/outbound-calls.js'
 
@@ -325,9 +326,9 @@ t.test('a wish that a mailbox had said is taken back once it is written, and non
       asked.push([sinceMs, wanted])
       return wanted ? new Promise<boolean>((resolve) => (written = resolve)) : Promise.resolve(true)
     },
-  } as unknown as ConstructorParameters<typeof CallParty>[2]
-  const call = { callSid: parseCallSid('HD_wish00000001'), agent: 'a', from: '+254709000000', to: '+254700000001' }
-  const party = new CallParty({ ...call, direction: 'outbound' }, () => ({}) as never, context)
+  }
+  const of = { origin: { number: '+254700000001' }, context } as unknown as MainThings
+  const party = new CallParty({ mark: () => undefined, send: () => undefined }, of)
   t.equal(await party.isMailbox(), false)
   t.same(asked, [])
   const [kept, off] = [party.wantsNoCalls(), party.isMailbox()]

@@ -1,7 +1,6 @@
 import t from 'tap'
-import type { NewCall } from '../../src/workers/main/live-call.js'
-import type { HostedAgent, MainThreadContext } from '../../src/workers/main/main-thread-context.js'
-import { CallParty } from '../../src/workers/main/call-party.js'
+import type { MainThings } from '../../src/workers/main/main-part.js'
+import { CallParty } from '../../src/workers/main/parts/party.js'
 
 for (const [transcript, facts] of [
   ['full', { order: 'order 4127', paid: true }],
@@ -12,11 +11,12 @@ for (const [transcript, facts] of [
     const earlier = { endedWallMs: 1, outcome: 'contained', facts: { order: 'order 4127', paid: true } }
     const context = { transcript, callerMemory: { recall: () => Promise.resolve(earlier) } }
     const call = { direction: 'inbound', from: '+254700000001', to: '+254709000000' }
-    const hosted = { definition: { name: 'support' } }
-    const party = new CallParty(
-      call as unknown as NewCall,
-      () => hosted as unknown as HostedAgent,
-      context as unknown as MainThreadContext,
-    )
+    const of = {
+      origin: { call, number: call.from },
+      agent: { hosted: { definition: { name: 'support' } } },
+      context,
+    }
+    const door = { mark: () => undefined, send: () => undefined }
+    const party = new CallParty(door, of as unknown as MainThings)
     t.same(await party.recalled(), { ...earlier, facts })
   })

@@ -2,10 +2,6 @@ import type { CircuitReport } from '../../backends/failover/circuit-breaker.js'
 import type { BackendShare } from '../../backends/split.js'
 import type { BackendFaultNews, SessionOpened } from '../../backends/watch.js'
 import { CIRCUITS_MAX } from '../../core/limits.js'
-import type { Clock, WallClock } from '../../core/clock.js'
-import type { Log } from '../../telemetry/log.js'
-import type { Metrics } from '../../telemetry/metrics.js'
-import type { FromCall } from '../shared/call-messages.js'
 
 /** Status of one backend in this process since its start, over all calls; `GET /api/backends` shows it. */
 export interface BackendView {
@@ -129,67 +125,6 @@ export class BackendStatus {
     }
     return entry
   }
-}
-
-interface NotingContext {
-  readonly backendStatus: BackendStatus
-  readonly metrics: Metrics
-  readonly clock: Clock
-  readonly wallClock: WallClock
-}
-
-type ServiceNews = Extract<
-  FromCall,
-  { readonly type: 'backend-error' | 'backend-session' | 'circuit' | 'backend-limits' | 'failover' | 'mcp' }
->
-
-/** Takes in what a call's worker reports of its backends and MCP servers. @param log  the call's */
-export function noteServices(
-  news: ServiceNews,
-  log: Log,
-  { backendStatus, metrics, clock, wallClock }: NotingContext,
-): void {
-  switch (news.type) {
-    case 'backend-error': {
-      const { backend, code, message: detail, sessionLost } = news.fault
-      const level = FINAL_FAULTS.has(code) ? 'error' : 'warn'
-      log[level]({ backend, code, detail, session_lost: sessionLost }, BACKEND_FAULT_WORDS[code] ?? 'a backend failed')
-      return backendStatus.fault(news.fault, wallClock())
-    }
-    case 'backend-session':
-      return backendStatus.session(news.opened)
-    case 'circuit':
-      return backendStatus.circuit(news.worker, news.circuit, clock())
-    case 'backend-limits':
-      for (const { name, limit, remaining } of news.limits)
-        metrics.backendRateLimit(news.backend, name, remaining / limit)
-      return
-    case 'failover': {
-      const { from, to, gapMs, reason } = news
-      log.warn({ from_backend: from, to_backend: to, gap_ms: Math.round(gapMs), reason }, 'another backend took over')
-      return backendStatus.takeover(from, to, gapMs)
-    }
-    case 'mcp': {
-      const { server, event, failures, missing, reason } = news.news
-      const usable = event !== 'down' && event !== 'overrun' && missing.length === 0
-      log[usable ? 'info' : 'warn'](
-        { server, event, failures, missing, detail: reason },
-        event === 'session-lost' ? 'session lost: an MCP server gets a new one' : 'an MCP server has changed',
-      )
-      return
-    }
-  }
-}
-
-/** Backend faults that need an operator. */
-const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request', 'overrun'])
-const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
-  auth: 'a backend refuses its key',
-  quota: 'the account of a backend is empty',
-  bad_request: 'a backend refuses how it is set',
-  rate_limit: 'a backend limits our requests',
-  session_expired: 'a backend ended a session at its time limit',
-  overrun: 'a backend sends without an end, and was cut off',
 }
 
 function newEntry(): Entry {

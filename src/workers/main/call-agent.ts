@@ -1,18 +1,20 @@
+import type { Business } from '../../agents/file/business.js'
 import type { AgentDefinition } from '../../agents/file/definition.js'
 import { shareOf } from '../../backends/split.js'
 import type { BackendShare } from '../../backends/split.js'
 import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
-import type { CallLogRecords } from '../../call/documents/log-entry.js'
+import type { CallLogRecords, LoggedToolCall } from '../../call/documents/log-entry.js'
 import type { KeptCall } from '../../call/documents/kept-call.js'
-import { versionOf } from './call-continuity.js'
-import type { CallContinuity } from './call-continuity.js'
+import { versionOf } from './agent-version.js'
+import type { CallOrigin } from './call-origin.js'
+import { VERIFY_TOOL } from '../../call/gateway-tools.js'
+import { hasFields } from '../../core/json.js'
 import { inCall } from './call-start.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
-import { identityKept } from './verification-attempts.js'
 
 /** The agent that has a call, as it answers for the call's business, and its share of the backends. A handover changes both. */
 export class CallAgent {
-  readonly #continuity: CallContinuity
+  readonly #origin: CallOrigin
   readonly #context: MainThreadContext
   #hosted: HostedAgent
   /**
@@ -23,12 +25,12 @@ export class CallAgent {
   #share: BackendShare
 
   /** @param hosted  the agent that the call began with */
-  constructor(continuity: CallContinuity, hosted: HostedAgent, context: MainThreadContext) {
-    this.#continuity = continuity
+  constructor(origin: CallOrigin, hosted: HostedAgent, context: MainThreadContext) {
+    this.#origin = origin
     this.#context = context
     this.#hosted = hosted
     // A lost node may have handed the call over.
-    const { kept, log } = continuity.before ?? {}
+    const { kept, log } = origin.before ?? {}
     const given = log?.handovers ?? []
     const hashes = [...(kept?.passedHashes ?? []), kept?.handedHash]
     this.#had = [hosted, ...given.map(({ to }, at) => this.#named(to, hashes.at(at - given.length)))]
@@ -42,6 +44,11 @@ export class CallAgent {
 
   get definition(): AgentDefinition {
     return this.#hosted.definition
+  }
+
+  /** Whose number was called; null: nobody's. */
+  get business(): Business | null {
+    return this.#had[0]?.serves?.business ?? null
   }
 
   /** For another node: the versions stay. */
@@ -89,13 +96,31 @@ export class CallAgent {
   /** @param had  the version that the call had of it; empty: it was gone */
   #named(name: string, had: string | null = null): HostedAgent | null {
     if (had === '') return null
-    const { call, rootSid } = this.#continuity
+    const { call, rootSid } = this.#origin
     const key = { rootSid, had }
     const agent = this.#context.agent(name, this.#hosted.serves?.business ?? null, call.budgetStep ?? null, key)
     return agent === null ? null : inCall(agent, call, call.placed?.variables ?? {})
   }
 
   #shareOf({ shares }: HostedAgent): BackendShare {
-    return shareOf(shares, this.#continuity.rootSid)
+    return shareOf(shares, this.#origin.rootSid)
   }
+}
+
+/**
+ * True if the identity that was proven in a call counts for its present agent: it asks the same as the agent
+ * before it, or has verified the caller itself.
+ * @param before  the agent that had the call before it; undefined: it is gone, or there is none
+ */
+function identityKept(
+  { handovers, toolCalls }: Pick<CallLogRecords, 'handovers' | 'toolCalls'>,
+  before: AgentDefinition | undefined,
+  now: AgentDefinition,
+): boolean {
+  const last = handovers.at(-1)
+  if (last === undefined) return true
+  const verifiedHere = ({ record, result }: LoggedToolCall): boolean =>
+    record.name === VERIFY_TOOL && record.startMs > last.atMs && hasFields(result, { verified: true })
+  if (toolCalls.some(verifiedHere)) return true
+  return JSON.stringify(before?.verification) === JSON.stringify(now.verification)
 }

@@ -1,5 +1,3 @@
-import { agentVersion } from '../../agents/file/agent-view.js'
-import { NO_ASSETS } from '../../agents/file/assets.js'
 import type { CallLogEntry } from '../../call/documents/log-entry.js'
 import type { CallCheckpoint, NewStream } from '../../call/documents/checkpoint.js'
 import type { EscalationPacket } from '../../call/documents/handoff.js'
@@ -10,7 +8,10 @@ import type { CarrierState } from '../../sautikit/carrier-state.js'
 import type { Log } from '../../telemetry/log.js'
 import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
 import { continuationOf, mayGoOn, partsOf, promisedCall } from './kept-call.js'
-import type { NewCall } from './live-call.js'
+import { versionOf } from './agent-version.js'
+import type { CallOrigin } from './call-origin.js'
+import type { CallRecordBuilder } from './call-record.js'
+import type { MainDoor } from './main-door.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
 
 /**
@@ -52,19 +53,28 @@ type Services = Pick<
   'clock' | 'wallClock' | 'metrics' | 'keeper' | 'afterStream' | 'onStreamLost' | 'transcript'
 >
 
+/** `changed`: also when nobody goes on with a cut call, which ends as the loss of its stream left it. */
+interface ContinuityDoor extends Pick<MainDoor, 'mark' | 'changed'> {
+  /** What its call and the call's parts keep for another node. */
+  readonly now: () => KeptNow
+}
+
+interface Continued {
+  readonly origin: CallOrigin
+  /** The agent that the call began with. */
+  readonly hosted: HostedAgent
+  readonly record: Pick<CallRecordBuilder, 'log' | 'timeline'>
+  readonly log: Log
+}
+
 /**
  * How a call goes on elsewhere, and from elsewhere: what is kept of it for another node, what of it a lost node or a
  * lost stream had left, and, once its own stream is lost, how long the carrier may ask how it goes on. Until then it is
  * `cut`: its state of that moment stays, and is what another one is made from.
  */
 export class CallContinuity {
-  readonly before: KeptState | null
-  /** How it was ordered is on this node's clock. */
-  readonly call: NewCall
-  /** Time zero of the timeline: the webhook, also where another node got it. */
-  readonly preparedAtMs: number
-  readonly #preparedWallMs: number
-  readonly #options: CallContinuityOptions
+  readonly #door: ContinuityDoor
+  readonly #of: Continued
   readonly #context: Services
   #cut: Cut | null = null
   /** The carrier has said that the caller's leg is over. */
@@ -74,26 +84,10 @@ export class CallContinuity {
   /** Another one in this process goes on with the call. */
   #replaced = false
 
-  constructor(options: CallContinuityOptions, context: Services) {
-    const { call, before } = options
-    this.#options = options
+  constructor(door: ContinuityDoor, of: Continued, context: Services) {
+    this.#door = door
+    this.#of = of
     this.#context = context
-    this.before = before
-    const nowWallMs = context.wallClock()
-    const elapsedMs = before === null ? 0 : Math.max(before.kept.elapsedMs, nowWallMs - before.kept.preparedWallMs)
-    this.preparedAtMs = context.clock() - elapsedMs
-    this.#preparedWallMs = nowWallMs - elapsedMs
-    this.call = before === null ? call : { ...call, ...placedOf(before.kept, this.preparedAtMs) }
-  }
-
-  /** The first call of a chain: limits and effects count for all of it. */
-  get rootSid(): string {
-    return this.call.rootSid ?? this.before?.kept.rootSid ?? this.call.callSid
-  }
-
-  /** Calendar time of the webhook, as the node wrote it that got it. */
-  get webhookWallMs(): number {
-    return this.before?.kept.preparedWallMs ?? this.#preparedWallMs
   }
 
   // --- what another node needs ----------------------------------------------------------------------------
@@ -104,7 +98,7 @@ export class CallContinuity {
   }
 
   logKept(): Pick<KeptState, 'log' | 'marks'> {
-    return this.#cut?.state ?? this.#options.logNow()
+    return this.#cut?.state ?? this.#logNow()
   }
 
   /** The state that a promised call back goes on from. */
@@ -115,16 +109,24 @@ export class CallContinuity {
 
   /** Log entries from the end of a session whose stream was lost are not kept: the call goes on from before them. */
   append(entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void {
-    if (this.#cut === null && !this.#replaced) this.#context.keeper?.append(this.call.callSid, entries, marks)
+    if (this.#cut === null && !this.#replaced)
+      this.#context.keeper?.append(this.#of.origin.call.callSid, entries, marks)
+  }
+
+  /** The whole log; both lists may still grow. */
+  #logNow(): Pick<KeptState, 'log' | 'marks'> {
+    const { log, timeline } = this.#of.record
+    return { log: log.records(), marks: timeline.marks }
   }
 
   #keptNow(): KeptCall {
-    const { callSid, agent, direction, from, to, placed, budgetStep = null } = this.call
+    const { origin } = this.#of
+    const { callSid, agent, direction, from, to, placed, budgetStep = null } = origin.call
     return {
       version: KEPT_CALL_VERSION,
       node: this.#context.keeper?.node ?? '',
       callSid,
-      rootSid: this.rootSid,
+      rootSid: origin.rootSid,
       agent,
       agentHash: this.agentVersion,
       direction,
@@ -136,7 +138,7 @@ export class CallContinuity {
           : {
               clientRequestId: placed.clientRequestId,
               ringMs: placed.ringMs,
-              orderedMs: this.preparedAtMs - placed.orderedAtMs,
+              orderedMs: origin.preparedAtMs - placed.orderedAtMs,
               variables: placed.variables,
               externalId: placed.externalId,
               leaveMessage: placed.leaveMessage,
@@ -145,15 +147,15 @@ export class CallContinuity {
             },
       budgetStep,
       moves: this.#moves,
-      preparedWallMs: this.#preparedWallMs,
-      elapsedMs: this.#context.clock() - this.preparedAtMs,
-      ...this.#options.now(),
+      preparedWallMs: origin.preparedWallMs,
+      elapsedMs: this.#context.clock() - origin.preparedAtMs,
+      ...this.#door.now(),
     }
   }
 
   /** Version of this node's definition. */
   get agentVersion(): string {
-    return versionOf(this.#options.hosted)
+    return versionOf(this.#of.hosted)
   }
 
   // --- a call whose node or stream was lost ---------------------------------------------------------------
@@ -164,7 +166,8 @@ export class CallContinuity {
     const { how } = before
     const why = partsOf(before).at(-1)?.why ?? 'node-lost'
     const goesOn = continuationOf(kept)
-    const { log, mark } = this.#options
+    const { log } = this.#of
+    const { mark } = this.#door
     log.warn({ from_node: kept.node, why, goes_on_with: goesOn, stream_ms: Math.round(kept.streamMs) }, 'call resumed')
     if (kept.agentHash !== this.agentVersion)
       log.warn(
@@ -175,7 +178,7 @@ export class CallContinuity {
       mark(how, `after ${kept.recoveredFrom ?? ''}`)
     } else {
       mark(why, `${kept.node}; goes on with: ${goesOn}`)
-      this.#context.metrics.callsResumed.inc(1, this.call.callSid)
+      this.#context.metrics.callsResumed.inc(1, this.#of.origin.call.callSid)
     }
     return goesOn
   }
@@ -184,12 +187,12 @@ export class CallContinuity {
   checkpoint({ kept: { session, preparedWallMs } }: KeptState): CallCheckpoint | null {
     if (session === null || session.streamOpenedWallMs === null) return session
     const { streamOpenedWallMs } = session
-    return { ...session, streamOpenedWallMs: streamOpenedWallMs + this.#preparedWallMs - preparedWallMs }
+    return { ...session, streamOpenedWallMs: streamOpenedWallMs + this.#of.origin.preparedWallMs - preparedWallMs }
   }
 
   /** A call that comes back has lost its stream, until the new one has opened. */
   get newStream(): NewStream | null {
-    const before = this.before?.kept ?? null
+    const before = this.#of.origin.before?.kept ?? null
     return before === null
       ? null
       : { streamMs: before.streamMs, consented: before.recording.announced || before.recording.refused }
@@ -210,7 +213,7 @@ export class CallContinuity {
     if (this.#cut === null) return null
     const { state } = this.#cut
     // An outcome may come meanwhile.
-    return { ...state, kept: { ...state.kept, waits: this.#options.now().waits } }
+    return { ...state, kept: { ...state.kept, waits: this.#door.now().waits } }
   }
 
   /** True if it could go on if its stream were lost now: not when it is ending, or nobody would ask. */
@@ -229,7 +232,7 @@ export class CallContinuity {
     if (!this.goesOn(kept)) return false
     const nowMs = this.#context.clock()
     const waitMs = this.#context.afterStream.known(nowMs) === 'holds' ? ASKS_WITHIN_MS : UNHEARD_MS_MAX
-    const { log, marks } = this.#options.logNow()
+    const { log, marks } = this.#logNow()
     // A copy: the session that ends now still writes to it.
     const state: KeptState = { how: 'stream-lost', kept, log, marks: [...marks] }
     this.#cut = { state, untilMs: nowMs + waitMs, nobodyAsked: false }
@@ -251,14 +254,14 @@ export class CallContinuity {
   left(state: CarrierState): void {
     // Once nobody has asked, the carrier may say so because it was asked to end the leg.
     if (this.#cut?.nobodyAsked !== true) this.#leftAs = state
-    if (this.#cut !== null) this.#options.mark('carrier-state', state)
+    if (this.#cut !== null) this.#door.mark('carrier-state', state)
   }
 
   /** Nobody goes on with this call. Does nothing where it is not cut. */
   over(): void {
     if (this.#cut === null) return
     this.#cut = null
-    this.#options.over()
+    this.#door.changed()
   }
 
   /** Another one goes on with this cut call. */
@@ -276,7 +279,7 @@ export class CallContinuity {
   /** The carrier holds the caller in silence, or the caller has left. */
   async #nobodyAsked(cut: Cut): Promise<void> {
     cut.nobodyAsked = true
-    this.#options.mark('stream-lost', 'nobody asked in time how to go on')
+    this.#door.mark('stream-lost', 'nobody asked in time how to go on')
     await this.#context.onStreamLost?.(cut.state, () => this.#cut === cut)
     if (this.#cut === cut) this.over()
   }
@@ -286,32 +289,6 @@ export class CallContinuity {
     if (result?.endReason !== 'socket-lost' || this.#leftAs === null) return result
     return { ...result, endReason: 'caller-hung-up', endDetail: `carrier says ${this.#leftAs}` }
   }
-}
-
-interface CallContinuityOptions {
-  readonly call: NewCall
-  readonly hosted: HostedAgent
-  /** The same call as a lost node or a lost stream left it; null for a new call. */
-  readonly before: KeptState | null
-  readonly log: Log
-  readonly now: () => KeptNow
-  /** The whole log; both lists may still grow. */
-  readonly logNow: () => Pick<KeptState, 'log' | 'marks'>
-  readonly mark: (name: string, detail?: string) => void
-  /** Nobody goes on with a cut call: it ends as the loss of its stream left it. */
-  readonly over: () => void
-}
-
-/** The version of an agent's file, whichever business or call the agent is adapted to. */
-export function versionOf({ definition, serves, assets = NO_ASSETS }: HostedAgent): string {
-  return agentVersion(serves?.file ?? definition, assets)
-}
-
-/** How it was ordered, on this node's clock. */
-function placedOf({ placed, agent, from, to }: KeptCall, preparedAtMs: number): Pick<NewCall, 'placed'> {
-  if (placed === null) return {}
-  const { orderedMs, ...rest } = placed
-  return { placed: { ...rest, agent, from, to, orderedAtMs: preparedAtMs - orderedMs } }
 }
 
 /** The handoff packet of a kept escalation, with what the call log has for it; null before a human was asked for. */

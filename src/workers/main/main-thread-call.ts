@@ -17,39 +17,39 @@ import type { LegRateHz } from '../../core/units.js'
 import type { ContinuationAsker } from '../../escalation/documents.js'
 import type { VoiceAction } from '../../sautikit/actions.js'
 import type { StreamText } from '../../sautikit/stream-messages.js'
-import { keptCallBack } from '../../telemetry/archive/redaction.js'
 import type { Log } from '../../telemetry/log.js'
 import type { CallResult, KeptState } from '../../call/documents/kept-call.js'
 import type { CallStart, FromCall, ToCall } from '../shared/call-messages.js'
-import { noteServices } from './backend-status.js'
+import { versionOf } from './agent-version.js'
 import { CallAgent } from './call-agent.js'
-import { CallContinuity, packetOf } from './call-continuity.js'
-import { CallHearers } from './call-hearers.js'
+import { CallBacks } from './call-backs.js'
+import { CallContinuity } from './call-continuity.js'
 import type { KeptNow } from './call-continuity.js'
+import { CallOrigin } from './call-origin.js'
 import { lostResult, ownDurationMs } from './kept-call.js'
-import { CallParty } from './call-party.js'
-import { legRateOf, mayBeCalledBack, ownNumberOf, startOf, traceContextOf } from './call-start.js'
+import { legRateOf, startOf } from './call-start.js'
 import { CallStream } from './call-stream.js'
 import { CallRecordBuilder, callSummary, callerRecord, outboundRecord, type CallEnding } from './call-record.js'
 import type { Listening, LiveCall, MediaSink, NewCall, Spending } from './live-call.js'
 import type { CallMemory } from '../shared/call-memory.js'
+import type { MainDoor } from './main-door.js'
+import { MainParts } from './main-parts.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
 import { CallEffects } from '../shared/effects.js'
-import { CallWaits } from './call-waits.js'
 import type { WaitAnswer, WaitStatus } from './wait-status.js'
-import { EscalationDriver } from './escalation-driver.js'
 import { PlayoutClock } from './playout-clock.js'
+import { RecordingConsent } from './recording-consent.js'
+import { SessionState } from './session-state.js'
 import { SharedCall } from '../shared/shared-call.js'
 import { HANGUP_NOW, Word } from '../shared/shared-call-layout.js'
-import { VerificationAttempts } from './verification-attempts.js'
 import { WorkerPort } from './worker-port.js'
 import { WorkerLostError, type CarriedCall } from './worker-watchdog.js'
 import type { ToolCallLog } from '../../telemetry/call-spans.js'
 
 /**
  * The main thread's half of a call: its socket, its playout clock, its shared memory, and what must outlive a worker:
- * the call log, the last checkpoint and the escalation. The session in the worker decides what the caller hears; this
- * half sends it at the right time, and continues while the worker is dead.
+ * the call log and the last checkpoint. The session in the worker decides what the caller hears; this half sends it at the right
+ * time, and continues while the worker is dead. What else is done here for a call are its parts (`main-parts.ts`).
  *
  * When a worker dies, its calls move to another one. A call that may have caused the death gets a worker of its own. If that one
  * dies too, the call ends.
@@ -64,11 +64,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly agent: string
   /** Key of who called us (`partyKey`); null in a call that we placed. */
   readonly callerKey: string | null
-  readonly #party: CallParty
   readonly legRateHz: LegRateHz
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
   continueUrl: LiveCall['continueUrl'] = null
+  readonly #origin: CallOrigin
   readonly #agent: CallAgent
   readonly #context: MainThreadContext
   readonly #log: Log
@@ -77,43 +77,44 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly #playout: PlayoutClock
   readonly #stream: CallStream
   readonly #continuity: CallContinuity
+  readonly #consent: RecordingConsent
+  readonly #session = new SessionState()
+  readonly #parts: MainParts
   #lastState: CarrierState = 'unknown'
   readonly #record: CallRecordBuilder
   readonly #port = new WorkerPort((message) => this.#receive(message))
   /** True from `begin` until the last worker's half has ended. */
   #taskRunning = false
-  /** With the log, the state from which another worker would continue. */
-  #saved: Extract<FromCall, { type: 'log' }>['saved'] = null
   /** Moves to another worker so far. */
   #rehomes = 0
   #suspicions = 0
   #document: string | null = null
   #heard = false
   #carrierSentAtMs = -Infinity
-  readonly #effects: CallEffects
-  readonly #escalation: EscalationDriver
-  readonly #waits: CallWaits
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
-  readonly #hearers: CallHearers
-  readonly #attempts: VerificationAttempts
   /** It was asked for, by whoever is not its session. */
   #hangup: ToCall | null = null
-  #result: CallResult | null = null
   #fault: string | null = null
   /** It was ended by force: nothing is waited for any more. */
   #forced = false
   /** Another node has taken the call. */
   #taken = false
   #streamFault: StreamFault | undefined = undefined
+  readonly #door: MainDoor = {
+    mark: (name, detail) => this.#mark(name, detail),
+    send: (message, transfer) => this.#port.send(message, transfer),
+    changed: () => this.#changed(),
+  }
 
   /** @param before  the same call as a lost node left it; null for a new call */
   constructor(call: NewCall, hosted: HostedAgent, context: MainThreadContext, before: KeptState | null = null) {
     this.callSid = call.callSid
     this.ordinal = context.nextOrdinal()
     this.agent = call.agent
-    this.#party = new CallParty(call, () => this.#agent.hosted, context)
-    this.callerKey = call.direction === 'inbound' ? this.#party.key : null
+    this.#origin = new CallOrigin(call, before, context)
+    const { preparedAtMs, webhookWallMs, key } = this.#origin
+    this.callerKey = call.direction === 'inbound' ? key : null
     this.#context = context
     const traceId = context.traces?.traceId(call.callSid) ?? null
     this.#log = context.log.call(call.callSid, {
@@ -122,131 +123,45 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     })
     this.#memory = context.memory.take()
     this.#shared = new SharedCall(this.#memory.buffer, this.#memory.at)
-    this.#continuity = new CallContinuity(
-      {
-        call,
-        hosted,
-        before,
-        log: this.#log,
-        now: () => this.#keptNow(),
-        logNow: () => ({ log: this.#record.log.records(), marks: this.#record.timeline.marks }),
-        mark: (name, detail) => this.#mark(name, detail),
-        over: () => this.#cutOver(),
-      },
-      context,
-    )
     this.#rehomes = before?.kept.rehomes ?? 0
-    this.#stream = new CallStream(
-      {
-        preparedAtMs: this.#continuity.preparedAtMs,
-        ringMs: before === null || before.how === 'call-back' ? (call.placed?.ringMs ?? 0) : 0,
-        before: before?.kept ?? null,
-      },
-      context.clock,
-    )
-    this.#agent = new CallAgent(this.#continuity, hosted, context)
+    const ringMs = before === null || before.how === 'call-back' ? (call.placed?.ringMs ?? 0) : 0
+    this.#stream = new CallStream({ preparedAtMs, ringMs, before: before?.kept ?? null }, context.clock)
+    this.#agent = new CallAgent(this.#origin, hosted, context)
     const { share } = this.#agent
-    this.legRateHz = legRateOf(this.#agent.hosted, share, before?.kept ?? null, context.lines, this.#party.key)
+    this.legRateHz = legRateOf(this.#agent.hosted, share, before?.kept ?? null, context.lines, key)
     this.#playout = new PlayoutClock(this.#shared, this.legRateHz, () =>
       waitingSamples(this.#agent.hosted.assets ?? NO_ASSETS, this.legRateHz),
     )
-    this.#hearers = new CallHearers(
-      {
-        callSid: call.callSid,
-        legRateHz: this.legRateHz,
-        hosted: () => this.#agent.hosted,
-        part: () => this.#record.kept.resumed.length + 1,
-      },
-      context.record,
-      before,
-    )
-    this.#attempts = new VerificationAttempts(
-      {
-        callSid: call.callSid,
-        agent: call.agent,
-        definition: () => this.#agent.definition,
-        caller: this.#party.number,
-        log: this.#log,
-        mark: (name, detail) => this.#mark(name, detail),
-        send: (message) => this.#port.send(message),
-      },
-      context,
-    )
     this.#record = new CallRecordBuilder(
-      { ...call, agentVersion: this.#continuity.agentVersion },
+      { ...call, agentVersion: versionOf(hosted) },
       share.names[0] ?? 'none',
       context.metrics,
       context.callSeries,
-      { ms: this.#continuity.preparedAtMs, wallMs: this.#continuity.webhookWallMs },
+      { ms: preparedAtMs, wallMs: webhookWallMs },
       context.maskNumbers,
       before,
     )
+    const { mark } = this.#door
+    const of = { call: this, origin: this.#origin, agent: this.#agent, log: this.#log, context }
+    this.#continuity = new CallContinuity(
+      { mark, changed: this.#door.changed, now: () => this.#keptNow() },
+      { ...of, hosted, record: this.#record },
+      context,
+    )
+    this.#consent = new RecordingConsent(this.#agent, before)
     context.keeper?.open(call.callSid, {
       kept: () => this.#continuity.kept(),
       log: () => this.#continuity.logKept(),
     })
-    this.#mark('webhook', `${call.direction} to ${call.agent}`)
-    if (before === null && call.budgetStep != null) this.#mark('budget-step', call.budgetStep)
-    this.#effects = new CallEffects(
-      {
-        callSid: call.callSid,
-        resumed: before !== null,
-        log: this.#log,
-        mark: (name, detail) => this.#mark(name, detail),
-      },
-      context.effects,
-    )
-    this.#waits = new CallWaits(
-      {
-        callSid: call.callSid,
-        agent: () => this.#agent.definition,
-        place: () => this.#agent.place,
-        toolOf: (name, place) => this.#agent.toolOf(name, place),
-        business: hosted.serves?.business ?? null,
-        from: this.#party.number,
-        to: ownNumberOf(call),
-        variables: this.#continuity.call.placed?.variables ?? {},
-        wallClock: context.wallClock,
-        identity: () => this.#saved?.checkpoint.identity ?? null,
-        language: () => this.language,
-        traceContext: traceContextOf(call, context),
-        mark: (name, detail) => this.#mark(name, detail),
-        toSession: (news) => this.#port.send(news),
-        settled: (key, outcome) => this.#effects.settle(key, outcome),
-        saved: () => context.keeper?.saved(call.callSid) ?? Promise.resolve(true),
-        changed: () => {
-          context.keeper?.changed(call.callSid)
-          this.#endWhenDone()
-        },
-      },
-      context.waits,
-      before?.kept.waits ?? [],
-    )
-    this.#escalation = new EscalationDriver(
-      {
-        call: this,
-        rootSid: this.#continuity.rootSid,
-        effects: this.#effects,
-        agent: () => this.#agent.definition,
-        caller: this.#party.number,
-        ours: ownNumberOf(call),
-        joinsCallBack: this.#continuity.call.placed?.joins != null,
-        keepsWords: () => !this.#hearers.refused,
-        log: this.#log,
-        toSession: (step) => this.#port.send({ type: 'escalation', step }),
-        settled: () => this.#endWhenDone(),
-        callBack: (asked, onlyAsks) => {
-          const { callBacks } = context
-          if (callBacks === undefined) return Promise.resolve(null)
-          const [state, order] = [this.#continuity.promised(), keptCallBack(asked, context.transcript)]
-          return onlyAsks ? callBacks.refusal(state, order) : callBacks.promise(state, order)
-        },
-        calledBack: () => mayBeCalledBack(call, this.#agent.definition, context),
-        changed: () => context.keeper?.changed(call.callSid),
-        mark: (name, detail) => this.#mark(name, detail),
-      },
-      context,
-    )
+    mark('webhook', `${call.direction} to ${call.agent}`)
+    if (before === null && call.budgetStep != null) mark('budget-step', call.budgetStep)
+    const { callSid } = call
+    const more = { ...of, continuity: this.#continuity, consent: this.#consent, legRateHz: this.legRateHz }
+    this.#parts = new MainParts(this.#door, {
+      ...more,
+      ...{ session: this.#session, stream: this.#stream, callBacks: new CallBacks(more) },
+      effects: new CallEffects({ callSid, resumed: before !== null, log: this.#log, mark }, context.effects),
+    })
   }
 
   /** The XML this call was answered with. */
@@ -297,7 +212,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** The handoff packet; null while no human was requested. */
   get handoff(): Handoff | null {
-    return this.#escalation.handoff
+    return this.#parts.by.escalation.handoff
   }
 
   /** Thread of the worker that runs this call's task, also when that worker has just died; 0 for none. */
@@ -312,7 +227,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** Starts the call's task; the backend connects while the webhook is being answered. */
   begin(): void {
-    const { before } = this.#continuity
+    const { before } = this.#origin
     if (before !== null && !this.#resume(before)) return
     this.#start(false)
   }
@@ -326,18 +241,17 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.humanUrl = kept.humanUrl
     const checkpoint = this.#continuity.checkpoint(before)
     const proven = checkpoint === null ? null : this.#agent.provenTo(before.log, checkpoint)
-    if (proven !== null) this.#saved = { checkpoint: proven, backendState: kept.backendState }
-    this.#attempts.restore(kept.wrongAnswers)
+    if (proven !== null) this.#session.saved = { checkpoint: proven, backendState: kept.backendState }
     openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
     keeper?.changed(this.callSid)
     if (goesOn !== 'agent') {
       // No stream is taken any more.
       this.#stream.isTaken = true
       this.#state = 'after'
-      this.#result = kept.result ?? lostResult(kept, goesOn === 'human' ? 'human' : 'outcome')
-      this.#waits.ended()
+      this.#session.result = kept.result ?? lostResult(kept, goesOn === 'human' ? 'human' : 'outcome')
+      this.#parts.ended()
     }
-    if (kept.escalation !== null) this.#escalation.restore(kept.escalation, packetOf(before), goesOn === 'human')
+    this.#parts.resume(before, goesOn)
     if (goesOn === 'agent') return true
     this.#endWhenDone()
     return false
@@ -350,16 +264,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       streamMs: this.#stream.totalMs,
       afterStreamUrl: this.afterStreamUrl,
       humanUrl: this.humanUrl,
-      recording: this.#hearers.kept,
-      session: this.#saved?.checkpoint ?? null,
-      backendState: this.#saved?.backendState ?? null,
-      escalation: this.#escalation.kept(),
-      waits: this.#waits.kept(),
-      result: this.#result,
+      session: this.#session.saved?.checkpoint ?? null,
+      backendState: this.#session.saved?.backendState ?? null,
+      result: this.#session.result,
       rehomes: this.#rehomes,
-      wrongAnswers: this.#attempts.wrong,
       ...this.#record.kept,
       ...this.#agent.kept,
+      ...this.#parts.keeps(),
     }
   }
 
@@ -374,11 +285,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#state = 'streaming'
     this.#mark('socket')
     this.#log.debug({ setup_ms: Math.round(setupMs) }, 'stream opened')
-    this.#hearers.open(nowMs)
+    this.#parts.opened(nowMs)
     this.#context.keeper?.changed(this.callSid)
     this.#context.openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
     this.#port.send({ type: 'stream-opened', openedAtMs: nowMs })
-    if (this.#continuity.before === null) this.#context.onStarted?.(this.#record.started)
+    if (this.#origin.before === null) this.#context.onStarted?.(this.#record.started)
   }
 
   audio(bytes: Uint8Array): void {
@@ -390,7 +301,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const nowMs = this.#context.clock()
     this.#carrierSentAtMs = nowMs
     this.#shared.inbound.write(bytes, nowMs)
-    this.#hearers.caller(bytes, nowMs)
+    this.#parts.by.hearers.caller(bytes, nowMs)
   }
 
   text(messages: readonly StreamText[]): void {
@@ -416,13 +327,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#sink = null
     this.#stream.closed()
     this.#streamFault = fault
-    this.#hearers.end(this.#context.clock())
+    this.#parts.closed(this.#context.clock())
     this.#log.debug({ code, ...fault }, 'stream closed')
     this.#mark('socket-closed', fault === undefined ? `code ${code}` : `code ${code}, ${fault.reason}: ${fault.detail}`)
     const isCut = live && fault?.reason === 'socket-lost' && this.#hasSession() && this.#continuity.cut()
     if (live) this.#state = isCut ? 'cut' : 'after'
     this.#port.send(streamClosed(code, fault))
-    if (!isCut) this.#escalation.handle({ type: 'stream-closed' })
+    if (!isCut) this.#parts.withoutStream()
     this.#endWhenDone()
   }
 
@@ -473,15 +384,15 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** Nobody goes on with this `cut` call. */
   #cutOver(): void {
     this.#state = 'after'
-    this.#waits.ended()
-    this.#escalation.handle({ type: 'stream-closed' })
+    this.#parts.ended()
+    this.#parts.withoutStream()
     this.#endWhenDone()
   }
 
   /** Another one goes on with this `cut` call: this one ends without a record. */
   replaced(): void {
     this.#continuity.replace()
-    this.#waits.release()
+    this.#parts.release()
     this.#state = 'ended'
     this.#record.drop()
     if (!this.#taskRunning) this.#context.memory.give(this.#memory)
@@ -500,11 +411,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#continuity.over()
     }
     this.#port.send({ type: 'carrier-state', state })
-    this.#escalation.handle({ type: 'carrier-state', state })
+    this.#parts.carrierState(state)
   }
 
   human(event: HumanEvent): void {
-    this.#escalation.handle({ type: 'human', event })
+    this.#parts.human(event)
   }
 
   continuation(asker: ContinuationAsker, digits: string | null = null): readonly VoiceAction[] {
@@ -512,34 +423,35 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#continuity.over()
       return this.#agent.hosted.facts.fallback(this.language)
     }
-    const onward = this.#escalation.ask(asker, digits)
+    const { escalation } = this.#parts.by
+    const onward = escalation.ask(asker, digits)
     if (onward.length > 0) return onward
-    if (asker !== 'after-stream' || this.#escalation.active) return []
+    if (asker !== 'after-stream' || escalation.active) return []
     const { afterCall, fallback } = this.#agent.hosted.facts
     return this.#fault === null ? afterCall(this.language) : fallback(this.language)
   }
 
   get language(): string | undefined {
-    return this.#result?.language ?? this.#saved?.checkpoint.language
+    return this.#session.language
   }
 
   /** Its known usage until now. */
   get spending(): Spending {
-    const { direction, number = null } = this.#continuity.call
+    const { direction, number = null } = this.#origin.call
     return {
       number,
       direction,
       durationMs: ownDurationMs(this.#stream.totalMs, this.#record.kept.resumed),
-      models: usedIn(this.#saved?.backendState)?.cost ?? null,
+      models: usedIn(this.#session.saved?.backendState)?.cost ?? null,
     }
   }
 
   get escalating(): boolean {
-    return this.#escalation.active
+    return this.#parts.by.escalation.active
   }
 
   humanDocument(): readonly VoiceAction[] {
-    return this.#escalation.humanDocument()
+    return this.#parts.by.escalation.humanDocument()
   }
 
   hangup(reason: EndReason, detail: string, speak: boolean): void {
@@ -548,12 +460,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#hangup = { type: 'hangup-requested', reason, detail, speak }
     this.#port.send(this.#hangup)
     if (!this.#continuity.isCut) return
-    this.#escalation.hangup(true)
+    this.#parts.by.escalation.hangup(true)
     this.#continuity.over()
   }
 
   takeWaitStatus(id: string, news: WaitStatus): Promise<WaitAnswer> {
-    return this.#waits.news(id, news)
+    return this.#parts.by.waits.news(id, news)
   }
 
   escalate(reason: string): void {
@@ -567,14 +479,15 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   isOf(number: string): boolean {
-    return this.#party.isOf(number)
+    return this.#origin.isOf(number)
   }
 
   /** Its caller has left, and nothing but outcomes of its tools is waited for. */
   get onlyWaits(): boolean {
     const { isCut, isReplaced } = this.#continuity
-    const rests = !this.#taskRunning && this.#sink === null && !this.#escalation.active && !isCut && !isReplaced
-    return rests && this.#state !== 'ended' && this.#waits.active
+    const { escalation, waits } = this.#parts.by
+    const rests = !this.#taskRunning && this.#sink === null && !escalation.active && !isCut && !isReplaced
+    return rests && this.#state !== 'ended' && waits.active
   }
 
   /** Ends the call without asking its session: at the end of a drain, or when its playout failed. */
@@ -586,7 +499,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#continuity.over()
     this.#forced = true
     if (this.#taskRunning) return
-    this.#waits.abandon(!this.#taken)
+    this.#parts.abandon(!this.#taken)
     this.#endWhenDone()
   }
 
@@ -602,21 +515,19 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#sink !== null) this.#play(this.#sink, nowMs)
     else if (missed !== null) {
       this.#state = 'after'
-      if (missed === 'refused' && this.#stream.fallbackSpoken) this.#escalation.leave()
+      if (missed === 'refused' && this.#stream.fallbackSpoken) this.#parts.by.escalation.leave()
       if (missed === 'refused') this.#port.send({ type: 'carrier-state', state: 'stream-error' })
       else this.hangup('socket-never-came', `no socket within ${this.#stream.waitMs} ms of the webhook`, false)
     } else this.#continuity.wake(nowMs)
-    this.#hearers.current?.pump(nowMs)
-    this.#escalation.wake(nowMs)
-    this.#waits.wake()
+    this.#parts.wake(nowMs)
   }
 
   listen(heard: (rows: Int16Array<ArrayBuffer>) => void, over: () => void): Listening | null {
-    return this.#sink === null ? null : this.#hearers.listen(this.#context.clock(), heard, over)
+    return this.#sink === null ? null : this.#parts.by.hearers.listen(this.#context.clock(), heard, over)
   }
 
   #play(sink: MediaSink, nowMs: number): void {
-    const taken = this.#playout.pump(nowMs, sink, this.#hearers.current)
+    const taken = this.#playout.pump(nowMs, sink, this.#parts.by.hearers.current)
     const underruns = this.#playout.newUnderruns()
     if (underruns > 0) {
       const times = `${underruns} times no sound was there in the middle of speech`
@@ -640,23 +551,21 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #start(alone: boolean): void {
     const speech = this.#context.openSpeech(usesRecogniser(this.#agent.share))
     const { callSid, ordinal, legRateHz } = this
-    const saved = this.#saved
+    const { saved } = this.#session
     const { newStream } = this.#continuity
-    // Else the session that goes on does not know that the line is private, and never opens it.
-    if (saved?.checkpoint.privateKeys !== 'pressed') this.#hearers.makePublic()
     const port = this.#port.open()
-    const checkpoint = this.#waits.begun(saved?.checkpoint ?? null)
+    const checkpoint = this.#parts.begun(saved?.checkpoint ?? null)
     const start: CallStart = {
       callSid,
-      rootSid: this.#continuity.rootSid,
+      rootSid: this.#origin.rootSid,
       ordinal,
       legRateHz,
-      ...startOf(this.#continuity.call, this.#agent.hosted, this.#context),
+      ...startOf(this.#origin.call, this.#agent.hosted, this.#context),
       speech,
       backends: this.#agent.share.names,
       shared: this.#memory,
       port,
-      preparedAtMs: this.#continuity.preparedAtMs,
+      preparedAtMs: this.#origin.preparedAtMs,
       resume:
         saved === null || checkpoint === null
           ? null
@@ -687,7 +596,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** The worker died, or the call failed by a fault of ours: it moves to another worker, or it ends. */
   #lost(thrown: unknown): void {
     this.#port.close()
-    this.#attempts.drop()
+    this.#parts.lost()
     const part = thrown instanceof WorkerLostError ? thrown.part : null // null: the call's own fault; its worker is alive
     if (part !== 'bystander') this.#suspicions++
     const [rehomes, suspicions] = [this.#rehomes, this.#suspicions]
@@ -706,17 +615,17 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** The call's session goes on with another agent, from its checkpoint. */
   #handedOver(record: HandoverRecord): void {
     this.#port.close()
-    this.#attempts.drop()
+    this.#parts.lost()
     if (this.#state === 'ended' || this.#state === 'cut')
       return this.#taskEnded(null, 'it ended while it was handed over')
-    const consent = this.#hearers.consent(this.#stream.openedMs !== null)
+    const consent = this.#consent.state(this.#stream.openedMs !== null)
     const { from, to } = record
     const next = this.#agent.handTo(to)
-    const saved = this.#saved
+    const { saved } = this.#session
     if (next === null) {
       this.#log.warn({ to_agent: to }, 'the agent to hand over to is gone: the call stays with its agent')
       const handover = { to, summary: record.summary, gone: true as const }
-      this.#saved = saved === null ? null : { ...saved, checkpoint: { ...saved.checkpoint, handover } }
+      this.#session.saved = saved === null ? null : { ...saved, checkpoint: { ...saved.checkpoint, handover } }
     } else {
       this.#mark('handover', `${from} to ${to}`)
       this.#receive({ type: 'log', entries: [{ kind: 'handover', record }], saved: null, frameLatencyP99Ms: null })
@@ -724,9 +633,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (next !== null && saved !== null) {
       // The consent to what one agent keeps is asked once; one that keeps less keeps that from now on.
       const untold = consentOf(next.definition) !== null && consent !== 'told' && consent !== 'refused'
-      if (untold) this.#hearers.notAnnounced()
-      if (!next.definition.recording.enabled) this.#hearers.endRecording(this.#context.clock())
-      this.#saved = handedOver(this.#agent.provenTo(this.#record.log, saved.checkpoint), saved.backendState, untold)
+      if (untold) this.#consent.announced = false
+      if (!next.definition.recording.enabled) this.#parts.by.hearers.endRecording(this.#context.clock())
+      this.#session.saved = handedOver(
+        this.#agent.provenTo(this.#record.log, saved.checkpoint),
+        saved.backendState,
+        untold,
+      )
     }
     this.#log.debug({ to_agent: to }, 'call handed over')
     this.#playout.letGo()
@@ -737,13 +650,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #taskEnded(result: CallResult | null, fault: string | null): void {
     this.#port.close()
     this.#taskRunning = false
-    this.#attempts.drop()
-    this.#result = result
+    this.#parts.lost()
+    this.#session.result = result
     this.#fault = fault
     this.#context.taskOver()
     const { isCut, isReplaced } = this.#continuity
-    if (!isCut && !isReplaced) this.#waits.ended()
-    if (this.#forced) this.#waits.abandon(!this.#taken)
+    if (!isCut && !isReplaced) this.#parts.ended()
+    if (this.#forced) this.#parts.abandon(!this.#taken)
     if (isReplaced) return this.#context.memory.give(this.#memory)
     // It had ended by itself before it learned of the loss.
     if (isCut && result !== null && result.endReason !== 'socket-lost') return this.#continuity.over()
@@ -751,7 +664,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const held = this.#sink !== null
     if (fault !== null && !isCut) {
       this.#closeSink(1011)
-      this.#escalation.hangup(!held)
+      this.#parts.by.escalation.hangup(!held)
     } else {
       this.#closeSink(1000)
     }
@@ -759,23 +672,19 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   #endWhenDone(): void {
-    if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null || this.#escalation.active) return
-    if (this.#continuity.isCut || this.#waits.active) return
+    if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null) return
+    if (this.#continuity.isCut || this.#parts.active) return
     this.#state = 'ended'
     const told = this.#context.keeper?.over(this.callSid) ?? null
     if (this.#taken) {
-      this.#waits.release()
+      this.#parts.release()
       this.#record.drop()
       this.#context.onTakenOver(this.callSid, this.#record.part(this.#ending()))
       return this.#context.memory.give(this.#memory)
     }
-    const order = this.#escalation.history?.callback ?? null
-    if (order !== null) void this.#context.callBacks?.promise(this.#continuity.promised(), order)
     const record = this.#record.close(this.#ending())
-    // Somebody else may have the phone: what its owner's last call left stays.
-    const verified = this.#saved?.checkpoint.identity != null
-    if (verified && !this.#hearers.refused && this.#stream.openedMs !== null) this.#party.remember(record)
-    this.#waits.release()
+    this.#parts.recorded(record)
+    this.#parts.release()
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)
     // No worker has the call any more, and no socket.
@@ -783,25 +692,23 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   #ending(): CallEnding {
-    const { placed } = this.#continuity.call
+    const { placed } = this.#origin.call
     return {
       outbound:
         placed === undefined
           ? null
           : outboundRecord(placed, {
               streamOpened: this.#stream.openedMs !== null,
-              endReason: this.#result?.endReason ?? null,
+              endReason: this.#session.result?.endReason ?? null,
               lastState: this.#lastState,
               ringMs: this.#stream.awaitedUntilMs - placed.orderedAtMs,
             }),
-      caller: callerRecord(this.#saved?.checkpoint),
+      caller: callerRecord(this.#session.saved?.checkpoint),
       ...this.#now(),
-      result: this.#continuity.shown(this.#result),
+      result: this.#continuity.shown(this.#session.result),
       language: this.language ?? null,
       fault: this.#fault,
-      escalation: this.#escalation.history,
-      waits: this.#waits.records(),
-      ...this.#hearers.ending(this.#stream.openedMs !== null),
+      ...this.#parts.inRecord(this.#stream.openedMs !== null),
       packetsDropped: this.#shared.inbound.dropped,
       underruns: this.#playout.underruns,
     }
@@ -812,35 +719,30 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (sink === null) return
     this.#sink = null
     this.#stream.closed()
-    this.#hearers.end(this.#context.clock())
+    this.#parts.closed(this.#context.clock())
     sink.close(code)
     if (this.#state === 'streaming') this.#state = 'after'
     this.#port.send({ type: 'stream-closed', code })
-    this.#escalation.handle({ type: 'stream-closed' })
+    this.#parts.withoutStream()
   }
 
-  /** Tells those who keep the call's state and its open record that it has changed. */
+  /** Tells those who keep the call's state and its open record that it has changed. It may also be what the call's end waited for. */
   #changed(): void {
     this.#context.keeper?.changed(this.callSid)
     this.#context.openRecords?.changed(this.callSid)
+    if (this.#state === 'cut' && !this.#continuity.isCut && !this.#continuity.isReplaced) this.#cutOver()
+    else this.#endWhenDone()
   }
 
   #receive(message: FromCall): void {
     this.#record.take(message)
     switch (message.type) {
-      case 'backend-error':
-      case 'backend-session':
-      case 'circuit':
-      case 'backend-limits':
-      case 'failover':
-      case 'mcp':
-        return noteServices(message, this.#log, this.#context)
       case 'tool-coerced':
       case 'values-left-out':
         return
       case 'log':
-        this.#saved = message.saved ?? this.#saved
-        this.#party.logged(message.entries)
+        this.#session.saved = message.saved ?? this.#session.saved
+        this.#parts.take(message)
         this.#continuity.append(message.entries, [])
         return this.#changed()
       case 'marks':
@@ -854,79 +756,16 @@ export class MainThreadCall implements LiveCall, CarriedCall {
           this.#context.afterStream.closed(this.callSid, this.#context.clock())
         }
         this.#closeSink(message.code)
-        if (message.hangup) this.#escalation.hangup(!held)
+        if (message.hangup) this.#parts.by.escalation.hangup(!held)
         this.#continuity.over()
         this.#endWhenDone()
         return
       }
-      case 'escalate':
-        this.#escalation.escalate(message.packet)
-        return
-      case 'callback':
-        return void this.#escalation.callback(message.wish).then((refusal) => {
-          if (message.wish !== null) this.#port.send({ type: 'callback-answer', refusal })
-        })
-      case 'do-not-call':
-        return void this.#party
-          .wantsNoCalls()
-          .then((kept) => this.#port.send({ type: 'do-not-call', callId: message.callId, kept }))
-      case 'do-not-call-undone':
-        return void this.#party.isMailbox().then((undone) => {
-          if (undone) this.#mark('do-not-call-undone', 'a mailbox had said so')
-        })
-      case 'tool-intent': {
-        const { key, tool } = message
-        void this.#effects.intend(key, tool).then((answer) => {
-          const opened = answer.type === 'run' ? { ...answer, ...this.#waits.open(message, this.continueUrl) } : answer
-          this.#port.send({ type: 'tool-intent', key, answer: opened })
-        })
-        return
-      }
-      case 'tool-pending':
-        this.#waits.pending(message)
-        return
-      case 'wait':
-        this.#waits.session(message)
-        return
-      case 'tool-settled':
-        this.#effects.settle(message.key, message.outcome)
-        this.#waits.answered(message.key)
-        return
-      case 'speech-lost': {
-        const port = this.#context.openSpeech(usesRecogniser(this.#agent.share))
-        if (port !== null) this.#port.send({ type: 'speech', port }, [port])
-        return
-      }
-      case 'verification-attempt':
-        void this.#attempts.take()
-        return
-      case 'verification-verdict':
-        this.#attempts.judge(message.verdict)
-        return
-      case 'line-band':
-        return this.#party.heard(message.narrow)
-      case 'caller-recall':
-        return void this.#party.recalled().then((earlier) => this.#port.send({ type: 'caller-recalled', earlier }))
-      case 'caller-found':
-        return this.#party.found(message.values)
-      case 'private':
-        return this.#hearers.take(message)
-      case 'secret-tones':
-        return this.#hearers.take(message)
-      case 'recording-announced':
-      case 'recording-refused':
-        this.#hearers.take(message)
-        if (message.type === 'recording-refused') this.#context.discardJournal?.(this.callSid)
-        return this.#changed()
-      case 'journal':
-        if (!this.#continuity.isReplaced && !this.#hearers.refused)
-          this.#context.keepJournal?.(this.callSid, message.lines, this.#agent.definition.retention.journalsDays)
-        return
       case 'log-line':
         this.#log[message.level](message.fields, message.message)
         return
       default:
-        assertNever(message)
+        if (!this.#parts.take(message)) assertNever(message)
     }
   }
 

@@ -29,7 +29,7 @@ import type { HandoffNews } from '../../messages/message.js'
 import type { KeptCall, KeptState } from '../../call/documents/kept-call.js'
 import type { CallerProfiles } from './caller-profiles.js'
 import type { AgentFacts, CallStarted } from './live-call.js'
-import type { Waits } from './call-waits.js'
+import type { Waits } from './waits.js'
 
 /**
  * Begins a recording. `announced`: the caller knows of it already. `part`: from 1, one for each node of the call. `days`: how

@@ -54,9 +54,9 @@ export class WorkerParts {
     const parts: readonly WorkerPart[] = PARTS.map((make) => make(door, of))
     this.#door = door
     this.#parts = parts
-    this.#outputs = new ByType(parts.map(({ outputs }) => outputs))
-    this.#messages = new ByType(parts.map(({ messages }) => messages))
-    this.#events = new ByType(parts.map(({ events }) => events))
+    this.#outputs = new ByType<CallOutput, [nowMs: number]>(parts.map(({ outputs }) => outputs))
+    this.#messages = new ByType<ToCall>(parts.map(({ messages }) => messages))
+    this.#events = new ByType<BackendEvent>(parts.map(({ events }) => events))
     this.#ownTools = Object.assign({}, ...parts.map(({ ownTools }) => ownTools)) as NonNullable<WorkerPart['ownTools']>
     this.#ticking = parts.filter(({ tick }) => tick !== undefined)
   }

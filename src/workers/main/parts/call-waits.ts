@@ -1,23 +1,22 @@
 import { createHash } from 'node:crypto'
-import { businessValues } from '../../agents/file/business.js'
-import type { Business } from '../../agents/file/business.js'
-import type { AgentDefinition } from '../../agents/file/definition.js'
-import { HttpTool, fieldsOf } from '../../agents/tools/http-tool.js'
-import type { CallVariables, Environment } from '../../agents/file/template.js'
-import { CallerIdentity } from '../../agents/tools/tool.js'
-import type { ToolContext, ToolOutcome } from '../../agents/tools/tool.js'
-import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
-import type { KeptWait } from '../../call/documents/kept-call.js'
-import type { WaitRecord } from '../../call/documents/record.js'
-import { LRUCache } from 'lru-cache'
-import { atMost } from '../../core/at-most.js'
-import { canonicalJson } from '../../core/json.js'
-import { WAIT_GRACE_MS } from '../../core/limits.js'
-import type { HttpClient } from '../../http/http-client.js'
-import type { Metrics } from '../../telemetry/metrics.js'
-import type { FromCall, ToCall } from '../shared/call-messages.js'
-import { waitStatusSchema } from './wait-status.js'
-import type { WaitAnswer, WaitStatus, WaitUnheard } from './wait-status.js'
+import { businessValues } from '../../../agents/file/business.js'
+import { HttpTool, fieldsOf } from '../../../agents/tools/http-tool.js'
+import { CallerIdentity } from '../../../agents/tools/tool.js'
+import type { ToolContext } from '../../../agents/tools/tool.js'
+import type { CallCheckpoint } from '../../../call/documents/checkpoint.js'
+import type { KeptWait } from '../../../call/documents/kept-call.js'
+import type { WaitRecord } from '../../../call/documents/record.js'
+import { WAIT_GRACE_MS } from '../../../core/limits.js'
+import type { Handlers } from '../../shared/by-type.js'
+import type { FromCall } from '../../shared/call-messages.js'
+import type { CallAgent } from '../call-agent.js'
+import { traceContextOf } from '../call-start.js'
+import type { MainDoor } from '../main-door.js'
+import type { MainPart, MainThings } from '../main-part.js'
+import { waitStatusSchema } from '../wait-status.js'
+import type { WaitAnswer, WaitStatus } from '../wait-status.js'
+import { compared } from '../waits.js'
+import type { ResultShape, Waits } from '../waits.js'
 
 /** Waits of one call that are remembered, those that are over included; beyond, the oldest is forgotten. */
 const WAITS_KEPT_MAX = 64
@@ -25,104 +24,7 @@ const WAITS_KEPT_MAX = 64
 const PROGRESS_MAX = 20
 /** How often it is tried to keep an outcome that nobody has posted again. */
 const KEEP_AGAIN_MS = 1000
-/** Outcomes of calls that are over, of one process: their APIs may not have had their answer. The oldest is forgotten. */
-const OUTCOMES_KEPT_MAX = 10_000
-const WAIT_BOUNDS = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600]
-
-/** Shared state of the waits of all calls. */
-export class Waits {
-  readonly client: HttpClient
-  readonly env: Environment
-  readonly unheard: (news: WaitUnheard) => void
-  /** Tool calls whose outcome is not known, live calls and those whose caller has left. */
-  pending = 0
-  readonly seconds: ReturnType<Metrics['defineHistogram']>
-  readonly posts: ReturnType<Metrics['defineCounter']>
-  readonly polls: ReturnType<Metrics['defineCounter']>
-  /** Outcomes of calls that are over. */
-  readonly #outcomes = new LRUCache<string, Outcome>(atMost(OUTCOMES_KEPT_MAX))
-
-  constructor(
-    options: Pick<Waits, 'client' | 'env' | 'unheard'> & {
-      readonly metrics: Pick<Metrics, 'defineHistogram' | 'defineCounter' | 'defineGauge'>
-    },
-  ) {
-    const { client, env, unheard, metrics } = options
-    this.client = client
-    this.env = env
-    this.unheard = unheard
-    metrics.defineGauge('tool_waits_pending', 'Tool calls whose outcome is not known yet').from(() => this.pending)
-    this.seconds = metrics.defineHistogram(
-      'tool_wait_seconds',
-      'Tools that wait, from their request to the outcome; expired ones to the end of the wait',
-      ['tool', 'outcome'],
-      WAIT_BOUNDS,
-    )
-    this.posts = metrics.defineCounter('tool_continuations', 'Posts to continuation URLs, by result', ['result'])
-    this.polls = metrics.defineCounter('tool_polls', 'Polls for outcomes, by result', ['result'])
-    for (const result of ['taken', 'progress', 'repeated', 'conflict', 'late', 'unkept', 'dropped'])
-      this.posts({ result })
-    for (const result of ['outcome', 'pending', 'failed']) this.polls({ result })
-  }
-
-  /** The call of a wait is over. */
-  over(id: string, outcome: Outcome): void {
-    this.#outcomes.set(id, outcome)
-  }
-
-  /** Handles a post for a call that is over. */
-  late(id: string, news: WaitStatus): WaitAnswer {
-    const outcome = this.#outcomes.get(id)
-    const answer = outcome === undefined || news.status === 'progress' ? 'late' : compared(outcome, news)
-    this.posts({ result: answer }).inc()
-    return answer
-  }
-}
-
-/** A final outcome as it was taken. */
-interface Outcome {
-  readonly status: WaitRecord['status']
-  readonly result: unknown
-  /** Parts of a result that count, from the tool. */
-  readonly fields: ResultShape
-}
-
-type ResultShape = Parameters<typeof fieldsOf>[1]
-
-function compared({ status, result, fields }: Outcome, news: WaitStatus): 'repeated' | 'conflict' {
-  const same = status === news.status && canonicalJson(result) === canonicalJson(fieldsOf(news.result, fields))
-  return same ? 'repeated' : 'conflict'
-}
-
-interface CallWaitsOptions {
-  readonly callSid: string
-  /** The agent that has the call now. */
-  readonly agent: () => AgentDefinition
-  /** Place of that agent among those that have had the call. */
-  readonly place: () => number
-  /** A tool of the agent in that place, or of any; undefined: it no longer exists. */
-  readonly toolOf: (name: string, place?: number) => AgentDefinition['tools'][number] | undefined
-  /** Whose number was called; null: nobody's. */
-  readonly business: Business | null
-  /** Number of the person on the line: E.164, empty when withheld. */
-  readonly from: string
-  readonly to: string
-  readonly variables: CallVariables
-  readonly wallClock: () => number
-  /** The verified identity, for a poll; null while there is none. */
-  readonly identity: () => Readonly<Record<string, unknown>> | null
-  /** Tag of the language that the call is in; undefined: not known, so the agent's first. */
-  readonly language: () => string | undefined
-  readonly traceContext: Pick<ToolContext, 'traceparent'>
-  readonly mark: (name: string, detail: string) => void
-  readonly toSession: (news: Extract<ToCall, { type: 'tool-outcome' }>) => void
-  /** The outcome of an effect is known. */
-  readonly settled: (key: string, outcome: ToolOutcome) => void
-  /** Keeps the call as it is now: see `CallKeeping.saved`. Does not reject. */
-  readonly saved: () => Promise<boolean>
-  /** Something that is kept has changed, and perhaps nothing waits any more. */
-  readonly changed: () => void
-}
+type Of = Pick<MainThings, 'call' | 'origin' | 'agent' | 'session' | 'effects' | 'context'>
 
 /** A wait, and what is no part of its kept form. */
 type Wait = { -readonly [Key in keyof KeptWait]: KeptWait[Key] } & { readonly here: WaitHere }
@@ -153,22 +55,41 @@ class WaitHere {
  *
  * Times are calendar times, as in the tokens that belong to them.
  */
-export class CallWaits {
-  readonly #options: CallWaitsOptions
+export class CallWaits implements MainPart {
+  readonly #door: MainDoor
+  readonly #of: Of
   readonly #shared: Waits
   readonly #waits = new Map<string, Wait>()
   /** A session runs, which tells the caller. */
   #inSession = false
   #over = false
 
-  constructor(options: CallWaitsOptions, shared: Waits, kept: readonly KeptWait[]) {
-    this.#options = options
-    this.#shared = shared
-    for (const wait of kept) {
+  constructor(door: MainDoor, of: Of) {
+    this.#door = door
+    this.#of = of
+    this.#shared = of.context.waits
+    for (const wait of of.origin.before?.kept.waits ?? []) {
       this.#waits.set(wait.id, { ...wait, here: new WaitHere() })
-      if (wait.phase === 'pending') shared.pending++
+      if (wait.phase === 'pending') this.#shared.pending++
     }
   }
+
+  readonly messages = {
+    'tool-intent': (message) => {
+      const { call, effects } = this.#of
+      const { key, tool } = message
+      void effects.intend(key, tool).then((answer) => {
+        const opened = answer.type === 'run' ? { ...answer, ...this.open(message, call.continueUrl) } : answer
+        this.#door.send({ type: 'tool-intent', key, answer: opened })
+      })
+    },
+    'tool-pending': (message) => this.pending(message),
+    'tool-settled': ({ key, outcome }) => {
+      this.#of.effects.settle(key, outcome)
+      this.answered(key)
+    },
+    wait: (message) => this.session(message),
+  } satisfies Handlers<FromCall>
 
   /** Something is waited for whose outcome is not known, or is not kept. */
   get active(): boolean {
@@ -185,11 +106,11 @@ export class CallWaits {
     { key, tool, callId, args }: Extract<FromCall, { type: 'tool-intent' }>,
     urlOf: ((id: string, ttlS: number) => string) | null,
   ): { readonly continueUrl?: string } {
-    const askedBy = this.#options.place()
-    const { waits } = this.#options.toolOf(tool, askedBy) ?? {}
+    const askedBy = this.#of.agent.place
+    const { waits } = this.#of.agent.toolOf(tool, askedBy) ?? {}
     if (waits === undefined) return {}
     const id = createHash('sha256').update(key).digest('base64url').slice(0, 22)
-    const nowMs = this.#options.wallClock()
+    const nowMs = this.#of.context.wallClock()
     const lastMs = waits.for + WAIT_GRACE_MS
     this.#waits.set(id, {
       ...{ id, key, tool, askedBy, callId, args, pendingId: '', phase: 'asked', startedWallMs: nowMs },
@@ -210,17 +131,17 @@ export class CallWaits {
   pending({ key, waitMs, id: pendingId }: Extract<FromCall, { type: 'tool-pending' }>): void {
     const wait = [...this.#waits.values()].find((one) => one.key === key && one.phase === 'asked')
     if (wait === undefined) return
-    const nowMs = this.#options.wallClock()
+    const nowMs = this.#of.context.wallClock()
     wait.pendingId = pendingId
     wait.waitUntilWallMs = nowMs + waitMs
     wait.untilWallMs = Math.min(wait.untilWallMs, wait.waitUntilWallMs + WAIT_GRACE_MS)
     this.#pends(wait)
-    this.#options.changed()
+    this.#door.changed()
   }
 
   #pends(wait: Wait): void {
     wait.phase = 'pending'
-    wait.here.nextPollWallMs = this.#options.wallClock() + this.#pollMs(wait)
+    wait.here.nextPollWallMs = this.#of.context.wallClock() + this.#pollMs(wait)
     this.#shared.pending++
     if (wait.status !== null) this.#settle(wait) // the outcome came before the answer
   }
@@ -242,7 +163,7 @@ export class CallWaits {
     if (wait.status !== null && wait.status !== 'expired')
       return compared({ status: wait.status, result: wait.result, fields }, { status, result })
     const value = fieldsOf(result, fields)
-    if (wait.status === 'expired' || this.#options.wallClock() > wait.untilWallMs) return 'late'
+    if (wait.status === 'expired' || this.#of.context.wallClock() > wait.untilWallMs) return 'late'
     if (status === 'progress') {
       if (++wait.here.progress > PROGRESS_MAX) this.#shared.posts({ result: 'dropped' }).inc()
       else if (wait.phase === 'pending') this.#toSession(wait, status, value)
@@ -264,8 +185,8 @@ export class CallWaits {
   #keep(wait: Wait): Promise<boolean> {
     const { here } = wait
     if (here.safe) return Promise.resolve(true)
-    here.nextKeepWallMs = this.#options.wallClock() + KEEP_AGAIN_MS
-    here.keeping ??= this.#options.saved().then((kept) => {
+    here.nextKeepWallMs = this.#of.context.wallClock() + KEEP_AGAIN_MS
+    here.keeping ??= this.#saved().then((kept) => {
       here.keeping = null
       if (kept) this.#isSafe(wait)
       return kept
@@ -273,14 +194,19 @@ export class CallWaits {
     return here.keeping
   }
 
+  /** Keeps the call as it is now: see `CallKeeping.saved`. Does not reject. */
+  #saved(): Promise<boolean> {
+    return this.#of.context.keeper?.saved(this.#of.call.callSid) ?? Promise.resolve(true)
+  }
+
   #isSafe(wait: Wait): void {
     wait.here.safe = true
     if (!this.#inSession) this.#give(wait)
-    this.#options.changed()
+    this.#door.changed()
   }
 
-  #toolOf({ tool, askedBy }: Wait): ReturnType<CallWaitsOptions['toolOf']> {
-    return this.#options.toolOf(tool, askedBy)
+  #toolOf({ tool, askedBy }: Wait): ReturnType<CallAgent['toolOf']> {
+    return this.#of.agent.toolOf(tool, askedBy)
   }
 
   #fieldsOf(wait: Wait): ResultShape {
@@ -290,11 +216,11 @@ export class CallWaits {
   /** Its outcome is known. */
   #settle(wait: Wait): void {
     const { key, tool, status, result, startedWallMs } = wait
-    const nowMs = this.#options.wallClock()
+    const nowMs = this.#of.context.wallClock()
     const ms = nowMs - startedWallMs
     this.#ends(wait, nowMs)
-    this.#options.mark('tool-settled', `${tool}: ${String(status)} after ${ms} ms`)
-    this.#options.settled(key, { ok: status === 'succeeded', value: result })
+    this.#door.mark('tool-settled', `${tool}: ${String(status)} after ${ms} ms`)
+    this.#of.effects.settle(key, { ok: status === 'succeeded', value: result })
     this.#give(wait)
   }
 
@@ -316,16 +242,17 @@ export class CallWaits {
   }
 
   #toSession({ callId }: Wait, status: WaitStatus['status'], value: unknown): void {
-    this.#options.toSession({ type: 'tool-outcome', callId, status, value })
+    this.#door.send({ type: 'tool-outcome', callId, status, value })
   }
 
   #send(wait: Wait): void {
     if (wait.sent || this.#over) return
     wait.sent = true
-    const { callSid, agent, from, to } = this.#options
+    const { call, agent, origin } = this.#of
     const { id, tool, status, result, startedWallMs, settledWallMs } = wait
     this.#shared.unheard({
-      ...{ id, callSid, agent: agent().name, from, to, tool, status: status ?? 'expired', result },
+      ...{ id, callSid: call.callSid, agent: agent.definition.name, from: origin.number, to: origin.ours },
+      ...{ tool, status: status ?? 'expired', result },
       startedAt: new Date(startedWallMs).toISOString(),
       ms: (settledWallMs ?? startedWallMs) - startedWallMs,
     })
@@ -337,7 +264,7 @@ export class CallWaits {
     for (const wait of this.#waits.values())
       if (wait.callId === callId && wait.phase === 'settled') {
         wait.told = true
-        this.#options.changed()
+        this.#door.changed()
       }
   }
 
@@ -380,7 +307,7 @@ export class CallWaits {
   /** Ends waits whose time is over, polls, and keeps what could not be kept. */
   wake(): void {
     if (this.#waits.size === 0) return
-    const nowMs = this.#options.wallClock()
+    const nowMs = this.#of.context.wallClock()
     for (const wait of this.#waits.values()) {
       if (!wait.here.safe && wait.here.keeping === null && nowMs >= wait.here.nextKeepWallMs) {
         // Whoever gets messages has waited long enough for a store that is down.
@@ -396,15 +323,15 @@ export class CallWaits {
   #expire(wait: Wait, nowMs: number): void {
     wait.status = 'expired'
     this.#ends(wait, nowMs)
-    this.#options.mark('tool-settled', `${wait.tool}: no outcome`)
+    this.#door.mark('tool-settled', `${wait.tool}: no outcome`)
     this.#give(wait)
-    this.#options.changed()
+    this.#door.changed()
   }
 
   /** The call is forced to its end: nobody learns here how its waits end. @param sends  true: receivers get a message about it */
   abandon(sends: boolean): void {
     this.#inSession = false
-    const nowMs = this.#options.wallClock()
+    const nowMs = this.#of.context.wallClock()
     for (const wait of this.#waits.values())
       if (!sends) break
       else if (wait.phase === 'pending') this.#expire(wait, nowMs)
@@ -439,6 +366,14 @@ export class CallWaits {
       }))
   }
 
+  inRecord(): { readonly waits: WaitRecord[] } {
+    return { waits: this.records() }
+  }
+
+  keeps(): { readonly waits: KeptWait[] } {
+    return { waits: this.kept() }
+  }
+
   kept(): KeptWait[] {
     return [...this.#waits.values()].map(({ here: _, ...kept }) => kept)
   }
@@ -452,7 +387,7 @@ export class CallWaits {
 
   async #poll(wait: Wait): Promise<void> {
     const pollMs = this.#pollMs(wait)
-    wait.here.nextPollWallMs = this.#options.wallClock() + pollMs
+    wait.here.nextPollWallMs = this.#of.context.wallClock() + pollMs
     if (pollMs === Infinity) return
     const abort = new AbortController()
     wait.here.poll = abort
@@ -462,8 +397,8 @@ export class CallWaits {
   }
 
   async #asked(wait: Wait, signal: AbortSignal): Promise<'outcome' | 'pending' | 'failed'> {
-    const { callSid, business, from, to, wallClock, identity, variables, traceContext } = this.#options
-    const agent = this.#options.agent()
+    const { call, origin, agent, session, context: services } = this.#of
+    const { business, definition: asking } = agent
     const definition = this.#toolOf(wait)
     const url = definition?.waits?.poll?.url
     if (definition === undefined || url === undefined) return 'failed'
@@ -471,12 +406,13 @@ export class CallWaits {
     const http = { method: 'GET', url, headers, allowPrivate, allowHosts, timeoutMs, maxResponseBytes } as const
     const { waits: _, ...plain } = definition
     const tool = new HttpTool({ ...plain, http, result: {}, idempotent: false }, this.#shared.env, this.#shared.client)
-    const language = this.#options.language() ?? agent.languages[0] ?? ''
+    const language = session.language ?? asking.languages[0] ?? ''
     const context: ToolContext = {
-      ...{ callSid, from, to, agent: agent.name, idempotencyKey: wait.key, pendingId: wait.pendingId },
-      business: business === null ? undefined : businessValues(business, language || 'en', wallClock()),
-      ...{ language, variables, ...traceContext },
-      caller: new CallerIdentity(identity()),
+      ...{ callSid: call.callSid, from: origin.number, to: origin.ours, agent: asking.name },
+      ...{ idempotencyKey: wait.key, pendingId: wait.pendingId },
+      business: business === null ? undefined : businessValues(business, language || 'en', services.wallClock()),
+      ...{ language, variables: origin.call.placed?.variables ?? {}, ...traceContextOf(origin.call, services) },
+      caller: new CallerIdentity(session.identity),
       signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
     }
     try {

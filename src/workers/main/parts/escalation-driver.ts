@@ -1,36 +1,35 @@
-import type { AgentDefinition } from '../../agents/file/definition.js'
-import { humansOf } from '../../agents/file/definition.js'
-import { eachText, languageOfText, textIn } from '../../call/localized-text.js'
-import type { LocalizedText } from '../../call/localized-text.js'
-import type { CallBackRefusal, CallbackWish, EscalationStep } from '../../call/events.js'
-import type { EscalationPacket, Handoff } from '../../call/documents/handoff.js'
-import type { CallbackAsk, EscalationHistory } from '../../call/documents/record.js'
-import { assertNever } from '../../core/assert.js'
-import { messageOf } from '../../core/errors.js'
-import type { ContinuationAsker } from '../../escalation/documents.js'
-import { Escalation } from '../../escalation/escalation.js'
-import type { EscalationOptions } from '../../escalation/escalation.js'
-import type { EscalationCommand, EscalationInput, EscalationOutput } from '../../escalation/escalation-events.js'
-import type { SayAction, VoiceAction } from '../../sautikit/actions.js'
-import { pronounced } from '../../speech/spoken/pronunciations.js'
-import { spokenForm } from '../../speech/spoken/spoken-form.js'
-import type { Log } from '../../telemetry/log.js'
-import type { CallEffects } from '../shared/effects.js'
-import type { HandoffNews } from '../../messages/message.js'
-import type { KeptEscalation } from '../../call/documents/kept-call.js'
-import type { CallBackOrder, CarrierControl, MainThreadContext } from './main-thread-context.js'
-import { readWantedAt, wishZone } from './call-back-wish.js'
-import { roomOf } from './live-call.js'
-import type { LiveCall } from './live-call.js'
+import type { AgentDefinition } from '../../../agents/file/definition.js'
+import { humansOf } from '../../../agents/file/definition.js'
+import { eachText } from '../../../call/localized-text.js'
+import type { LocalizedText } from '../../../call/localized-text.js'
+import type { CallBackRefusal, CallbackWish } from '../../../call/events.js'
+import type { EscalationPacket, Handoff } from '../../../call/documents/handoff.js'
+import type { KeptEscalation, KeptState } from '../../../call/documents/kept-call.js'
+import type { CallbackAsk, EscalationHistory } from '../../../call/documents/record.js'
+import { assertNever } from '../../../core/assert.js'
+import { messageOf } from '../../../core/errors.js'
+import type { ContinuationAsker } from '../../../escalation/documents.js'
+import { Escalation } from '../../../escalation/escalation.js'
+import type { EscalationOptions } from '../../../escalation/escalation.js'
+import type { EscalationCommand, EscalationInput, EscalationOutput } from '../../../escalation/escalation-events.js'
+import type { HandoffNews } from '../../../messages/message.js'
+import type { SayAction, VoiceAction } from '../../../sautikit/actions.js'
+import type { CarrierState, HumanEvent } from '../../../sautikit/carrier-state.js'
+import type { Handlers } from '../../shared/by-type.js'
+import type { FromCall } from '../../shared/call-messages.js'
+import { readWantedAt, wishZone } from '../call-back-wish.js'
+import { packetOf } from '../call-continuity.js'
+import { carrierSay } from '../carrier-say.js'
+import type { continuationOf } from '../kept-call.js'
+import { roomOf } from '../live-call.js'
+import type { MainDoor } from '../main-door.js'
+import type { MainPart, MainThings } from '../main-part.js'
+import type { CallBackOrder, CarrierControl } from '../main-thread-context.js'
+
+type Of = Pick<MainThings, 'call' | 'origin' | 'agent' | 'consent' | 'effects' | 'callBacks' | 'log' | 'context'>
 
 /** Attempts to reach a human that one call's record keeps. */
 const ESCALATION_ATTEMPTS_MAX = 50
-
-/** Services of the main thread that an escalation uses. */
-type Services = Pick<
-  MainThreadContext,
-  'carrier' | 'humanCalls' | 'metrics' | 'clock' | 'wallClock' | 'afterStream' | 'onHandoff'
->
 
 type EscalationSettings = NonNullable<AgentDefinition['escalation']>
 
@@ -42,11 +41,11 @@ const OFFER_WAIT_S = 6
  * handoff packet to the owner's webhook. It runs on the main thread because it must outlive both the stream and the
  * worker.
  */
-export class EscalationDriver {
+export class EscalationDriver implements MainPart {
   /** Part of the call's record; null before a human or a call back was requested. */
   history: EscalationHistory | null = null
-  readonly #options: EscalationDriverOptions
-  readonly #context: Services
+  readonly #door: MainDoor
+  readonly #of: Of
   #machine: Escalation | null = null
   #packet: EscalationPacket | null = null
   #newsSent: NewsSent = { settled: 0, callbacks: 0 }
@@ -56,9 +55,47 @@ export class EscalationDriver {
   /** A call back that the carrier's voice would offer is refused. */
   #offerRefused = false
 
-  constructor(options: EscalationDriverOptions, context: Services) {
-    this.#options = options
-    this.#context = context
+  constructor(door: MainDoor, of: Of) {
+    this.#door = door
+    this.#of = of
+  }
+
+  readonly messages = {
+    escalate: ({ packet }) => this.escalate(packet),
+    callback: ({ wish }) =>
+      void this.callback(wish).then((refusal) => {
+        if (wish !== null) this.#door.send({ type: 'callback-answer', refusal })
+      }),
+  } satisfies Handlers<FromCall>
+
+  withoutStream(): void {
+    this.handle({ type: 'stream-closed' })
+  }
+
+  carrierState(state: CarrierState): void {
+    this.handle({ type: 'carrier-state', state })
+  }
+
+  human(event: HumanEvent): void {
+    this.handle({ type: 'human', event })
+  }
+
+  recorded(): void {
+    const order = this.history?.callback ?? null
+    if (order !== null) this.#of.callBacks.ended(order)
+  }
+
+  inRecord(): { readonly escalation: EscalationHistory | null } {
+    return { escalation: this.history }
+  }
+
+  keeps(): { readonly escalation: KeptEscalation | null } {
+    return { escalation: this.kept() }
+  }
+
+  resume(before: KeptState, goesOn: ReturnType<typeof continuationOf>): void {
+    const { escalation } = before.kept
+    if (escalation !== null) this.restore(escalation, packetOf(before), goesOn === 'human')
   }
 
   /**
@@ -68,14 +105,14 @@ export class EscalationDriver {
    *   with the caller, who may ask again
    */
   restore({ history, newsSent, machine }: KeptEscalation, packet: EscalationPacket | null, human: boolean): void {
-    const { escalation: settings } = this.#options.agent()
+    const { escalation: settings } = this.#of.agent.definition
     this.history = history
     this.#packet = packet
     this.#newsSent = newsSent
     // The agent of this node may have lost its escalation section.
     if (machine === null || settings === null) return
     if (human) {
-      this.#machine = new Escalation(this.#machineOptions(settings), machine, this.#context.clock())
+      this.#machine = new Escalation(this.#machineOptions(settings), machine, this.#of.context.clock())
       return this.handle({ type: 'stream-closed' })
     }
     // The caller was being asked about a call back, and did not answer.
@@ -89,7 +126,7 @@ export class EscalationDriver {
       history: this.history,
       packet: this.#packet === null ? null : withoutLog(this.#packet),
       newsSent: this.#newsSent,
-      machine: this.#machine?.snapshot(this.#context.clock()) ?? null,
+      machine: this.#machine?.snapshot(this.#of.context.clock()) ?? null,
     }
   }
 
@@ -101,18 +138,19 @@ export class EscalationDriver {
   /** The handoff packet with the escalation so far; null while no human was requested. */
   get handoff(): Handoff | null {
     if (this.#packet === null) return null
-    const { caller, ours, keepsWords } = this.#options
+    const { origin, consent } = this.#of
     const { transcript } = this.#packet
-    const words = keepsWords() ? transcript : []
-    return { ...this.#packet, transcript: words, from: caller, to: ours, escalation: this.history }
+    // Once the caller does not want words of the call to be kept, packets stay without them.
+    const words = consent.refused ? [] : transcript
+    return { ...this.#packet, transcript: words, from: origin.number, to: origin.ours, escalation: this.history }
   }
 
   escalate(packet: EscalationPacket): void {
-    const { escalation: settings } = this.#options.agent()
+    const { escalation: settings } = this.#of.agent.definition
     if (settings === null) return // a session escalates only if its agent has an escalation section
     const again = this.active
     this.#packet = packet
-    this.#options.log.debug({ again }, 'escalation requested')
+    this.#of.log.debug({ again }, 'escalation requested')
     if (!again) {
       this.#note({ reason: packet.reason, strategy: null, outcome: null })
       // Before any step, so that the human's side has the packet before the stream ends.
@@ -134,30 +172,30 @@ export class EscalationDriver {
       return null
     }
     this.#packet ??= wish.packet
-    const refusal = await this.#callBack(wish.asked, wish.number ?? this.#options.caller, wish.note, wish.wantedAt)
+    const refusal = await this.#callBack(wish.asked, wish.number ?? this.#of.origin.number, wish.note, wish.wantedAt)
     if (this.#machine?.busy === true) this.handle({ type: 'callback', accepted: refusal === null })
     else if (refusal === null) this.#note({ strategy: 'callback', outcome: 'answered' })
-    if (!this.active) this.#options.settled()
+    if (!this.active) this.#door.changed()
     return refusal
   }
 
   handle(input: EscalationInput): void {
     if (this.#machine === null) return
-    this.#machine.handle(input, this.#context.clock())
+    this.#machine.handle(input, this.#of.context.clock())
     this.#drain(this.#machine)
   }
 
   /** The document for a webhook that asks how the call continues; empty when there is nothing to do. */
   ask(asker: ContinuationAsker, digits: string | null): readonly VoiceAction[] {
     if (this.#machine === null) return []
-    const actions = this.#machine.ask(asker, this.#context.clock(), digits)
+    const actions = this.#machine.ask(asker, this.#of.context.clock(), digits)
     this.#drain(this.#machine)
     return actions
   }
 
   /** The document for the human's leg: words about the caller that only the human hears, then the conference room. */
   humanDocument(): readonly VoiceAction[] {
-    const whisper = this.#options.agent().escalation?.whisper ?? null
+    const whisper = this.#of.agent.definition.escalation?.whisper ?? null
     const packet = this.#packet
     if (packet === null) return []
     const told = [packet.reason, packet.summary].map(sentence).filter((text) => text !== '')
@@ -166,7 +204,7 @@ export class EscalationDriver {
       ...(whisper === null ? [] : [this.#spoken(eachText(whisper, words))]),
       {
         verb: 'conference',
-        name: roomOf(this.#options.call.callSid),
+        name: roomOf(this.#of.call.callSid),
         startOnEnter: true,
         endOnExit: true,
         beep: false,
@@ -184,8 +222,8 @@ export class EscalationDriver {
    * @param confirm  the call had no socket, so the fleet must confirm that this node still has the call
    */
   hangup(confirm: boolean): void {
-    const { log, call, effects } = this.#options
-    const { carrier } = this.#context
+    const { log, call, effects, context } = this.#of
+    const { carrier } = context
     if (this.#hungUp) return
     this.#hungUp = true
     if (carrier === null) {
@@ -205,10 +243,10 @@ export class EscalationDriver {
   }
 
   #machineOptions(settings: EscalationSettings): EscalationOptions {
-    const { call, caller, calledBack: mayBeCalled } = this.#options
-    const { carrier, humanCalls, clock, wallClock, afterStream } = this.#context
+    const { call, origin, callBacks, context } = this.#of
+    const { carrier, humanCalls, clock, wallClock, afterStream } = context
     const { strategies, hours, callerId = null, timeoutS, failed, offer, offerAccepted } = settings
-    const calledBack = strategies.includes('callback') && mayBeCalled()
+    const calledBack = strategies.includes('callback') && callBacks.mayRing
     const spoken = { ask: this.#spoken(offer), confirmed: this.#spoken(offerAccepted), waitS: OFFER_WAIT_S }
     const isOffered = (): boolean => calledBack && !this.#offerRefused
     if (calledBack) void this.#askAhead()
@@ -218,7 +256,7 @@ export class EscalationDriver {
       hours,
       callerId,
       humans: humansOf(settings),
-      caller,
+      caller: origin.number,
       mayRing: (number, nowMs) => humanCalls.escalation(number, nowMs),
       wallOffsetMs: wallClock() - clock(),
       ringTimeoutMs: timeoutS * 1000,
@@ -235,25 +273,25 @@ export class EscalationDriver {
 
   /** Tag of the language in which a human was asked for; by default the agent's first. */
   get #language(): string {
-    return this.#packet?.language ?? this.#options.agent().languages[0] ?? ''
+    return this.#packet?.language ?? this.#of.agent.definition.languages[0] ?? ''
   }
 
   #spoken(phrase: LocalizedText): SayAction {
-    return carrierSay(phrase, this.#options.agent(), this.#language)
+    return carrierSay(phrase, this.#of.agent.definition, this.#language)
   }
 
   #drain(machine: Escalation): void {
     for (let output = machine.pollOutput(); output !== null; output = machine.pollOutput()) this.#carryOut(output)
-    this.#options.changed()
-    if (!machine.busy) this.#options.settled()
+    this.#door.changed()
   }
 
   #carryOut(output: EscalationOutput): void {
-    const { log, mark, call, toSession } = this.#options
+    const { log, call, context } = this.#of
+    const { mark, send } = this.#door
     switch (output.type) {
       case 'step':
         mark('escalation-step', output.step.type)
-        return toSession(output.step)
+        return send({ type: 'escalation', step: output.step })
       case 'command':
         return this.#command(output.command)
       case 'attempt': {
@@ -264,13 +302,13 @@ export class EscalationDriver {
         })
       }
       case 'callback':
-        return void this.#callBack(output.asked, this.#options.caller, '').then(() => {
-          if (!this.active) this.#options.settled()
+        return void this.#callBack(output.asked, this.#of.origin.number, '').then(() => {
+          if (!this.active) this.#door.changed()
         })
       case 'settled': {
         const { strategy, outcome, detail } = output
         this.#note({ strategy, outcome })
-        this.#context.metrics.escalations({ strategy: strategy ?? 'none', outcome }).inc(1, call.callSid)
+        context.metrics.escalations({ strategy: strategy ?? 'none', outcome }).inc(1, call.callSid)
         mark('escalation-settled', `${strategy ?? 'none'}: ${outcome}${detail === '' ? '' : `, ${detail}`}`)
         log.debug({ strategy, outcome, detail }, 'escalation settled')
         this.#newsSent = { ...this.#newsSent, settled: this.#newsSent.settled + 1 }
@@ -283,21 +321,23 @@ export class EscalationDriver {
 
   /** Whoever is offered a call back by the carrier's voice is answered at once: it is known before whether it is kept. */
   async #askAhead(): Promise<void> {
-    const order = this.#order('key', this.#options.caller, '')
-    this.#offerRefused = 'why' in order || (await this.#options.callBack(order, true)) !== null
+    const { origin, callBacks } = this.#of
+    const order = this.#order('key', origin.number, '')
+    this.#offerRefused = 'why' in order || (await callBacks.ask(order, true)) !== null
   }
 
   /** Entered into the call's history once it is kept. @returns why it is not */
   async #callBack(asked: CallbackAsk, number: string, note: string, wanted?: string): Promise<CallBackRefusal | null> {
-    const { mark, log, callBack } = this.#options
+    const { log, callBacks, context, call } = this.#of
+    const { mark } = this.#door
     const order = this.#order(asked, number, note, wanted)
     this.#asking++
-    const refusal = 'why' in order ? order : await callBack(order, false)
+    const refusal = 'why' in order ? order : await callBacks.ask(order, false)
     this.#asking--
     if (refusal !== null) {
       mark('callback-refused', refusal.why)
       log.info({ asked, why: refusal.why }, 'a call back is refused')
-      this.#context.metrics.callBacksRefused({ reason: refusal.why }).inc(1, this.#options.call.callSid)
+      context.metrics.callBacksRefused({ reason: refusal.why }).inc(1, call.callSid)
       return refusal
     }
     if (!('why' in order)) this.#note({ callback: order })
@@ -309,10 +349,10 @@ export class EscalationDriver {
   }
 
   #order(asked: CallbackAsk, number: string, note: string, wanted?: string): CallBackOrder | CallBackRefusal {
-    const nowMs = this.#context.wallClock()
+    const nowMs = this.#of.context.wallClock()
     const order = { asked, number, note, at: new Date(nowMs).toISOString() }
     if (wanted === undefined) return order
-    const read = readWantedAt(wanted, wishZone(number, this.#options.agent()), nowMs)
+    const read = readWantedAt(wanted, wishZone(number, this.#of.agent.definition), nowMs)
     return 'fault' in read ? { why: 'time', text: read.fault } : { ...order, ...read }
   }
 
@@ -330,21 +370,25 @@ export class EscalationDriver {
   /** @param ordinal  of the escalation, or of the call back, in this call; from 1 */
   #postNews(kind: HandoffNews['kind'], ordinal: number): void {
     const { handoff } = this
-    const { agent, effects, joinsCallBack, keepsWords } = this.#options
-    if (handoff === null || joinsCallBack) return
-    const url = agent().escalation?.webhook ?? null
-    const news: HandoffNews = { kind, id: this.#key(`${kind}:${ordinal}`), url, handoff, keepsWords: keepsWords() }
-    effects.act('handoff', kind, false, () => this.#context.onHandoff?.(news))
+    const { agent, origin, effects, consent, context } = this.#of
+    // A human who was rung before a promised call back is put through to its caller: receivers know of that call back, and hear of no
+    // escalation.
+    if (handoff === null || origin.call.placed?.joins != null) return
+    const url = agent.definition.escalation?.webhook ?? null
+    const id = this.#key(`${kind}:${ordinal}`)
+    const news: HandoffNews = { kind, id, url, handoff, keepsWords: !consent.refused }
+    effects.act('handoff', kind, false, () => context.onHandoff?.(news))
   }
 
   /** A key that another node gives to the same step of the same call: `<root SID>[:<call SID>]:<step>`. */
   #key(step: string): string {
-    const { rootSid, call } = this.#options
+    const { origin, call } = this.#of
+    const { rootSid } = origin
     return rootSid === call.callSid ? `${rootSid}:${step}` : `${rootSid}:${call.callSid}:${step}`
   }
 
   #command(command: EscalationCommand): void {
-    const { carrier } = this.#context
+    const { carrier } = this.#of.context
     const answer = (ok: boolean, detail: string): void =>
       this.handle({ type: 'rest-result', requestId: command.requestId, ok, detail })
     if (carrier === null) return answer(false, 'there is no API key')
@@ -354,19 +398,19 @@ export class EscalationDriver {
         (thrown: unknown) => answer(false, messageOf(thrown)),
       )
     // A hang-up comes after the stream: nothing else shows that the call is still here.
-    this.#options.effects.act('rest', command.type, command.type === 'hangup', send, () =>
+    this.#of.effects.act('rest', command.type, command.type === 'hangup', send, () =>
       answer(false, 'another node has this call'),
     )
   }
 
   #request(command: EscalationCommand, carrier: CarrierControl): Promise<void> {
-    const { call, ours } = this.#options
+    const { call, origin } = this.#of
     const key = this.#key(`${command.type}:${command.requestId}`)
     switch (command.type) {
       case 'supervise':
         return carrier.supervise(call.callSid, command.number, key)
       case 'create-conference-call':
-        return carrier.callHuman(ours, command.number, call.humanUrl ?? '', key)
+        return carrier.callHuman(origin.ours, command.number, call.humanUrl ?? '', key)
       case 'hangup':
         this.#hungUp = true
         return carrier.hangup(call.callSid, key)
@@ -374,38 +418,6 @@ export class EscalationDriver {
         return assertNever(command)
     }
   }
-}
-
-interface EscalationDriverOptions {
-  /** Its URLs are read only when the escalation begins, because the edge sets them with the first document. */
-  readonly call: Pick<LiveCall, 'callSid' | 'afterStreamUrl' | 'humanUrl'>
-  /** The first call of a caller who was rung back; otherwise this call. */
-  readonly rootSid: string
-  readonly effects: CallEffects
-  /** The one that has the call now. */
-  readonly agent: () => AgentDefinition
-  /** Number of the person on the line, empty when withheld, and our own number, from which a human is called. E.164. */
-  readonly caller: string
-  readonly ours: string
-  /**
-   * A human who was rung before a promised call back is put through to its caller: receivers know of that call back, and
-   * hear of no escalation.
-   */
-  readonly joinsCallBack: boolean
-  /** False once the caller does not want words of the call to be kept: packets have no transcript, and stay without the rest. */
-  readonly keepsWords: () => boolean
-  readonly log: Log
-  readonly toSession: (step: EscalationStep) => void
-  /** Enters an event into the call's timeline. */
-  readonly mark: (name: string, detail?: string) => void
-  /** Called when the escalation machine has nothing more to do. */
-  readonly settled: () => void
-  /** Keeps a call back, or only asks whether it would be. Within seconds. Does not reject. @returns why not */
-  readonly callBack: (order: CallBackOrder, onlyAsks: boolean) => Promise<CallBackRefusal | null>
-  /** The person on the line may be called back at their number. */
-  readonly calledBack: () => boolean
-  /** Called after each step of the machine: `kept` may be another. */
-  readonly changed: () => void
 }
 
 function withoutLog({ transcript: _, tried: __, ...packet }: EscalationPacket): KeptEscalation['packet'] {
@@ -419,23 +431,3 @@ function sentence(text: string): string {
 
 /** Escalations that have settled, and call backs that were asked for: the numbers in the ids of the handoff posts. */
 type NewsSent = KeptEscalation['newsSent']
-
-/**
- * Text for the carrier's own voice in an agent's place: figures in words, which it reads badly.
- * @param wanted  the caller's language. The carrier's voice gets the language of the text, except of the first
- *   one where the agent's file says `say.language`
- */
-export function carrierSay(
-  phrase: LocalizedText,
-  { say, languages: [first = ''], pronunciations }: Pick<AgentDefinition, 'say' | 'languages' | 'pronunciations'>,
-  wanted = first,
-): SayAction {
-  const language = languageOfText(phrase, wanted, first)
-  const voiced = language === first ? say.language : language
-  return {
-    verb: 'say',
-    text: spokenForm(pronounced(textIn(phrase, language), pronunciations, language), voiced ?? language),
-    ...(say.voice === undefined ? {} : { voice: say.voice }),
-    ...(voiced === undefined ? {} : { language: voiced }),
-  }
-}
