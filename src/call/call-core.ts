@@ -78,9 +78,9 @@ export abstract class CallCore {
     this.stream = new Stream(checkpoint?.gapMs ?? 0)
   }
 
-  /** Every feature hears the fact. */
+  /** Every feature that hears such facts has acted on it when this returns. */
   tell(fact: Fact): void {
-    for (const feature of this.features.hear) feature.hear(fact)
+    this.features.hear(fact)
   }
 
   /** Asks the one owner of a request. */

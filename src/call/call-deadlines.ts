@@ -64,6 +64,20 @@ export const DEADLINES = {
 export type DeadlineName = keyof typeof DEADLINES
 export const DEADLINE_NAMES = Object.keys(DEADLINES) as DeadlineName[]
 
+const endedBy = (by: Interruption): readonly DeadlineName[] =>
+  DEADLINE_NAMES.filter((name) => (DEADLINES[name].endsIn as readonly Interruption[]).includes(by))
+/** The deadlines that each state ends or suspends. */
+export const ENDED_BY: Readonly<Record<Interruption, readonly DeadlineName[]>> = {
+  connecting: endedBy('connecting'),
+  escalating: endedBy('escalating'),
+  holding: endedBy('holding'),
+  bridged: endedBy('bridged'),
+  closing: endedBy('closing'),
+  closed: endedBy('closed'),
+  ended: endedBy('ended'),
+  'handed-over': endedBy('handed-over'),
+}
+
 /** Longest wait for our speech to be heard before the call goes on. */
 export const WORDS_HEARD_MS_MAX = 20_000
 /** Interval at which an agreed end, or a handover, checks again whether the agent is quiet. */

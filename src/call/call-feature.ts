@@ -18,7 +18,9 @@ export interface CallFeature {
   readonly busy?: boolean
   /** Takes an input. @returns true: no other feature gets it */
   input?(input: CallInput): boolean
-  /** Something happened in the call. */
+  /** Facts that it hears. */
+  readonly hears?: readonly Fact['type'][]
+  /** Something happened in the call: one of `hears`. */
   hear?(fact: Fact): void
   /** The caller has heard the last sample of an item, or its rest was cut or cannot be said. */
   itemOver?(itemId: string, over: 'heard' | 'cut'): void
@@ -30,49 +32,104 @@ export interface CallFeature {
   checkpoint?(): Partial<CallCheckpoint>
 }
 
-/** Features that have the optional member `Name`. */
-type Having<Name extends keyof CallFeature> = readonly (CallFeature & Required<Pick<CallFeature, Name>>)[]
+/**
+ * Which features of a list take what, as indices in their order. Most facts and inputs are of few features, and all calls with the
+ * same features share it.
+ */
+class Routes {
+  readonly input: readonly number[]
+  readonly due: readonly number[]
+  readonly itemOver: readonly number[]
+  readonly settled: readonly number[]
+  readonly afterwards: readonly number[]
+  readonly checkpoint: readonly number[]
+  readonly busy: readonly number[]
+  readonly #hearers = new Map<Fact['type'], number[]>()
+  readonly #owners = new Map<RequestName, number>()
 
-/** The features of a call, in order: all, and those that have each method. Most inputs and facts are of few features. */
-export class CallFeatures {
-  readonly input: Having<'input'>
-  readonly hear: Having<'hear'>
-  readonly due: Having<'due'>
-  readonly itemOver: Having<'itemOver'>
-  readonly settled: Having<'settled'>
-  readonly afterwards: Having<'afterwards'>
-  readonly checkpoint: Having<'checkpoint'>
-  readonly #busy: readonly CallFeature[]
-  readonly #owners = new Map<RequestName, Requests>()
-  readonly #all: readonly CallFeature[]
-
-  constructor(all: readonly CallFeature[]) {
-    const having = <Name extends keyof CallFeature>(name: Name): Having<Name> =>
-      all.filter((feature): feature is Having<Name>[number] => name in feature)
-    this.#all = all
+  constructor(features: readonly CallFeature[]) {
+    const having = (name: keyof CallFeature): number[] =>
+      features.flatMap((feature, index) => (name in feature ? [index] : []))
     this.input = having('input')
-    this.hear = having('hear')
     this.due = having('due')
     this.itemOver = having('itemOver')
     this.settled = having('settled')
     this.afterwards = having('afterwards')
     this.checkpoint = having('checkpoint')
-    this.#busy = having('busy')
+    this.busy = having('busy')
+    for (const [index, { hears = [], answers = [] }] of features.entries()) {
+      for (const type of hears) this.#hearers.set(type, [...this.hearers(type), index])
+      for (const name of answers) this.#owners.set(name, index)
+    }
+  }
+
+  hearers(type: Fact['type']): readonly number[] {
+    return this.#hearers.get(type) ?? NONE
+  }
+
+  owner(name: RequestName): number | undefined {
+    return this.#owners.get(name)
+  }
+}
+
+const NONE: readonly number[] = []
+const routesOf = new WeakMap<readonly string[], Routes>()
+
+/** The features of a call, in order. */
+export class CallFeatures {
+  readonly #all: readonly CallFeature[]
+  readonly #routes: Routes
+
+  /** @param names  of the features; calls with the same list have the same features */
+  constructor(names: readonly string[], all: readonly CallFeature[]) {
+    this.#all = all
+    let routes = routesOf.get(names)
+    if (routes === undefined) {
+      routes = new Routes(all)
+      routesOf.set(names, routes)
+    }
+    this.#routes = routes
+  }
+
+  /** Gives an input to the first that takes it. @returns false: none does */
+  input(input: CallInput): boolean {
+    return this.#routes.input.some((index) => this.#all[index]?.input?.(input))
+  }
+
+  hear(fact: Fact): void {
+    for (const index of this.#routes.hearers(fact.type)) this.#all[index]?.hear?.(fact)
+  }
+
+  due(name: DeadlineName): void {
+    for (const index of this.#routes.due) this.#all[index]?.due?.(name)
+  }
+
+  itemOver(itemId: string, over: 'heard' | 'cut'): void {
+    for (const index of this.#routes.itemOver) this.#all[index]?.itemOver?.(itemId, over)
+  }
+
+  settled(input: CallInput): void {
+    for (const index of this.#routes.settled) this.#all[index]?.settled?.(input)
+  }
+
+  afterwards(): void {
+    for (const index of this.#routes.afterwards) this.#all[index]?.afterwards?.()
+  }
+
+  /** Each feature's part of the state that a takeover needs. */
+  checkpoint(): (Partial<CallCheckpoint> | undefined)[] {
+    return this.#routes.checkpoint.map((index) => this.#all[index]?.checkpoint?.())
   }
 
   /** The caller waits for one of them, or answers it. */
   get busy(): boolean {
-    return this.#busy.some(({ busy }) => busy === true)
+    return this.#routes.busy.some((index) => this.#all[index]?.busy === true)
   }
 
   /** The one owner of a request. */
   owner(name: RequestName): Requests {
-    let owner = this.#owners.get(name)
-    if (owner === undefined) {
-      // A feature has a method for each request in `answers`.
-      owner = (this.#all.find(({ answers }) => answers?.includes(name) === true) ?? UNANSWERED) as Requests
-      this.#owners.set(name, owner)
-    }
-    return owner
+    const index = this.#routes.owner(name)
+    // A feature has a method for each request in `answers`.
+    return (index === undefined ? UNANSWERED : this.#all[index]) as Requests
   }
 }

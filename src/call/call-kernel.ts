@@ -1,7 +1,6 @@
 import { AgentSpeech } from './agent-speech.js'
 import { CallCore } from './call-core.js'
-import { CallFeatures } from './call-feature.js'
-import type { CallFeature } from './call-feature.js'
+import type { CallFeatures } from './call-feature.js'
 import { withCaller } from './caller-data.js'
 import type { CallSessionOptions } from './call-options.js'
 import { CallerSpeech } from './caller-speech.js'
@@ -52,7 +51,7 @@ export class CallKernel extends CallCore {
   constructor(
     options: CallSessionOptions,
     playout: PlayoutView,
-    features: (call: CallKernel, resume: SessionResume | undefined) => readonly CallFeature[],
+    features: (call: CallKernel, resume: SessionResume | undefined) => CallFeatures,
     resume?: SessionResume,
     turnDecider?: TurnDecider,
   ) {
@@ -78,7 +77,7 @@ export class CallKernel extends CallCore {
     this.keypad = new Keypad(this)
     this.stages = stagesOf(this)
     this.talk = new TurnTaking(this, this)
-    this.features = new CallFeatures(features(this, resume))
+    this.features = features(this, resume)
   }
 
   override out(output: CallOutput): void {

@@ -1,6 +1,7 @@
 import type { Wake } from '../core/clock.js'
 import { DEADLINE_NAMES } from './call-deadlines.js'
 import type { CallState } from './call-deadlines.js'
+import { CallFeatures } from './call-feature.js'
 import type { CallFeature } from './call-feature.js'
 import { CallKernel } from './call-kernel.js'
 import type { CallLog } from './call-log.js'
@@ -77,9 +78,12 @@ export class CallSession {
     turnDecider?: TurnDecider,
     without: readonly FeatureName[] = [],
   ) {
-    const features = FEATURE_NAMES.filter((name) => !without.includes(name))
-    const featuresOf = (call: CallKernel, from: SessionResume | undefined) =>
-      features.map((name): CallFeature => FEATURES[name](call, from))
+    const names = without.length === 0 ? FEATURE_NAMES : FEATURE_NAMES.filter((name) => !without.includes(name))
+    const featuresOf = (call: CallKernel, from: SessionResume | undefined): CallFeatures =>
+      new CallFeatures(
+        names,
+        names.map((name): CallFeature => FEATURES[name](call, from)),
+      )
     this.#call = new CallKernel(options, playout, featuresOf, resume, turnDecider)
   }
 
@@ -182,7 +186,7 @@ export class CallSession {
     if (call.line.state === 'ended') return
     call.clockTo(nowMs)
     this.#input(input)
-    for (const feature of call.features.settled) feature.settled(input)
+    call.features.settled(input)
     this.#afterwards()
   }
 
@@ -228,7 +232,7 @@ export class CallSession {
   checkpoint(): CallCheckpoint {
     const call = this.#call
     const itemId = call.playout.currentItem(call.nowMs)
-    const parts = call.features.checkpoint.map((feature) => feature.checkpoint())
+    const parts = call.features.checkpoint()
     // Each key has one writer; the schema of the checkpoint proves in tests that none is missing.
     return Object.assign(
       {
@@ -264,8 +268,7 @@ export class CallSession {
   }
 
   #input(input: CallInput): void {
-    for (const feature of this.#call.features.input) if (feature.input(input)) return
-    this.#call.talk.take(input)
+    if (!this.#call.features.input(input)) this.#call.talk.take(input)
   }
 
   #afterwards(): void {
@@ -274,9 +277,9 @@ export class CallSession {
       const due = this.#call.deadlines.takeDue(this.#call.nowMs)
       if (due === null) break
       this.#call.talk.due(due)
-      for (const feature of this.#call.features.due) feature.due(due)
+      this.#call.features.due(due)
     }
-    for (const feature of this.#call.features.afterwards) feature.afterwards()
+    this.#call.features.afterwards()
     if (this.#call.line.state !== 'ended') this.#call.noticeCheckpoint()
   }
 }

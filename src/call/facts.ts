@@ -120,3 +120,6 @@ export type Fact =
   | { readonly type: 'tools-taken-back'; readonly callIds: readonly string[] }
   /** Something was arranged for the caller outside the model's tools. */
   | { readonly type: 'arranged'; readonly tool: string }
+
+/** The facts of those names. */
+export type FactOf<Names extends readonly Fact['type'][]> = Extract<Fact, { readonly type: Names[number] }>

@@ -336,7 +336,7 @@ export class TurnTaking {
     if (over === 'heard') this.#core.tell({ type: 'item-heard', itemId })
     if (over === 'heard') this.#transcript.heard(itemId, this.#core.streamMs)
     else this.#transcript.unheard(itemId)
-    for (const feature of this.#core.features.itemOver) feature.itemOver(itemId, over)
+    this.#core.features.itemOver(itemId, over)
   }
 
   /** The phrase will never be heard: what waits for it continues, and the backend gives a lost greeting instead. */

@@ -4,13 +4,15 @@ import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallInput } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { addUsage } from '../usage.js'
 
 /** Responses that may fail one after another before the backend counts as dead. */
 const RESPONSES_FAILED_MAX = 3
 /** Missing answers in a row after which the backend counts as dead. */
 const ANSWERS_MISSING_MAX = 2
+
+const HEARS = ['agent-sounds'] as const
 
 /**
  * The events of the backend, and whether it is there and answers.
@@ -21,6 +23,7 @@ const ANSWERS_MISSING_MAX = 2
  *     backend   --no sound in answerTimeoutMs, twice in a row, or once before the greeting--> dead
  */
 export class BackendLink extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['failModel'] as const
   #responsesFailed = 0
   #answersMissing = 0
@@ -35,7 +38,7 @@ export class BackendLink extends Feature implements CallFeature {
     return true
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     if (fact.type === 'agent-sounds' && fact.kind === 'answer') this.#answersMissing = 0
   }
 

@@ -7,7 +7,7 @@ import { isClosing } from '../closing-cues.js'
 import type { CallbackAsk } from '../documents/record.js'
 import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallBackRefusal, CallInput, CallbackWish } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { CALLBACK_TOOL, ESCALATE_TOOL } from '../gateway-tools.js'
 import { handoffPacket } from '../handoff-packet.js'
 import { saysNo } from '../turn-words.js'
@@ -21,6 +21,8 @@ const NO_ANSWER: CallBackRefusal = {
   text: 'The call back could not be noted; nobody will call. Tell the caller so.',
 }
 
+const HEARS = ['understood', 'recording-found', 'line', 'call-ended'] as const
+
 /**
  * A call back that is offered after a failed escalation, or asked for.
  *
@@ -29,6 +31,7 @@ const NO_ANSWER: CallBackRefusal = {
  *     offer  --OFFER_ANSWER_MS, or another digit when the backend is dead--> output `callback`, perhaps a goodbye
  */
 export class CallBackOffer extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['offerCallBack', 'withdrawOffer', 'noteCallBack'] as const
   /** The call back that the caller is being asked about; null while nothing is asked. */
   #offer: { readonly reason: string; readonly summary: string } | null = null
@@ -56,7 +59,7 @@ export class CallBackOffer extends Feature implements CallFeature {
     return true
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     // The caller is there after all: an offer that would end the call is taken back.
     if (fact.type === 'understood' && this.#endsAfterOffer) this.withdrawOffer()
     else if (fact.type === 'recording-found' || (fact.type === 'line' && fact.to === 'escalating')) this.withdrawOffer()

@@ -5,9 +5,11 @@ import { CALLER_SOURCE } from '../caller-data.js'
 import type { CallerAnswer, CallerValues } from '../caller-data.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 
 const NOTHING: CallerValues = {}
+
+const HEARS = ['identified'] as const
 
 /**
  * Data of the caller, from a look-up that runs beside the backend's connection.
@@ -16,6 +18,7 @@ const NOTHING: CallerValues = {}
  *     open --withinMs after the webhook--> late; the first words begin without it, and an answer is still taken
  */
 export class Caller extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['awaitCaller', 'tellCaller'] as const
   /** Waits for the look-up: the beginning of the call, or the conversation. */
   #held: 'converse' | 'begin' | null = null
@@ -36,7 +39,7 @@ export class Caller extends Feature implements CallFeature {
     return this.call.person.known === null ? {} : { caller: this.call.person.known }
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     if (fact.type === 'identified') this.#identified()
   }
 

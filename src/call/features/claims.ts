@@ -4,13 +4,22 @@ import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import { ClaimAudit, correctionOf } from '../claim-audit.js'
 import type { CallCheckpoint, OpenClaim } from '../documents/checkpoint.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import type { ClaimRecord, TranscriptEntry } from '../documents/record.js'
 
 /** A claim that nothing supports waits this long, once it was heard and the response is over, for a tool call to follow. */
 const CLAIM_GRACE_MS = 2500
 /** Corrections of claims that the model is asked for in one call. */
 const CLAIM_CORRECTIONS_MAX = 3
+
+const HEARS = [
+  'conversation-begins',
+  'conversation-over',
+  'tool-settled',
+  'model-given',
+  'arranged',
+  'agent-said',
+] as const
 
 /**
  * The audit of what the agent claims to have done.
@@ -19,6 +28,7 @@ const CLAIM_CORRECTIONS_MAX = 3
  *     heard --CLAIM_GRACE_MS, no response and none of its tools running | call over--> recorded; corrected where that is set
  */
 export class Claims extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly #audit: ClaimAudit | null
   #corrections = 0
 
@@ -36,7 +46,7 @@ export class Claims extends Feature implements CallFeature {
     return this.#open.length === 0 ? {} : { openClaims: this.#open }
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     switch (fact.type) {
       case 'conversation-begins':
         // Claims that were open before the worker changed are judged again.

@@ -5,7 +5,7 @@ import type { CallKernel } from '../call-kernel.js'
 import { NO_DIGIT, YES_DIGIT } from '../escalation-rules.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { isSmallTalk, isYesNo, saysNo } from '../turn-words.js'
 
 /**
@@ -22,6 +22,8 @@ type Progress = 'due' | 'saying' | 'answer' | 'withdrawn' | 'refused' | 'said'
 const REFUSED_TEXT =
   'The caller has just said that they do not want to be recorded, and was told that nothing of this call is kept. Do not ask why.'
 
+const HEARS = ['conversation-begins', 'recording-found', 'response-unwanted', 'caller-said'] as const
+
 /**
  * The announcement that the call is recorded, or written down, and the caller's answer to it.
  *
@@ -33,6 +35,7 @@ const REFUSED_TEXT =
  *     withdrawn --a no: it is a person who talks for long--> refused: nothing is kept --somebody takes the call--> said
  */
 export class Consent extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['askConsent'] as const
   /** Progress of the announcement that the call is recorded, where one is set. */
   #progress: Progress
@@ -68,7 +71,7 @@ export class Consent extends Feature implements CallFeature {
     if (itemId === this.#itemId) this.#textOver(over === 'heard')
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     if (fact.type === 'conversation-begins') this.#conversationBegins()
     else if (fact.type === 'recording-found') this.#withdraw()
     else if (fact.type === 'response-unwanted') this.#interrupted ||= this.#progress === 'answer'

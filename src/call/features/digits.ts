@@ -7,7 +7,7 @@ import { DigitCollection, maskedDigits, readBack, TERMINATOR_LATE_MS } from '../
 import type { Collection, CollectionStep } from '../digit-collection.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import type { Keypad } from '../resources/keypad.js'
 import { CUT_OFF, UNCERTAIN } from '../tool-ledger.js'
 import { SecretNumbers } from '../private-keys.js'
@@ -17,6 +17,23 @@ import { COLLECT_TOOL } from '../gateway-tools.js'
 const DIGITS_POLL_MS = 500
 /** After a takeover the model has this long to ask for secret digits again, before the line is open to it. */
 const PRIVATE_AFTER_TAKEOVER_MS = 8000
+
+const HEARS = [
+  'stream-open',
+  'conversation-begins',
+  'line',
+  'agent-promised',
+  'recording-found',
+  'call-ends',
+  'dialogue-keys',
+  'model-replaced',
+  'agent-words',
+  'caller-said',
+  'tool-refused',
+  'tools-taken-back',
+  'tool-settled',
+  'own-tool-settled',
+] as const
 
 /**
  * Digits that a tool asks the caller for, and the privacy of the line meanwhile.
@@ -36,6 +53,7 @@ const PRIVATE_AFTER_TAKEOVER_MS = 8000
  *     guarded --the number has reached its tool; another number or key is asked for; KEYS_PRIVATE_MS-->     open
  */
 export class Digits extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['collectDigits', 'digitsFault'] as const
   // Digits that `collect_digits` takes.
   #collection: DigitCollection | null = null
@@ -56,7 +74,7 @@ export class Digits extends Feature implements CallFeature {
     else if (name === 'private-keys') this.#keypad.guard(this.#keypad.dialogue === 'secret')
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     switch (fact.type) {
       case 'stream-open':
         return this.#streamOpens()

@@ -3,13 +3,15 @@ import type { DeadlineName } from '../call-deadlines.js'
 import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { EffectEnd } from '../effect-words.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 
 /** Longest time that an end or a handover waits for effects and for words about them; then it cuts off those that still run. */
 const HELD_MS_MAX = 60_000
 
 /** Ends of effects, the worst first: the caller hears the worst one. */
 const WORST: readonly EffectEnd[] = ['uncertain', 'failed', 'done']
+
+const HEARS = ['effect-settled'] as const
 
 /**
  * Tool calls with an effect that were sent. The gateway's own goodbye, handover or end waits until they have settled, or
@@ -21,6 +23,7 @@ const WORST: readonly EffectEnd[] = ['uncertain', 'failed', 'done']
  *     awaited, untold --HELD_MS_MAX--> none, and the end cuts off what still runs
  */
 export class EffectWait extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['awaitEffects', 'delayEnd'] as const
   /** Since when an end or a handover waits; NaN: none does. */
   #heldFromMs = NaN
@@ -48,7 +51,7 @@ export class EffectWait extends Feature implements CallFeature {
     if (over === 'heard' && generation !== null && generation > this.#settledGeneration) this.#told = true
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     if (fact.type === 'effect-settled') this.#settled(fact.end, fact.spoken)
   }
 

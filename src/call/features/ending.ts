@@ -8,7 +8,7 @@ import { isClosing, saysGoodbye } from '../closing-cues.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { EndReason } from '../documents/record.js'
 import type { CallInput, StreamFault } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { closeCodeOf, outcomeOf } from '../outcome.js'
 import type { OutcomeFacts } from '../outcome.js'
 import type { ToolCallEvent } from '../requests.js'
@@ -48,6 +48,8 @@ const CLOSING_POLL_MS = 250
 const QUIET_MS = 400
 const QUIET_WHILE_RESPONDING_MS = 1500
 
+const HEARS = ['stream-open', 'barge-in', 'caller-turn', 'caller-acts'] as const
+
 /**
  * The end of the call, whoever ends it.
  *
@@ -60,6 +62,7 @@ const QUIET_WHILE_RESPONDING_MS = 1500
  *     waiting  --end-->              ended    there is no stream to close
  */
 export class Ending extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['sayThenEnd', 'endNow', 'endAfterSpeech', 'endForBudget'] as const
   // The end.
   #plan: EndPlan | null = null
@@ -80,7 +83,7 @@ export class Ending extends Feature implements CallFeature {
     else if (name === 'stream-close') this.#streamCloseOverdue()
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     if (fact.type === 'stream-open') this.call.deadlines.set('duration', fact.durationDueMs)
     else if (fact.type === 'barge-in') this.#cancelGoodbye()
     else if (fact.type === 'caller-turn') this.#closingCue(fact.text)

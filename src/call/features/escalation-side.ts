@@ -7,10 +7,12 @@ import type { CallCheckpoint, SessionResume } from '../documents/checkpoint.js'
 import type { EscalationOutcome, EscalationStrategy } from '../documents/record.js'
 import { EscalationRules } from '../escalation-rules.js'
 import type { CallInput, EscalationStep } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { ESCALATE_TOOL } from '../gateway-tools.js'
 import { handoffPacket } from '../handoff-packet.js'
 import type { EscalationRequest } from '../requests.js'
+
+const HEARS = ['barge-in'] as const
 
 /**
  * The session's side of an escalation to a human.
@@ -27,6 +29,7 @@ import type { EscalationRequest } from '../requests.js'
  *     holding    --step close-stream-->               closed      the next strategy needs the stream gone
  */
 export class EscalationSide extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['escalate', 'continueEscalation', 'bridge'] as const
   readonly #rules: EscalationRules | null
   #request: EscalationRequest | null = null
@@ -63,7 +66,7 @@ export class EscalationSide extends Feature implements CallFeature {
     return { escalation: request === null ? null : { reason: request.reason, summary: request.summary } }
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     // The announcement was cut: continue without it.
     if (fact.type === 'barge-in' && this.call.line.state === 'escalating') this.call.in('transfer-heard', 0)
   }

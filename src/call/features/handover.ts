@@ -4,13 +4,15 @@ import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { HANDOVER_TOOL } from '../gateway-tools.js'
 
 /** Handovers between agents in one call; then they stay with the one that they have. */
 const HANDOVERS_MAX = 4
 /** Characters of what an agent says to the next. */
 const SUMMARY_CHARS_MAX = 300
+
+const HEARS = ['conversation-begins'] as const
 
 /**
  * The handover to another agent, who goes on with the call.
@@ -23,6 +25,7 @@ const SUMMARY_CHARS_MAX = 300
  * promise is in the checkpoint, and a worker that goes on with the call keeps it. The record has a handover that took place.
  */
 export class Handover extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['handOver'] as const
   #promised: CallCheckpoint['handover']
   #limitMs = 0
@@ -35,7 +38,7 @@ export class Handover extends Feature implements CallFeature {
     if (call.line.promised !== null) this.call.in('handover', QUIET_POLL_MS)
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     if (fact.type === 'conversation-begins') this.#tellGone()
   }
 

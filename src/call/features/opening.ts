@@ -6,7 +6,7 @@ import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 
 /**
  * A caller who has heard nothing of the agent for this long gets the greeting from the gateway. Models that work greet within 2 s;
@@ -17,11 +17,14 @@ const GREETING_POLL_MS = 100
 /** To the model, whose own answer was cut off. */
 const ANSWER_FIRST_TEXT = 'Greet the caller in a word or two, and answer what they have just said.'
 
+const HEARS = ['model-ready', 'agent-sounds', 'agent-sounding', 'announce-failed', 'response-unwanted'] as const
+
 /**
  * The beginning of a call: the stream opens, somebody has taken the call, the conversation starts or continues. The model greets, or
  * the gateway if that comes too late.
  */
 export class Opening extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['converse', 'answerFirst', 'begin', 'continueAfterEscalation'] as const
   /** The words that the line was cut off, until they begin: a backend's answer must not come before them. */
   #cutOffItemId: string | null = null
@@ -66,7 +69,7 @@ export class Opening extends Feature implements CallFeature {
     if (itemId === this.#cutOffItemId) this.#cutOffAnnounced()
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     switch (fact.type) {
       case 'model-ready': {
         const { line, keypad } = this.call

@@ -5,13 +5,26 @@ import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { Silence } from '../silence.js'
+
+const HEARS = [
+  'conversation-begins',
+  'conversation-continues',
+  'put-on-hold',
+  'agent-sounding',
+  'unrecognised-sound',
+  'caller-active',
+  'caller-asks-to-wait',
+  'understood',
+  'agent-said',
+] as const
 
 /**
  * The caller's presence: silence prompts, sound that nobody understands, a caller who has put us on hold.
  */
 export class Presence extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly #clock: Silence
   /** The last silence prompt. */
   #promptId = ''
@@ -36,7 +49,7 @@ export class Presence extends Feature implements CallFeature {
     return this.#clock.kept()
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     switch (fact.type) {
       case 'conversation-begins':
       case 'conversation-continues':

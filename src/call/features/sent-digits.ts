@@ -3,11 +3,13 @@ import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import { SECRET_DIGIT } from '../digit-collection.js'
 import type { CallInput } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { SEND_DIGITS_TOOL, isSecretSend } from '../gateway-tools.js'
 
 /** Keys of one tool call; a longer number is none that a menu asks for. */
 const KEYS_MAX = 40
+
+const HEARS = ['agent-cut'] as const
 
 /**
  * Keys that the agent presses in a call that it placed: tones in its own voice's place, behind what it says.
@@ -18,6 +20,7 @@ const KEYS_MAX = 40
  * Nobody interrupts them: a menu goes on speaking while its keys are pressed.
  */
 export class SentDigits extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['sendDigits', 'sendDigitsFault'] as const
   /** Tool calls by the item of their tones. */
   readonly #waiting = new Map<string, { readonly callId: string; readonly keys: string }>()
@@ -48,7 +51,7 @@ export class SentDigits extends Feature implements CallFeature {
     return true
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     if (fact.type !== 'agent-cut') return
     for (const itemId of [...this.#waiting.keys()])
       if (this.call.agentSpeech.isCut(itemId)) this.itemOver(itemId, 'cut')

@@ -2,12 +2,14 @@ import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import { CALLER_SOURCE } from '../caller-data.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { isOfAStage, textOf } from '../gateway-tools.js'
 
 /** A stage whose time is up is left this much later at the earliest, where the call is not in conversation. */
 const STAGE_POLL_MS = 1000
 const STAGE_TIME_TEXT = 'The stage of this call has changed because its time was up: go on as the new instructions say.'
+
+const HEARS = ['conversation-begins', 'caller-data', 'tool-settled'] as const
 
 /**
  * The stage that the call is in.
@@ -15,6 +17,7 @@ const STAGE_TIME_TEXT = 'The stage of this call has changed because its time was
  * `Stages` decides in which stage the call is. The session informs the model, and acts where a stage leads to a human.
  */
 export class StageChanges extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['goToStage', 'followStage'] as const
   /** The call has come into a stage that leads to a human, for this reason. */
   #humanDue: string | null = null
@@ -23,7 +26,7 @@ export class StageChanges extends Feature implements CallFeature {
     if (name === 'stage') this.#due()
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     if (fact.type === 'conversation-begins') this.#begin()
     else if (fact.type === 'caller-data') this.#result(CALLER_SOURCE, { ok: true, value: fact.value })
     else if (fact.type === 'tool-settled' && fact.stage) {

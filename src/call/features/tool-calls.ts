@@ -6,12 +6,24 @@ import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { FILLER_POLL_MS, Fillers } from '../fillers.js'
 import { ESCALATE_TOOL, TOOL_NAME_CHARS_MAX, absence, isOfAStage, noTool, sessionTool } from '../gateway-tools.js'
 import type { ToolCallEvent } from '../requests.js'
 import { CUT_OFF, UNCERTAIN } from '../tool-ledger.js'
 import type { ToolResult } from '../tool-ledger.js'
+
+const HEARS = [
+  'turn-ended',
+  'announce-failed',
+  'agent-words',
+  'model-audio',
+  'model-holding',
+  'caller-acts',
+  'tool-pending',
+  'conversation-continues',
+  'tools-taken-back',
+] as const
 
 /**
  * The tool calls of the model, the gateway's own tools among them, and the fillers while one runs.
@@ -22,6 +34,7 @@ import type { ToolResult } from '../tool-ledger.js'
  *     tool-call --the session's own--> see `SESSION_TOOLS`
  */
 export class ToolCalls extends Feature implements CallFeature {
+  readonly hears = HEARS
   readonly answers = ['takeTool', 'answerTool', 'watchTool', 'cancelTools'] as const
   /** Tool calls that features of the gateway made: no model gets their results. */
   readonly #own = new Set<string>()
@@ -55,7 +68,7 @@ export class ToolCalls extends Feature implements CallFeature {
     return { toolsRunning: this.call.effects.ledger.unanswered() }
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     switch (fact.type) {
       case 'turn-ended':
         return this.#turn(fact.atMs)

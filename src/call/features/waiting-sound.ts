@@ -1,20 +1,23 @@
 import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
+
+const HEARS = ['call-ends'] as const
 
 /**
  * The sound that callers hear in place of silence while they wait: for a tool that takes long, for an outcome from outside, or for a
  * human who is being rung. It is no speech of the agent's: playout sends it where it has no speech, and softly under speech.
  */
 export class WaitingSound extends Feature implements CallFeature {
+  readonly hears = HEARS
   #on = false
 
   due(name: DeadlineName): void {
     if (name === 'waiting-sound') this.#set(this.#wanted)
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     // Nothing follows the end of the call.
     if (fact.type === 'call-ends') this.#set(false)
   }

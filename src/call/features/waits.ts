@@ -3,7 +3,7 @@ import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { outcomeText, pendingAnswer } from '../pending-tools.js'
 import type { Wait } from '../pending-tools.js'
 import { asksToCancel } from '../turn-words.js'
@@ -14,10 +14,13 @@ const WAITS_POLL_MS = 200
 /** A pause in which nobody is interrupted. */
 const PAUSE_MS = 300
 
+const HEARS = ['conversation-begins', 'agent-sounds', 'item-heard', 'agent-cut', 'caller-said'] as const
+
 /**
  * Tools whose outcome comes later: the wait in the conversation, and the outcome once there is a pause.
  */
 export class Waits extends Feature implements CallFeature {
+  readonly hears = HEARS
   due(name: DeadlineName): void {
     if (name === 'waits') this.#due()
   }
@@ -36,7 +39,7 @@ export class Waits extends Feature implements CallFeature {
     return true
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     const { pending } = this.call.effects
     switch (fact.type) {
       case 'conversation-begins':

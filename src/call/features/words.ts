@@ -2,7 +2,7 @@ import type { BackendEvent } from '../backend-events.js'
 import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { CallInput } from '../events.js'
-import type { Fact } from '../facts.js'
+import type { FactOf } from '../facts.js'
 import { asksToWait } from '../turn-words.js'
 
 /** Before a supervisor's words, so that the model neither answers them nor says them to the caller. */
@@ -11,17 +11,20 @@ const WHISPER =
 
 type Transcribed = Extract<BackendEvent, { readonly type: 'transcript' }>
 
+const HEARS = ['agent-said', 'transcript'] as const
+
 /**
  * The words of both sides, as far as they are known, and what follows from the caller's: a language, a wait, a goodbye.
  */
 export class Words extends Feature implements CallFeature {
+  readonly hears = HEARS
   input(input: CallInput): boolean {
     if (input.type !== 'whisper') return false
     this.#whisper(input.text)
     return true
   }
 
-  hear(fact: Fact): void {
+  hear(fact: FactOf<typeof HEARS>): void {
     if (fact.type === 'agent-said' && fact.by === 'gateway') this.#gatewaySaid(fact.entry.text, fact.playedMs)
     else if (fact.type === 'transcript' && fact.role === 'agent') this.#ofAgent(fact)
     else if (fact.type === 'transcript') this.#ofCaller(fact)

@@ -1,4 +1,4 @@
-import { DEADLINES, DEADLINE_NAMES } from '../call-deadlines.js'
+import { DEADLINES, ENDED_BY } from '../call-deadlines.js'
 import type { CallState, DeadlineName, Interruption } from '../call-deadlines.js'
 import type { CallCore } from '../call-core.js'
 import type { Floor } from './floor.js'
@@ -93,10 +93,9 @@ export class Line {
   }
 
   #interrupt(by: Interruption): void {
-    for (const name of DEADLINE_NAMES) {
-      const row: { readonly endsIn: readonly Interruption[]; readonly returns?: true } = DEADLINES[name]
-      if (!row.endsIn.includes(by) || !this.#core.deadlines.isSet(name)) continue
-      if (row.returns === true) this.#suspended.set(name, this.#core.deadlines.leftMs(name, this.#core.nowMs))
+    for (const name of ENDED_BY[by]) {
+      if (!this.#core.deadlines.isSet(name)) continue
+      if ('returns' in DEADLINES[name]) this.#suspended.set(name, this.#core.deadlines.leftMs(name, this.#core.nowMs))
       this.#core.clear(name)
     }
   }
