@@ -203,6 +203,11 @@ export class CampaignDesk {
     return forgetRows(this.#options.queue, target)
   }
 
+  /** Number of rows that cannot be read, so that nobody knows whom they are about. */
+  unread(): Promise<number> {
+    return this.#options.queue.unread()
+  }
+
   /** Stored data of a number: its rows, each with its campaign, and whether it wants no calls. */
   async ofNumber(number: string): Promise<{ readonly rows: readonly object[]; readonly doNotCall: boolean }> {
     const { queue, doNotCall } = this.#options

@@ -99,6 +99,15 @@ export class FileQueue implements RowQueue {
     return Promise.resolve(all.sort((a, b) => a.createdAt.localeCompare(b.createdAt)))
   }
 
+  ids(): Promise<readonly string[]> {
+    return Promise.resolve([...this.#open.keys()])
+  }
+
+  /** A line that cannot be read is not kept beyond a start. */
+  unread(): Promise<number> {
+    return Promise.resolve(0)
+  }
+
   async keep(campaign: Campaign): Promise<void> {
     const path = join(this.#options.folder, `${campaign.id}.json`)
     await this.#write(() => writeWhole(path, JSON.stringify(campaign)))

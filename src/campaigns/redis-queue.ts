@@ -211,15 +211,31 @@ export class RedisQueue implements RowQueue {
       throw new GatewayError('STORE_DOWN', 'Redis, which has the campaigns, does not answer', { retryable: true })
   }
 
+  async ids(): Promise<readonly string[]> {
+    const all = Object.keys(await this.redis.hgetall(`${this.prefix}:all`))
+    return [CALL_BACKS, ...all.filter((id) => id !== LIST)]
+  }
+
+  async unread(): Promise<number> {
+    let unread = 0
+    for (const id of await this.ids())
+      for await (const jobs of this.#pages(id)) unread += jobs.filter((job) => this.#opened(job) === null).length
+    return unread
+  }
+
   async rows(campaign: string): Promise<readonly Row[]> {
+    const rows: Row[] = []
+    for await (const jobs of this.#pages(campaign)) rows.push(...jobs.flatMap((job) => this.#opened(job) ?? []))
+    return rows
+  }
+
+  async *#pages(campaign: string): AsyncGenerator<readonly Job<Sealed>[]> {
     const queue = this.#queue(campaign)
     const ids = await this.#ids(queue)
-    const rows: Row[] = []
     for (let from = 0; from < ids.length; from += PAGE) {
       const page = await Promise.all(ids.slice(from, from + PAGE).map((id) => queue.getJob(id)))
-      rows.push(...page.flatMap((job) => this.#opened(job) ?? []))
+      yield page.filter((job) => job !== undefined)
     }
-    return rows
   }
 
   async change(campaign: string, change: (row: Row) => Row | null): Promise<number> {

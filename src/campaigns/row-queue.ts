@@ -72,7 +72,11 @@ export interface RowQueue {
   prune(campaign: string, beforeMs: number): Promise<void>
   /** Resolves within 2 s while it can be read and written. @throws GatewayError STORE_DOWN */
   reach(): Promise<void>
-  /** All rows, in no order, as they are now. */
+  /** Names of all that it has rows of: call backs, and campaigns, also those that cannot be read. */
+  ids(): Promise<readonly string[]>
+  /** Number of rows that cannot be read: another TOKEN_SECRET wrote them, or another version. */
+  unread(): Promise<number>
+  /** All rows that can be read, in no order, as they are now. */
   rows(campaign: string): Promise<readonly Row[]>
   /** Changes rows, also those that have their turn now: where `change` returns null, a row stays. @returns how many were changed */
   change(campaign: string, change: (row: Row) => Row | null): Promise<number>

@@ -8,10 +8,10 @@ import type { RowQueue } from './row-queue.js'
 export type RowsTarget = { readonly number: string } | { readonly sid: string }
 
 /** Forgets whom the rows of a number, or of a call, are about. @returns how many there were */
-export async function forgetRows(queue: Pick<RowQueue, 'campaigns' | 'change'>, target: RowsTarget): Promise<number> {
-  const ids = 'sid' in target ? [] : (await queue.campaigns()).map(({ id }) => id)
+export async function forgetRows(queue: Pick<RowQueue, 'ids' | 'change'>, target: RowsTarget): Promise<number> {
+  const ids = 'sid' in target ? [CALL_BACKS] : await queue.ids()
   let forgotten = 0
-  for (const id of [CALL_BACKS, ...ids])
+  for (const id of ids)
     forgotten += await queue.change(id, (row) =>
       isAbout(row, target)
         ? {
@@ -30,9 +30,9 @@ export async function forgetRows(queue: Pick<RowQueue, 'campaigns' | 'change'>, 
 }
 
 /** The rows of a number, each with its campaign. */
-export async function rowsOf(queue: Pick<RowQueue, 'campaigns' | 'rows'>, number: string): Promise<readonly Row[]> {
+export async function rowsOf(queue: Pick<RowQueue, 'ids' | 'rows'>, number: string): Promise<readonly Row[]> {
   const rows: Row[] = []
-  for (const id of [CALL_BACKS, ...(await queue.campaigns()).map((campaign) => campaign.id)])
+  for (const id of await queue.ids())
     for (const row of await queue.rows(id)) if (isAbout(row, { number })) rows.push(row)
   return rows
 }

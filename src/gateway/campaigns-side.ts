@@ -202,6 +202,7 @@ export async function ofRestingRows<T>(
     try {
       queue = await open()
       found.push(await work(queue))
+      unlooked.push(...unreadRows(await queue.unread(), where))
     } catch (thrown) {
       unlooked.push(`campaigns and call backs ${where} (${messageOf(thrown)})`)
     } finally {
@@ -230,6 +231,12 @@ export async function ofRestingRows<T>(
   if (redisUrl === null && folders.some((folder) => existsSync(join(folder, SEEN_FILE))))
     unlooked.push('campaigns and call backs in Redis (REDIS_URL is not set, and this folder was of a fleet)')
   return { found, unlooked }
+}
+
+/** What an erasure or an export says of rows that it cannot read. @param where  such as "in Redis" */
+export function unreadRows(rows: number, where: string): readonly string[] {
+  if (rows === 0) return []
+  return [`${rows} rows of campaigns and call backs ${where} (another TOKEN_SECRET, or another version, wrote them)`]
 }
 
 /** A client that was just made connects first. @throws GatewayError STORE_DOWN */

@@ -107,6 +107,42 @@ t.test('rows in Redis are emptied without a carrier key', async (t) => {
   t.match((await queue.rows('dues')).map(({ to }) => to).sort(), ['', OTHER])
 })
 
+t.test('rows of another secret are named by an erasure', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const address = parseRedisUrl(server.url)
+  if (address === undefined) throw new Error(server.url)
+  const { redisPrefix: prefix } = loadConfig({}, null)
+  const [lost, queue] = ['a-secret-of-thirty-two-that-is-gone', SECRET].map(
+    (secret) => new RedisQueue({ address, prefix, secrets: [secret], log }),
+  )
+  if (lost === undefined || queue === undefined) throw new Error('no queue')
+  t.teardown(() => Promise.all([lost.close(100), queue.close(100)]))
+  await fill(lost)
+  // Without a campaign that can be read, as a newer version leaves them.
+  await queue.add(
+    'newer',
+    [NUMBER].map((to) =>
+      rowSchema.parse({
+        ...{ id: 'n1', campaign: 'newer', agent: 'order-status', to, from: null, variables: {} },
+        ...{ externalId: null, timeZone: null, dueMs: 0, tries: [], result: null },
+      }),
+    ),
+  )
+  await queue.redis.hset(`${queue.prefix}:all`, 'newer', JSON.stringify({ version: 9 }))
+  const env = { REDIS_URL: server.url, NODE_NAME: 'gw-1', INTERNAL_PORT: '0', SAUTIKIT_API_KEY: 'tsk_0123456789' }
+  for (const settings of [{}, env]) {
+    const asks = await keyless(t, t.testdir(), { ...env, SAUTIKIT_API_KEY: '', ...settings })
+    const named = /not looked at: 2 rows of campaigns and call backs in Redis \(another TOKEN_SECRET/
+    const erased = await asks(['erase', '--number', NUMBER])
+    t.match(erased, { code: 1, out: named })
+    const folder = t.testdir()
+    t.match(await asks(['export', NUMBER, '--to', folder]), { code: 1, out: /2 rows .*not looked at/ })
+  }
+  t.match(await queue.rows('newer'), [{ to: '', result: 'erased' }])
+})
+
 t.test('without a gateway rows and memory on the disk are forgotten', async (t) => {
   const folder = t.testdir({ records: { open: {} } })
   await onDisk(folder)

@@ -18,7 +18,7 @@ import { AgentEditor } from '../agents/agent-editor.js'
 import { AgentHeads } from '../agents/agent-heads.js'
 import { AgentInspector } from '../agents/agent-inspector.js'
 import { CallErasure } from '../call-erasure.js'
-import { isListed, ofRestingRows } from '../campaigns-side.js'
+import { isListed, ofRestingRows, unreadRows } from '../campaigns-side.js'
 import type { CampaignsSide } from '../campaigns-side.js'
 import { consoleFiles } from '../console-files.js'
 import { agentsDirOf, endsOf, versionsFor } from '../agents/hosted-agents.js'
@@ -227,7 +227,9 @@ async function servedRows<T>(
 ): Promise<{ readonly found: T | null; readonly unlooked: readonly string[] }> {
   if (placing === null) return { found: null, unlooked: [] }
   try {
-    return { found: await placing.desk.reached(() => ask(placing.desk)), unlooked: [] }
+    const { desk } = placing
+    const found = await desk.reached(() => ask(desk))
+    return { found, unlooked: unreadRows(await desk.reached(() => desk.unread()), 'in Redis') }
   } catch (thrown) {
     return { found: null, unlooked: [`campaigns and call backs (${messageOf(thrown)})`] }
   }

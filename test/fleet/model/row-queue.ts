@@ -93,6 +93,14 @@ export class ModelRowQueue implements RowQueue {
     return Promise.resolve()
   }
 
+  ids(): Promise<readonly string[]> {
+    return Promise.resolve([])
+  }
+
+  unread(): Promise<number> {
+    return Promise.resolve(0)
+  }
+
   async rows(campaign: string): Promise<readonly Row[]> {
     return (await this.#redis.hvals(`${keyOf(campaign)}:rows`)).map((text) => JSON.parse(text) as Row)
   }
