@@ -14,6 +14,7 @@ import {
   STORE_REWRITTEN_MS,
 } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
+import type { OverAnswer } from '../workers/main/main-thread-context.js'
 import { isOwner } from './store/call-store.js'
 import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredNode } from './store/call-store.js'
 import type { GuardedStore } from './store/guarded-store.js'
@@ -468,7 +469,10 @@ export class FleetNode {
   async reserve(name: string, key = name): Promise<void> {
     try {
       const claim = this.claimFor(null)
-      const { owner } = await this.store.claim(key, claim, 0)
+      let { owner, state, phase } = await this.store.claim(key, claim, 0)
+      // A run that is gone had placed it: the carrier has made the same call of the same order, and nobody has opened it.
+      if (key === name && isCallSid(key) && state === null && phase !== 'over' && this.#isGone(owner))
+        ({ owner, state, phase } = await this.store.claim(key, claim, owner.epoch))
       if (owner.nonce !== claim.nonce) return
       await this.store.save(key, owner, {})
       this.#reserved.set(name, owner)
@@ -478,6 +482,25 @@ export class FleetNode {
         'an outbound call could not be claimed: another node may answer its webhooks',
       )
     }
+  }
+
+  /** True for a run that has no calls any more: an earlier one of this node, or of another that is not seen to live. */
+  #isGone(owner: Owner): boolean {
+    if (owner.node === this.name) return !this.isThisRun(owner)
+    return !this.others().some(
+      ({ name, incarnation, seen }) => name === owner.node && incarnation === owner.incarnation && seen !== 'gone',
+    )
+  }
+
+  /**
+   * A call that this node has placed was not answered, as far as this node knows. Does not reject.
+   * @returns the store's answer to its end: `unknown` also where this node could not reserve it, because another has it
+   */
+  async unreached(callSid: string): Promise<OverAnswer> {
+    const token = this.#reserved.get(callSid)
+    if (token === undefined) return 'unknown'
+    this.#reserved.delete(callSid)
+    return this.store.patient.over(callSid, token).catch(() => 'unknown')
   }
 
   /** Another node has taken a call of this one, as it was asked to. */

@@ -85,15 +85,18 @@ export class UnsettledCalls {
   }
 
   /**
-   * True if the record of a call that has just ended here is the call's. The others are asked where the store says that the
-   * call is another node's, or cannot say it of one in doubt; where its stream never came, because whoever asked for its document once more may have got that of
-   * another node, while this one was slow; and where its stream was lost and the store has not taken its end, because another
-   * node may go on with it. Stays open where the next start decides.
+   * True if the record of a call that has just ended here is the call's. The others are asked
+   * - where the store says that the call is another node's, or does not answer about one in doubt;
+   * - where its stream never came: who asked for its document once more may have got that of another node, while this one was slow;
+   * - where its stream was lost, or it was placed here and not answered, and the store has not taken its end: another node may go on
+   *   with it, or have the person on the line.
+   *
+   * Stays open where the next start decides.
    */
   isOurs(record: CallRecord, told: OverAnswer): Promise<boolean> {
     const { endReason } = record
     const isSure =
-      endReason === 'socket-lost'
+      endReason === 'socket-lost' || endReason === 'not-taken'
         ? told === 'ok'
         : endReason !== 'socket-never-came' && told !== 'lost' && told !== 'in-doubt'
     if (isSure) return Promise.resolve(true)

@@ -482,6 +482,23 @@ t.test(
   },
 )
 
+t.test("a placed call of an earlier run is this one's", { buffered: true }, async (t) => {
+  const two = await fleet(t, 2)
+  const [first, second] = two.nodes as [FleetNode, FleetNode]
+  const earlier = { node: 'gw-0', incarnation: 'earlier', nonce: 'n' }
+  const [rings, talks, theirs] = [newSid(), newSid(), newSid()]
+  for (const sid of [rings, talks]) await two.store.claim(sid, earlier, 0)
+  const taken = await two.store.claim(talks, second.claimFor(null), 1)
+  await two.store.save(talks, taken.owner, { state: Buffer.from('of the one who took it over') })
+  await second.reserve(theirs)
+  await two.look()
+  for (const sid of [rings, talks, theirs]) await first.reserve(sid)
+  t.equal(await first.unreached(rings), 'ok')
+  t.match(await two.store.read(rings), { phase: 'over' })
+  t.equal(await first.unreached(talks), 'unknown', 'who has the person on the line is asked')
+  t.equal(await first.unreached(theirs), 'unknown', 'nor is it one that another node has placed and that lives')
+})
+
 t.test('a node whose placed call another node has by now does nothing more for it', { buffered: true }, async (t) => {
   const two = await fleet(t, 2)
   const [first, second] = two.nodes as [FleetNode, FleetNode]

@@ -105,6 +105,9 @@ t.test('a call whose caller another node may have is asked for there before it h
     ['socket-never-came', 'unknown'],
     // It was left for the others to go on with, and the store has not learned that nobody did in time.
     ['socket-lost', 'unknown'],
+    // An earlier run had placed it, and who took that one over has the person on the line.
+    ['not-taken', 'unknown'],
+    ['not-taken', 'lost'],
     // Another node may have taken it while this one stood still.
     ['caller-hung-up', 'in-doubt'],
   ] as const) {
@@ -200,6 +203,9 @@ t.test(
     )
     t.same(await Promise.all([at('a', empty, lost), at('b', lost, empty)]), ['nowhere', 'elsewhere'])
     t.same(await Promise.all([at('a', talked, empty), at('b', talked, empty)]), ['elsewhere', 'elsewhere'])
+    const unanswered = endedCall({ callSid, endReason: 'not-taken', durationMs: 0 })
+    t.equal(await at('a', talked, unanswered), 'elsewhere', 'a person whom this node has rung talked there')
+    t.equal(await at('b', unanswered, talked), 'nowhere')
     t.same(await Promise.all([at('a', empty, talked), at('b', empty, talked)]), ['nowhere', 'nowhere'])
     const { outcome: _, endReason: __, ...live } = empty
     t.same(

@@ -505,7 +505,7 @@ type RecordThere = Partial<Pick<CallRecord, 'endReason' | 'resumed'>> & { readon
 
 /** @returns whether another node's call or record counts more than ours; null where each may lose to the other */
 function counts({ endReason }: RecordThere, ours: Pick<CallRecord, 'endReason'>): boolean | null {
-  const came = (reason: typeof endReason): boolean => reason !== 'socket-never-came'
+  const came = (reason: typeof endReason): boolean => reason !== 'socket-never-came' && reason !== 'not-taken'
   if (endReason !== undefined && came(endReason) === came(ours.endReason)) return null
   return came(endReason)
 }

@@ -210,6 +210,9 @@ function ended(shared: CallsShared, record: CallRecord, told: Promise<OverAnswer
   fleet.node.released(callSid)
   journals?.close(callSid)
   costs.count(record)
+  const tellsRow = (): void => placing?.campaigns.ended(record)
+  // A row is not over whose person another node may have on the line.
+  const waits = told !== null && record.endReason === 'not-taken'
   if (told === null) {
     analyses.take(record)
     kept.over(record)
@@ -220,12 +223,13 @@ function ended(shared: CallsShared, record: CallRecord, told: Promise<OverAnswer
       isOurs,
       () => calls.record(callSid),
       (newest) => {
-        if (newest !== null) analyses.take(newest)
-        else if (isCallSid(callSid)) calls.forget(callSid)
+        if (newest === null) return void (isCallSid(callSid) && calls.forget(callSid))
+        analyses.take(newest)
+        if (waits) tellsRow()
       },
     )
   }
   if (isCallSid(callSid)) details?.follow(callSid, record.consent !== 'refused')
-  placing?.campaigns.ended(record)
+  if (!waits) tellsRow()
   for (const listener of shared.recordListeners) listener(record)
 }

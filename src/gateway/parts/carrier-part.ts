@@ -106,6 +106,7 @@ function outboundCalls(shared: CarrierShared): OutboundCalls {
     prefixes: config.outboundPrefixes,
     isOurs: (number) => numbers.businesses.has(number),
     budgetSpent: (number) => budgets.step(number) === 'messages',
-    onUnreached: (record) => calls.enter(record),
+    // An earlier run may have placed it, or another node, and that one, or who took it over, may have the person on the line.
+    onUnreached: (record) => calls.enter(record, fleet.node.unreached(record.callSid)),
   })
 }

@@ -325,13 +325,19 @@ export class CallRegistry implements CallDirectory {
     return this.#ended.get(callSid)
   }
 
-  /** Enters the record of a call that was placed and not answered, or that another node took and made no record of. */
-  enter(entered: CallRecord): void {
+  /**
+   * Enters the record of a call that was placed and not answered, or that another node took and made no record of.
+   * @param told  see `CallKeeping.over`; null: no other node can have it
+   */
+  enter(entered: CallRecord, told: Promise<OverAnswer> | null = null): void {
     const record = this.#withCost(entered)
-    this.#known.set(record.callSid, true)
+    const known = (): void => void this.#known.set(record.callSid, true)
+    if (told === null) known()
+    // What the carrier asks of a call that another node may have is not answered here.
+    else void told.then((answer) => answer === 'ok' && known())
     this.#options.metrics.callEnded(record)
     this.#ended.set(record.callSid, record, this.#keptFor(record))
-    this.#options.onRecord(record, null)
+    this.#options.onRecord(record, told)
   }
 
   refused(call: RefusedCall): void {
