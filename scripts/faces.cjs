@@ -143,6 +143,7 @@ module.exports = {
     'identity/verification-lock',
     'offline/offline-check',
     'offline/offline',
+    'tools/answer-form',
     'tools/call-context',
     'tools/call-variables',
     'tools/code-tool',

@@ -29,5 +29,6 @@ t.test('a model gets null, the session the raw value', async (t) => {
   await over
   t.match(answered, [{ callId: 'c1', ok: true, value }])
   t.same(tools.forModel('c1', value), { status: null, eta: null, plan: 'Home' })
+  t.match(tools.forModel('c1', { orders: [] }), { status: 'no_results', retryable: false, orders: [] })
   t.same(tools.forModel('own', { text: 'hakuna' }), { text: 'hakuna' }, "answers of the gateway's own tools stay")
 })

@@ -456,7 +456,10 @@ function searchTool(assets: AgentAssets): Tool {
       const passages = (await indexed).search(String(args['query']), language)
       return passages.length > 0
         ? { found: true, passages }
-        : { found: false, passages, hint: 'Nothing is written about that. Say so; do not guess.' }
+        : {
+            ...{ found: false, passages, status: 'no_results', retryable: false },
+            hint: 'Nothing is written about that. Say so; do not guess.',
+          }
     },
   }
 }

@@ -1,5 +1,7 @@
 import { businessValues } from '../../agents/file/business.js'
 import { CallerIdentity } from '../../agents/tools/tool.js'
+import { answerForm } from '../../agents/tools/answer-form.js'
+import type { AnsweredTool } from '../../agents/tools/answer-form.js'
 import type { EffectAnswer, PendingAnswer, ToolContext, ToolOutcome } from '../../agents/tools/tool.js'
 import type { ToolRunner } from '../../agents/tools/tool-runner.js'
 import type { AttemptGate, Verdict } from '../../agents/identity/verification-lock.js'
@@ -39,8 +41,8 @@ export class CallTools {
   readonly #door: WorkerDoor
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()
-  /** The newest calls that ran here. */
-  readonly #ran = new Set<string>()
+  /** The newest calls that ran here, with their tool; null: one of a server, or in code. */
+  readonly #ran = new Map<string, AnsweredTool | null>()
   /** How often each id has run. */
   readonly #uses = new Map<string, number>()
   readonly #gate: MainThreadGate
@@ -72,7 +74,7 @@ export class CallTools {
     const abort = new AbortController()
     const key = effectKey(start.rootSid, run.name, run.args, run.occurrence)
     this.#running.set(run.callId, abort)
-    this.#ran.add(run.callId)
+    this.#ran.set(run.callId, start.agent.tools.find(({ name }) => name === run.name) ?? null)
     forgetOldest(this.#ran, TOOL_CALLS_MAX)
     tools
       .run(run.name, args, {
@@ -119,7 +121,8 @@ export class CallTools {
 
   /** The result of a call for a model; the session, its stages and its rules keep it as it came. */
   forModel(callId: string, value: unknown): unknown {
-    return this.#ran.has(callId) ? withoutNoValues(value) : value
+    const tool = this.#ran.get(callId)
+    return tool === undefined ? value : answerForm(withoutNoValues(value), tool)
   }
 
   #noteFaulty(tool: string, value: unknown): void {
