@@ -17,29 +17,21 @@ import type { LegRateHz } from '../../core/units.js'
 import type { ContinuationAsker } from '../../escalation/documents.js'
 import type { VoiceAction } from '../../sautikit/actions.js'
 import type { StreamText } from '../../sautikit/stream-messages.js'
-import type { Log } from '../../telemetry/log.js'
 import type { CallResult, KeptState } from '../../call/documents/kept-call.js'
 import type { CallStart, FromCall, ToCall } from '../shared/call-messages.js'
-import { versionOf } from './agent-version.js'
-import { CallAgent } from './call-agent.js'
-import { CallBacks } from './call-backs.js'
-import { CallContinuity } from './call-continuity.js'
 import type { KeptNow } from './call-continuity.js'
-import { CallOrigin } from './call-origin.js'
 import { lostResult, ownDurationMs } from './kept-call.js'
-import { legRateOf, startOf } from './call-start.js'
-import { CallStream } from './call-stream.js'
-import { CallRecordBuilder, callSummary, callerRecord, outboundRecord, type CallEnding } from './call-record.js'
+import { startOf } from './call-start.js'
+import { thingsOf } from './call-things.js'
+import type { CallThings } from './call-things.js'
+import { callSummary, callerRecord, outboundRecord, type CallEnding } from './call-record.js'
 import type { Listening, LiveCall, MediaSink, NewCall, Spending } from './live-call.js'
 import type { CallMemory } from '../shared/call-memory.js'
 import type { MainDoor } from './main-door.js'
 import { MainParts } from './main-parts.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
-import { CallEffects } from '../shared/effects.js'
 import type { WaitAnswer, WaitStatus } from './wait-status.js'
 import { PlayoutClock } from './playout-clock.js'
-import { RecordingConsent } from './recording-consent.js'
-import { SessionState } from './session-state.js'
 import { SharedCall } from '../shared/shared-call.js'
 import { HANGUP_NOW, Word } from '../shared/shared-call-layout.js'
 import { WorkerPort } from './worker-port.js'
@@ -68,20 +60,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
   continueUrl: LiveCall['continueUrl'] = null
-  readonly #origin: CallOrigin
-  readonly #agent: CallAgent
+  readonly #of: CallThings
   readonly #context: MainThreadContext
-  readonly #log: Log
   readonly #memory: CallMemory
   readonly #shared: SharedCall
   readonly #playout: PlayoutClock
-  readonly #stream: CallStream
-  readonly #continuity: CallContinuity
-  readonly #consent: RecordingConsent
-  readonly #session = new SessionState()
   readonly #parts: MainParts
   #lastState: CarrierState = 'unknown'
-  readonly #record: CallRecordBuilder
   readonly #port = new WorkerPort((message) => this.#receive(message))
   /** True from `begin` until the last worker's half has ended. */
   #taskRunning = false
@@ -112,56 +97,21 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.callSid = call.callSid
     this.ordinal = context.nextOrdinal()
     this.agent = call.agent
-    this.#origin = new CallOrigin(call, before, context)
-    const { preparedAtMs, webhookWallMs, key } = this.#origin
-    this.callerKey = call.direction === 'inbound' ? key : null
     this.#context = context
-    const traceId = context.traces?.traceId(call.callSid) ?? null
-    this.#log = context.log.call(call.callSid, {
-      agent: call.agent,
-      ...(traceId === null ? {} : { trace_id: traceId }),
-    })
     this.#memory = context.memory.take()
     this.#shared = new SharedCall(this.#memory.buffer, this.#memory.at)
     this.#rehomes = before?.kept.rehomes ?? 0
-    const ringMs = before === null || before.how === 'call-back' ? (call.placed?.ringMs ?? 0) : 0
-    this.#stream = new CallStream({ preparedAtMs, ringMs, before: before?.kept ?? null }, context.clock)
-    this.#agent = new CallAgent(this.#origin, hosted, context)
-    const { share } = this.#agent
-    this.legRateHz = legRateOf(this.#agent.hosted, share, before?.kept ?? null, context.lines, key)
-    this.#playout = new PlayoutClock(this.#shared, this.legRateHz, () =>
-      waitingSamples(this.#agent.hosted.assets ?? NO_ASSETS, this.legRateHz),
+    this.#of = thingsOf(this.#door, () => this.#keptNow(), { order: call, hosted, before, call: this, context })
+    const { legRateHz, origin, agent, continuity } = this.#of
+    this.callerKey = call.direction === 'inbound' ? origin.key : null
+    this.legRateHz = legRateHz
+    this.#playout = new PlayoutClock(this.#shared, legRateHz, () =>
+      waitingSamples(agent.hosted.assets ?? NO_ASSETS, legRateHz),
     )
-    this.#record = new CallRecordBuilder(
-      { ...call, agentVersion: versionOf(hosted) },
-      share.names[0] ?? 'none',
-      context.metrics,
-      context.callSeries,
-      { ms: preparedAtMs, wallMs: webhookWallMs },
-      context.maskNumbers,
-      before,
-    )
-    const { mark } = this.#door
-    const of = { call: this, origin: this.#origin, agent: this.#agent, log: this.#log, context }
-    this.#continuity = new CallContinuity(
-      { mark, changed: this.#door.changed, now: () => this.#keptNow() },
-      { ...of, hosted, record: this.#record },
-      context,
-    )
-    this.#consent = new RecordingConsent(this.#agent, before)
-    context.keeper?.open(call.callSid, {
-      kept: () => this.#continuity.kept(),
-      log: () => this.#continuity.logKept(),
-    })
-    mark('webhook', `${call.direction} to ${call.agent}`)
-    if (before === null && call.budgetStep != null) mark('budget-step', call.budgetStep)
-    const { callSid } = call
-    const more = { ...of, continuity: this.#continuity, consent: this.#consent, legRateHz: this.legRateHz }
-    this.#parts = new MainParts(this.#door, {
-      ...more,
-      ...{ session: this.#session, stream: this.#stream, callBacks: new CallBacks(more) },
-      effects: new CallEffects({ callSid, resumed: before !== null, log: this.#log, mark }, context.effects),
-    })
+    context.keeper?.open(call.callSid, { kept: () => continuity.kept(), log: () => continuity.logKept() })
+    this.#mark('webhook', `${call.direction} to ${call.agent}`)
+    if (before === null && call.budgetStep != null) this.#mark('budget-step', call.budgetStep)
+    this.#parts = new MainParts(this.#door, this.#of)
   }
 
   /** The XML this call was answered with. */
@@ -171,7 +121,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   set document(document: string | null) {
     this.#document = document
-    this.#stream.offered()
+    this.#of.stream.offered()
     if (this.streamOffers === 1) this.#mark('webhook-answered')
     else {
       this.#context.metrics.streamsOfferedAgain.inc(1, this.callSid)
@@ -180,11 +130,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   get streamOffers(): number {
-    return this.#stream.offers
+    return this.#of.stream.offers
   }
 
   get isOfferedAgain(): boolean {
-    return this.#stream.isOfferedAgain
+    return this.#of.stream.isOfferedAgain
   }
 
   get state(): LiveCallState {
@@ -207,7 +157,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** The tool calls so far, in the order of the record. */
   get toolCallLog(): ToolCallLog {
-    return this.#record.log.toolCalls
+    return this.#of.record.log.toolCalls
   }
 
   /** The handoff packet; null while no human was requested. */
@@ -227,7 +177,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** Starts the call's task; the backend connects while the webhook is being answered. */
   begin(): void {
-    const { before } = this.#origin
+    const { before } = this.#of.origin
     if (before !== null && !this.#resume(before)) return
     this.#start(false)
   }
@@ -235,20 +185,20 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** @returns false when only its escalation goes on, and perhaps nothing */
   #resume(before: KeptState): boolean {
     const { kept } = before
-    const goesOn = this.#continuity.resume(before)
+    const goesOn = this.#of.continuity.resume(before)
     const { keeper, openRecords } = this.#context
     this.afterStreamUrl = kept.afterStreamUrl
     this.humanUrl = kept.humanUrl
-    const checkpoint = this.#continuity.checkpoint(before)
-    const proven = checkpoint === null ? null : this.#agent.provenTo(before.log, checkpoint)
-    if (proven !== null) this.#session.saved = { checkpoint: proven, backendState: kept.backendState }
-    openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
+    const checkpoint = this.#of.continuity.checkpoint(before)
+    const proven = checkpoint === null ? null : this.#of.agent.provenTo(before.log, checkpoint)
+    if (proven !== null) this.#of.session.saved = { checkpoint: proven, backendState: kept.backendState }
+    openRecords?.open(this.callSid, () => this.#of.record.open(this.#ending(), this.#context.wallClock()))
     keeper?.changed(this.callSid)
     if (goesOn !== 'agent') {
       // No stream is taken any more.
-      this.#stream.isTaken = true
+      this.#of.stream.isTaken = true
       this.#state = 'after'
-      this.#session.result = kept.result ?? lostResult(kept, goesOn === 'human' ? 'human' : 'outcome')
+      this.#of.session.result = kept.result ?? lostResult(kept, goesOn === 'human' ? 'human' : 'outcome')
       this.#parts.ended()
     }
     this.#parts.resume(before, goesOn)
@@ -260,36 +210,36 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #keptNow(): KeptNow {
     return {
       legRateHz: this.legRateHz,
-      streamOpenedMs: this.#stream.openedMs,
-      streamMs: this.#stream.totalMs,
+      streamOpenedMs: this.#of.stream.openedMs,
+      streamMs: this.#of.stream.totalMs,
       afterStreamUrl: this.afterStreamUrl,
       humanUrl: this.humanUrl,
-      session: this.#session.saved?.checkpoint ?? null,
-      backendState: this.#session.saved?.backendState ?? null,
-      result: this.#session.result,
+      session: this.#of.session.saved?.checkpoint ?? null,
+      backendState: this.#of.session.saved?.backendState ?? null,
+      result: this.#of.session.result,
       rehomes: this.#rehomes,
-      ...this.#record.kept,
-      ...this.#agent.kept,
+      ...this.#of.record.kept,
+      ...this.#of.agent.kept,
       ...this.#parts.keeps(),
     }
   }
 
   attach(sink: MediaSink): void {
-    if (this.#stream.isTaken)
+    if (this.#of.stream.isTaken)
       throw new GatewayError('DUPLICATE_CALL', 'this call already has, or had, its audio socket')
     if (this.#state !== 'waiting') throw new GatewayError('CALL_UNKNOWN', 'this call is over')
-    const setupMs = this.#stream.open()
+    const setupMs = this.#of.stream.open()
     const nowMs = this.#context.clock()
     this.#sink = sink
     this.#context.streams()
     this.#state = 'streaming'
     this.#mark('socket')
-    this.#log.debug({ setup_ms: Math.round(setupMs) }, 'stream opened')
+    this.#of.log.debug({ setup_ms: Math.round(setupMs) }, 'stream opened')
     this.#parts.opened(nowMs)
     this.#context.keeper?.changed(this.callSid)
-    this.#context.openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
+    this.#context.openRecords?.open(this.callSid, () => this.#of.record.open(this.#ending(), this.#context.wallClock()))
     this.#port.send({ type: 'stream-opened', openedAtMs: nowMs })
-    if (this.#origin.before === null) this.#context.onStarted?.(this.#record.started)
+    if (this.#of.origin.before === null) this.#context.onStarted?.(this.#of.record.started)
   }
 
   audio(bytes: Uint8Array): void {
@@ -310,8 +260,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   streamRefused(): void {
     if (this.#state !== 'waiting') return
-    this.#stream.refused()
-    this.#stream.fallbackSpoken = true
+    this.#of.stream.refused()
+    this.#of.stream.fallbackSpoken = true
   }
 
   streamOver(): void {
@@ -325,12 +275,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#sink === null) return
     const live = this.#state === 'streaming'
     this.#sink = null
-    this.#stream.closed()
+    this.#of.stream.closed()
     this.#streamFault = fault
     this.#parts.closed(this.#context.clock())
-    this.#log.debug({ code, ...fault }, 'stream closed')
+    this.#of.log.debug({ code, ...fault }, 'stream closed')
     this.#mark('socket-closed', fault === undefined ? `code ${code}` : `code ${code}, ${fault.reason}: ${fault.detail}`)
-    const isCut = live && fault?.reason === 'socket-lost' && this.#hasSession() && this.#continuity.cut()
+    const isCut = live && fault?.reason === 'socket-lost' && this.#hasSession() && this.#of.continuity.cut()
     if (live) this.#state = isCut ? 'cut' : 'after'
     this.#port.send(streamClosed(code, fault))
     if (!isCut) this.#parts.withoutStream()
@@ -343,12 +293,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
    */
   async moves(): Promise<void> {
     if (!this.#canLeave()) return
-    this.#continuity.moves()
+    this.#of.continuity.moves()
     await this.#context.keeper?.saved(this.callSid)
   }
 
   #canLeave(): boolean {
-    return this.#sink !== null && this.#state === 'streaming' && this.#hasSession() && this.#continuity.goesOn()
+    return this.#sink !== null && this.#state === 'streaming' && this.#hasSession() && this.#of.continuity.goesOn()
   }
 
   /** Its stream closes, and another node goes on with it when the carrier asks. @returns false when that cannot be */
@@ -356,11 +306,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const sink = this.#sink
     if (sink === null || !this.#canLeave()) return false
     const detail = 'this node is being stopped'
-    this.#continuity.moves()
+    this.#of.continuity.moves()
     this.#mark('moves', detail)
     this.#context.afterStream.closed(this.callSid, this.#context.clock())
     this.detach(1001, { reason: 'socket-lost', detail })
-    this.#continuity.carrierHeard()
+    this.#of.continuity.carrierHeard()
     this.#context.keeper?.changed(this.callSid)
     sink.close(1001)
     return true
@@ -373,12 +323,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   get lostStream(): KeptState | null {
-    return this.#continuity.lostStream
+    return this.#of.continuity.lostStream
   }
 
   /** The carrier asks how it goes on after its stream. */
   asked(): void {
-    this.#continuity.asked()
+    this.#of.continuity.asked()
   }
 
   /** Nobody goes on with this `cut` call. */
@@ -391,24 +341,24 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** Another one goes on with this `cut` call: this one ends without a record. */
   replaced(): void {
-    this.#continuity.replace()
+    this.#of.continuity.replace()
     this.#parts.release()
     this.#state = 'ended'
-    this.#record.drop()
+    this.#of.record.drop()
     if (!this.#taskRunning) this.#context.memory.give(this.#memory)
   }
 
   carrierState(state: CarrierState): void {
-    if (!this.#stream.isTaken) this.#lastState = state
-    this.#continuity.carrierHeard()
+    if (!this.#of.stream.isTaken) this.#lastState = state
+    this.#of.continuity.carrierHeard()
     if (state === 'stream-error' && this.#state === 'waiting') {
       this.#mark('carrier-state', state)
-      this.#stream.refused()
+      this.#of.stream.refused()
       return
     }
     if (state === 'completed' || state === 'failed') {
-      this.#continuity.left(state)
-      this.#continuity.over()
+      this.#of.continuity.left(state)
+      this.#of.continuity.over()
     }
     this.#port.send({ type: 'carrier-state', state })
     this.#parts.carrierState(state)
@@ -419,30 +369,30 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   continuation(asker: ContinuationAsker, digits: string | null = null): readonly VoiceAction[] {
-    if (this.#continuity.isCut) {
-      this.#continuity.over()
-      return this.#agent.hosted.facts.fallback(this.language)
+    if (this.#of.continuity.isCut) {
+      this.#of.continuity.over()
+      return this.#of.agent.hosted.facts.fallback(this.language)
     }
     const { escalation } = this.#parts.by
     const onward = escalation.ask(asker, digits)
     if (onward.length > 0) return onward
     if (asker !== 'after-stream' || escalation.active) return []
-    const { afterCall, fallback } = this.#agent.hosted.facts
+    const { afterCall, fallback } = this.#of.agent.hosted.facts
     return this.#fault === null ? afterCall(this.language) : fallback(this.language)
   }
 
   get language(): string | undefined {
-    return this.#session.language
+    return this.#of.session.language
   }
 
   /** Its known usage until now. */
   get spending(): Spending {
-    const { direction, number = null } = this.#origin.call
+    const { direction, number = null } = this.#of.origin.call
     return {
       number,
       direction,
-      durationMs: ownDurationMs(this.#stream.totalMs, this.#record.kept.resumed),
-      models: usedIn(this.#session.saved?.backendState)?.cost ?? null,
+      durationMs: ownDurationMs(this.#of.stream.totalMs, this.#of.record.kept.resumed),
+      models: usedIn(this.#of.session.saved?.backendState)?.cost ?? null,
     }
   }
 
@@ -455,13 +405,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   hangup(reason: EndReason, detail: string, speak: boolean): void {
-    this.#log.debug({ reason, detail }, 'call is being ended')
+    this.#of.log.debug({ reason, detail }, 'call is being ended')
     this.#mark('hang-up', `${reason}: ${detail}`)
     this.#hangup = { type: 'hangup-requested', reason, detail, speak }
     this.#port.send(this.#hangup)
-    if (!this.#continuity.isCut) return
+    if (!this.#of.continuity.isCut) return
     this.#parts.by.escalation.hangup(true)
-    this.#continuity.over()
+    this.#of.continuity.over()
   }
 
   takeWaitStatus(id: string, news: WaitStatus): Promise<WaitAnswer> {
@@ -479,12 +429,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   isOf(number: string): boolean {
-    return this.#origin.isOf(number)
+    return this.#of.origin.isOf(number)
   }
 
   /** Its caller has left, and nothing but outcomes of its tools is waited for. */
   get onlyWaits(): boolean {
-    const { isCut, isReplaced } = this.#continuity
+    const { isCut, isReplaced } = this.#of.continuity
     const { escalation, waits } = this.#parts.by
     const rests = !this.#taskRunning && this.#sink === null && !escalation.active && !isCut && !isReplaced
     return rests && this.#state !== 'ended' && waits.active
@@ -493,10 +443,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** Ends the call without asking its session: at the end of a drain, or when its playout failed. */
   force(detail: string): void {
     Atomics.store(this.#shared.words, Word.hangup, HANGUP_NOW)
-    this.#log.warn({ detail }, 'call is forcibly ended')
+    this.#of.log.warn({ detail }, 'call is forcibly ended')
     this.#mark('forced', detail)
     this.#closeSink(1001)
-    this.#continuity.over()
+    this.#of.continuity.over()
     this.#forced = true
     if (this.#taskRunning) return
     this.#parts.abandon(!this.#taken)
@@ -511,14 +461,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** Sends what is due now, and checks the deadlines that must hold even when the worker is dead. */
   pump(nowMs: number): void {
-    const missed = this.#state === 'waiting' ? this.#stream.missed(nowMs) : null
+    const missed = this.#state === 'waiting' ? this.#of.stream.missed(nowMs) : null
     if (this.#sink !== null) this.#play(this.#sink, nowMs)
     else if (missed !== null) {
       this.#state = 'after'
-      if (missed === 'refused' && this.#stream.fallbackSpoken) this.#parts.by.escalation.leave()
+      if (missed === 'refused' && this.#of.stream.fallbackSpoken) this.#parts.by.escalation.leave()
       if (missed === 'refused') this.#port.send({ type: 'carrier-state', state: 'stream-error' })
-      else this.hangup('socket-never-came', `no socket within ${this.#stream.waitMs} ms of the webhook`, false)
-    } else this.#continuity.wake(nowMs)
+      else this.hangup('socket-never-came', `no socket within ${this.#of.stream.waitMs} ms of the webhook`, false)
+    } else this.#of.continuity.wake(nowMs)
     this.#parts.wake(nowMs)
   }
 
@@ -535,47 +485,47 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#context.metrics.playoutUnderruns.inc(underruns, this.callSid)
     }
     if (taken) return
-    this.#log.warn({}, 'the carrier does not read its audio: the socket is closed')
+    this.#of.log.warn({}, 'the carrier does not read its audio: the socket is closed')
     this.#mark('socket-stuck', 'the carrier does not read: more waits than two seconds of sound')
     this.detach(1008)
     sink.close(1008)
   }
 
   #mark(name: string, detail?: string): void {
-    const mark = this.#record.timeline.mark(name, this.#context.clock(), detail)
-    this.#continuity.append([], [mark])
+    const mark = this.#of.record.timeline.mark(name, this.#context.clock(), detail)
+    this.#of.continuity.append([], [mark])
     this.#context.openRecords?.changed(this.callSid)
   }
 
   /** @param alone  on a worker that carries no other call */
   #start(alone: boolean): void {
-    const speech = this.#context.openSpeech(usesRecogniser(this.#agent.share))
+    const speech = this.#context.openSpeech(usesRecogniser(this.#of.agent.share))
     const { callSid, ordinal, legRateHz } = this
-    const { saved } = this.#session
-    const { newStream } = this.#continuity
+    const { saved } = this.#of.session
+    const { newStream } = this.#of.continuity
     const port = this.#port.open()
     const checkpoint = this.#parts.begun(saved?.checkpoint ?? null)
     const start: CallStart = {
       callSid,
-      rootSid: this.#origin.rootSid,
+      rootSid: this.#of.origin.rootSid,
       ordinal,
       legRateHz,
-      ...startOf(this.#origin.call, this.#agent.hosted, this.#context),
+      ...startOf(this.#of.origin.call, this.#of.agent.hosted, this.#context),
       speech,
-      backends: this.#agent.share.names,
+      backends: this.#of.agent.share.names,
       shared: this.#memory,
       port,
-      preparedAtMs: this.#origin.preparedAtMs,
+      preparedAtMs: this.#of.origin.preparedAtMs,
       resume:
         saved === null || checkpoint === null
           ? null
           : {
               ...saved,
               checkpoint,
-              log: this.#record.log.records(),
-              ...(this.#stream.isTaken || newStream === null ? {} : { newStream }),
+              log: this.#of.record.log.records(),
+              ...(this.#of.stream.isTaken || newStream === null ? {} : { newStream }),
             },
-      streamOpenedAtMs: this.#stream.openedAtMs,
+      streamOpenedAtMs: this.#of.stream.openedAtMs,
       rehomes: this.#rehomes,
     }
     this.#taskRunning = true
@@ -589,7 +539,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       (thrown: unknown) => this.#lost(thrown),
     )
     // The message that ends the call may have gone to a session that was over.
-    if (this.#stream.isTaken && this.#sink === null) this.#port.send(streamClosed(1006, this.#streamFault))
+    if (this.#of.stream.isTaken && this.#sink === null) this.#port.send(streamClosed(1006, this.#streamFault))
     else if (this.#hangup !== null) this.#port.send(this.#hangup)
   }
 
@@ -600,7 +550,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const part = thrown instanceof WorkerLostError ? thrown.part : null // null: the call's own fault; its worker is alive
     if (part !== 'bystander') this.#suspicions++
     const [rehomes, suspicions] = [this.#rehomes, this.#suspicions]
-    this.#log.error({ err: thrown, rehomes, suspicions, part: part ?? 'own-fault' }, 'call lost its worker')
+    this.#of.log.error({ err: thrown, rehomes, suspicions, part: part ?? 'own-fault' }, 'call lost its worker')
     this.#mark('worker-lost', `${lossOf(thrown)}; ${rehomes} of ${REHOMES_MAX} moves to another worker used`)
     this.#playout.letGo()
     // One of many suspects does not end yet: the next death shows which of them it was.
@@ -618,14 +568,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#parts.lost()
     if (this.#state === 'ended' || this.#state === 'cut')
       return this.#taskEnded(null, 'it ended while it was handed over')
-    const consent = this.#consent.state(this.#stream.openedMs !== null)
+    const consent = this.#of.consent.state(this.#of.stream.openedMs !== null)
     const { from, to } = record
-    const next = this.#agent.handTo(to)
-    const { saved } = this.#session
+    const next = this.#of.agent.handTo(to)
+    const { saved } = this.#of.session
     if (next === null) {
-      this.#log.warn({ to_agent: to }, 'the agent to hand over to is gone: the call stays with its agent')
+      this.#of.log.warn({ to_agent: to }, 'the agent to hand over to is gone: the call stays with its agent')
       const handover = { to, summary: record.summary, gone: true as const }
-      this.#session.saved = saved === null ? null : { ...saved, checkpoint: { ...saved.checkpoint, handover } }
+      this.#of.session.saved = saved === null ? null : { ...saved, checkpoint: { ...saved.checkpoint, handover } }
     } else {
       this.#mark('handover', `${from} to ${to}`)
       this.#receive({ type: 'log', entries: [{ kind: 'handover', record }], saved: null, frameLatencyP99Ms: null })
@@ -633,15 +583,15 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (next !== null && saved !== null) {
       // The consent to what one agent keeps is asked once; one that keeps less keeps that from now on.
       const untold = consentOf(next.definition) !== null && consent !== 'told' && consent !== 'refused'
-      if (untold) this.#consent.announced = false
+      if (untold) this.#of.consent.announced = false
       if (!next.definition.recording.enabled) this.#parts.by.hearers.endRecording(this.#context.clock())
-      this.#session.saved = handedOver(
-        this.#agent.provenTo(this.#record.log, saved.checkpoint),
+      this.#of.session.saved = handedOver(
+        this.#of.agent.provenTo(this.#of.record.log, saved.checkpoint),
         saved.backendState,
         untold,
       )
     }
-    this.#log.debug({ to_agent: to }, 'call handed over')
+    this.#of.log.debug({ to_agent: to }, 'call handed over')
     this.#playout.letGo()
     this.#start(false)
   }
@@ -651,15 +601,15 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#port.close()
     this.#taskRunning = false
     this.#parts.lost()
-    this.#session.result = result
+    this.#of.session.result = result
     this.#fault = fault
     this.#context.taskOver()
-    const { isCut, isReplaced } = this.#continuity
+    const { isCut, isReplaced } = this.#of.continuity
     if (!isCut && !isReplaced) this.#parts.ended()
     if (this.#forced) this.#parts.abandon(!this.#taken)
     if (isReplaced) return this.#context.memory.give(this.#memory)
     // It had ended by itself before it learned of the loss.
-    if (isCut && result !== null && result.endReason !== 'socket-lost') return this.#continuity.over()
+    if (isCut && result !== null && result.endReason !== 'socket-lost') return this.#of.continuity.over()
     this.#context.keeper?.changed(this.callSid)
     const held = this.#sink !== null
     if (fault !== null && !isCut) {
@@ -673,42 +623,42 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   #endWhenDone(): void {
     if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null) return
-    if (this.#continuity.isCut || this.#parts.active) return
+    if (this.#of.continuity.isCut || this.#parts.active) return
     this.#state = 'ended'
     const told = this.#context.keeper?.over(this.callSid) ?? null
     if (this.#taken) {
       this.#parts.release()
-      this.#record.drop()
-      this.#context.onTakenOver(this.callSid, this.#record.part(this.#ending()))
+      this.#of.record.drop()
+      this.#context.onTakenOver(this.callSid, this.#of.record.part(this.#ending()))
       return this.#context.memory.give(this.#memory)
     }
-    const record = this.#record.close(this.#ending())
+    const record = this.#of.record.close(this.#ending())
     this.#parts.recorded(record)
     this.#parts.release()
-    this.#log.info(callSummary(record), 'call ended')
+    this.#of.log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)
     // No worker has the call any more, and no socket.
     this.#context.memory.give(this.#memory)
   }
 
   #ending(): CallEnding {
-    const { placed } = this.#origin.call
+    const { placed } = this.#of.origin.call
     return {
       outbound:
         placed === undefined
           ? null
           : outboundRecord(placed, {
-              streamOpened: this.#stream.openedMs !== null,
-              endReason: this.#session.result?.endReason ?? null,
+              streamOpened: this.#of.stream.openedMs !== null,
+              endReason: this.#of.session.result?.endReason ?? null,
               lastState: this.#lastState,
-              ringMs: this.#stream.awaitedUntilMs - placed.orderedAtMs,
+              ringMs: this.#of.stream.awaitedUntilMs - placed.orderedAtMs,
             }),
-      caller: callerRecord(this.#session.saved?.checkpoint),
+      caller: callerRecord(this.#of.session.saved?.checkpoint),
       ...this.#now(),
-      result: this.#continuity.shown(this.#session.result),
+      result: this.#of.continuity.shown(this.#of.session.result),
       language: this.language ?? null,
       fault: this.#fault,
-      ...this.#parts.inRecord(this.#stream.openedMs !== null),
+      ...this.#parts.inRecord(this.#of.stream.openedMs !== null),
       packetsDropped: this.#shared.inbound.dropped,
       underruns: this.#playout.underruns,
     }
@@ -718,7 +668,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const sink = this.#sink
     if (sink === null) return
     this.#sink = null
-    this.#stream.closed()
+    this.#of.stream.closed()
     this.#parts.closed(this.#context.clock())
     sink.close(code)
     if (this.#state === 'streaming') this.#state = 'after'
@@ -730,24 +680,24 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #changed(): void {
     this.#context.keeper?.changed(this.callSid)
     this.#context.openRecords?.changed(this.callSid)
-    if (this.#state === 'cut' && !this.#continuity.isCut && !this.#continuity.isReplaced) this.#cutOver()
+    if (this.#state === 'cut' && !this.#of.continuity.isCut && !this.#of.continuity.isReplaced) this.#cutOver()
     else this.#endWhenDone()
   }
 
   #receive(message: FromCall): void {
-    this.#record.take(message)
+    this.#of.record.take(message)
     switch (message.type) {
       case 'tool-coerced':
       case 'values-left-out':
         return
       case 'log':
-        this.#session.saved = message.saved ?? this.#session.saved
+        this.#of.session.saved = message.saved ?? this.#of.session.saved
         this.#parts.take(message)
-        this.#continuity.append(message.entries, [])
+        this.#of.continuity.append(message.entries, [])
         return this.#changed()
       case 'marks':
-        this.#record.timeline.take(message.marks)
-        this.#continuity.append([], message.marks)
+        this.#of.record.timeline.take(message.marks)
+        this.#of.continuity.append([], message.marks)
         return
       case 'end-stream': {
         const held = this.#sink !== null
@@ -757,12 +707,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         }
         this.#closeSink(message.code)
         if (message.hangup) this.#parts.by.escalation.hangup(!held)
-        this.#continuity.over()
+        this.#of.continuity.over()
         this.#endWhenDone()
         return
       }
       case 'log-line':
-        this.#log[message.level](message.fields, message.message)
+        this.#of.log[message.level](message.fields, message.message)
         return
       default:
         if (!this.#parts.take(message)) assertNever(message)
@@ -770,22 +720,22 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   row(): LiveCallRow {
-    return this.#record.row(this.#now())
+    return this.#of.record.row(this.#now())
   }
 
   view(): LiveCallView {
-    return this.#record.view(this.#now())
+    return this.#of.record.view(this.#now())
   }
 
   timeline(): CallTimelineView {
-    return this.#record.timelineView(this.#state !== 'ended', this.#context.traces?.traceId(this.callSid) ?? null)
+    return this.#of.record.timelineView(this.#state !== 'ended', this.#context.traces?.traceId(this.callSid) ?? null)
   }
 
   #now(): Pick<LiveCallView, 'state' | 'durationMs' | 'rehomes'> {
     return {
       state: this.#state,
       rehomes: this.#rehomes,
-      durationMs: this.#stream.totalMs,
+      durationMs: this.#of.stream.totalMs,
     }
   }
 }
