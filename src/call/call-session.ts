@@ -35,6 +35,7 @@ import type { CallerFrame } from './frame-figures.js'
 import { VERIFY_TOOL } from './gateway-tools.js'
 import { VERIFIED_FACT } from './stage-definition.js'
 import type { EscalationAsked } from './resources/line.js'
+import type { Withheld } from './caller-data.js'
 import type { Person } from './resources/person.js'
 import type { Stages } from './stages.js'
 import type { UsageSums } from './usage.js'
@@ -169,9 +170,12 @@ export class CallSession {
     return (stream.closedAtMs ?? nowMs) - stream.openedAtMs - stream.gapMs
   }
 
-  /** Who the caller is, once a tool has established it; goes into the escalation packet. */
-  setIdentity(identity: Readonly<Record<string, unknown>>): void {
-    this.#call.person.identify(identity)
+  /**
+   * Who the caller is, once a tool has established it; goes into the escalation packet.
+   * @param withheld  as in a journal; null: the session has the values itself
+   */
+  setIdentity(identity: Readonly<Record<string, unknown>>, withheld: Withheld | null = null): void {
+    this.#call.person.identify(identity, withheld)
     this.stages?.know(VERIFIED_FACT, true, this.#call.streamMs, VERIFY_TOOL)
     this.#call.tell({ type: 'identified' })
     this.#call.changed()

@@ -60,6 +60,10 @@ export const callerAnswerSchema = z.object({
 })
 export type CallerAnswer = DocumentOf<typeof callerAnswerSchema>
 
+/** What nobody has of a caller before they have proved who they are: personal fields, and an earlier call. */
+export const withheldSchema = z.object({ values: valuesSchema, earlier: valuesSchema })
+export type Withheld = DocumentOf<typeof withheldSchema>
+
 /** An answer as the call keeps it. */
 export const knownCallerSchema = callerAnswerSchema.extend({
   state: z.enum(CALLER_STATES),

@@ -19,6 +19,12 @@ const AMINA: CallInput = {
   values: { name: 'Amina', tier: 'gold', balance: 120, language: 'sw-KE' },
 }
 
+function diffsOf(rig: Rig) {
+  rig.writer.flush()
+  const { recorded, outputs } = replayJournal(rig.journal)
+  return diffOutputs(recorded, outputs, { toleranceMs: 0 })
+}
+
 t.test('a caller whose look-up answers in time is greeted by name, and nobody waits once it is there', async (t) => {
   const rig = new Rig(KNOWN)
   rig.run(100)
@@ -235,6 +241,45 @@ t.test("the consent text is in the caller's language, and late at the latest", a
   late.run(2000)
   t.same(late.texts(), ['This call is recorded.'], 'it is said once')
   t.equal(late.session.state, 'live')
+})
+
+t.test('a journal has nothing of a caller before they are verified', async (t) => {
+  const settings = { ...KNOWN, caller: { ...LOOK_UP, personal: ['balance'] }, goodbyeText: 'Bye {{caller.last_plan}}.' }
+  const known = { ...AMINA, earlier: { last_plan: 'fibre' } } as const
+  const stranger = new Rig(settings)
+  stranger.open()
+  stranger.ready()
+  stranger.in(known)
+  stranger.run(500)
+  stranger.writer.flush()
+  t.notMatch(stranger.journal.join(), /fibre|"balance":120/)
+  t.match(stranger.journal.join(), /"last_plan":"…"/)
+  t.same(diffsOf(stranger), [])
+
+  const owner = new Rig(settings)
+  owner.open()
+  owner.ready()
+  owner.in(known)
+  owner.run(500)
+  owner.identity({ accountId: 'A-1' })
+  owner.in({ type: 'hangup-requested', reason: 'operator', detail: '', speak: true })
+  owner.run(1500)
+  t.ok(owner.texts().includes('Bye fibre.'))
+  t.same(diffsOf(owner), [], 'and a replay says the same')
+  t.equal(replayJournal(owner.journal).session.caller.values['balance'], 120)
+
+  const resume = parseResume(JSON.parse(JSON.stringify(stranger.resume)))
+  const next = new Rig(settings, resume)
+  next.nowMs = stranger.nowMs
+  next.open()
+  next.ready()
+  next.writer.flush()
+  t.notMatch(next.journal.join(), /fibre|"balance":120/, 'nor after a takeover')
+  next.identity({ accountId: 'A-1' })
+  next.in({ type: 'hangup-requested', reason: 'operator', detail: '', speak: true })
+  next.run(1500)
+  t.ok(next.texts().includes('Bye fibre.'))
+  t.same(diffsOf(next), [])
 })
 
 t.test('a failed escalation leaves no consent text unsaid', async (t) => {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { JOURNAL_FRAMES_PER_LINE_MAX } from '../../core/limits.js'
 import { callLogEntrySchema } from './log-entry.js'
+import { withheldSchema } from '../caller-data.js'
 import { sessionOptionsSchema } from '../call-options.js'
 import { callInputSchema } from '../events.js'
 import { resumeSchema } from './checkpoint.js'
@@ -157,7 +158,17 @@ const journalLineSchemas = {
     .object({ t, audio: z.tuple([z.string(), z.number()]).describe('Item and generation.'), view, out })
     .meta({ id: 'audio-line', description: "The backend's audio went on to another item." }),
   identity: z
-    .object({ t, identity: anyObject, view, out })
+    .object({
+      t,
+      identity: anyObject,
+      withheld: withheldSchema
+        .exactOptional()
+        .describe(
+          'What nobody had of the caller before: it is masked in the line of their look-up. Absent: nothing was.',
+        ),
+      view,
+      out,
+    })
     .meta({ id: 'identity-line', description: 'The caller was identified.' }),
   media: z.object({ media: z.array(mediaEventSchema) }).meta({
     id: 'media-line',

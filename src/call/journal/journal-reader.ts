@@ -2,6 +2,7 @@ import { GatewayError, messageOf } from '../../core/errors.js'
 import { JOURNAL_FRAMES_PER_LINE_MAX } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
+import { withheldSchema } from '../caller-data.js'
 import { parseResume } from '../documents/checkpoint.js'
 import type { SessionResume } from '../documents/checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'
@@ -86,7 +87,7 @@ function parseMedia(media: unknown, ordinal: number): JournalMedia | null {
 }
 
 function parseEntry(line: Record<string, unknown>, ordinal: number): JournalEntry {
-  const { t: atMs, view: answers, in: input, runs, audio, identity, media } = line
+  const { t: atMs, view: answers, in: input, runs, audio, identity, withheld, media } = line
   if (Array.isArray(media)) return { type: 'media', events: media.map((event) => parseEvent(event, ordinal)) }
   if (typeof atMs !== 'number' || !Number.isFinite(atMs)) throw invalid(ordinal, 't is not a time')
   if (answers !== undefined && !isObject(answers)) throw invalid(ordinal, 'view is not an object')
@@ -97,7 +98,11 @@ function parseEntry(line: Record<string, unknown>, ordinal: number): JournalEntr
     const type = EARLIER_INPUTS.get(input['type']) ?? input['type']
     return { type: 'input', atMs, view, out, input: { ...input, type } as unknown as CallInput }
   }
-  if (isObject(identity)) return { type: 'identity', atMs, view, out, identity }
+  if (isObject(identity)) {
+    const read = withheldSchema.nullable().safeParse(withheld ?? null)
+    if (!read.success) throw invalid(ordinal, 'withheld is not what was withheld of the caller')
+    return { type: 'identity', atMs, view, out, identity, withheld: read.data }
+  }
   if (Array.isArray(audio)) {
     const [itemId, generation] = audio as unknown[]
     if (typeof itemId !== 'string' || typeof generation !== 'number') {

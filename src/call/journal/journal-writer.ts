@@ -1,3 +1,4 @@
+import type { CallerAnswer, CallerValues, Withheld } from '../caller-data.js'
 import type { CallerFrame } from '../frame-figures.js'
 import { JOURNAL_FRAMES_PER_LINE_MAX } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
@@ -51,6 +52,10 @@ export class JournalWriter {
   #regular = true
   #early = false
   #lastAudio = ''
+  /** Values that nobody has before the caller is identified; null: they are, or nothing was found. */
+  #withheld: Withheld | null = null
+  #identified: boolean
+  readonly #personal: readonly string[]
   /** Different answers that proved, or did not, who the caller is, as JSON. Never written. */
   readonly #answers: string[] = []
   #media: MediaEvent[] = []
@@ -59,7 +64,10 @@ export class JournalWriter {
   /** @param write  called with one line, without its newline */
   constructor(write: (line: string) => void, header: JournalWriterOptions) {
     this.#write = write
-    const { build, options, resume, media } = header
+    const { build, options, media } = header
+    this.#identified = (header.resume?.checkpoint.identity ?? null) !== null
+    this.#personal = options.caller?.personal ?? []
+    const resume = header.resume === null ? null : this.#withoutKnown(header.resume)
     this.#line({ journal: JOURNAL_VERSION, build, options, resume, media } satisfies JournalHeaderLine)
   }
 
@@ -67,7 +75,7 @@ export class JournalWriter {
     this.flush()
     // Audio after another input must be noted again, even for the same item.
     this.#lastAudio = ''
-    this.#open = { t: nowMs, in: this.#withoutProof(input) }
+    this.#open = { t: nowMs, in: input.type === 'caller-known' ? this.#masked(input) : this.#withoutProof(input) }
   }
 
   frame(frame: CallerFrame, nowMs: number): void {
@@ -103,7 +111,10 @@ export class JournalWriter {
 
   identity(identity: Readonly<Record<string, unknown>>, nowMs: number): void {
     this.flush()
-    this.#open = { t: nowMs, identity }
+    const withheld = this.#withheld
+    this.#withheld = null
+    this.#identified = true
+    this.#open = withheld === null ? { t: nowMs, identity } : { t: nowMs, identity, withheld }
   }
 
   /** An output that the last entry caused. */
@@ -202,6 +213,27 @@ export class JournalWriter {
     this.#regular = true
   }
 
+  #withoutKnown(resume: SessionResume): SessionResume {
+    const { caller, ...checkpoint } = resume.checkpoint
+    if (caller === undefined) return resume
+    return { ...resume, checkpoint: { ...checkpoint, caller: this.#masked(caller) } }
+  }
+
+  /** A look-up with names alone of what the caller may not have yet; that is written once they may. */
+  #masked<Known extends CallerAnswer>(known: Known): Known {
+    if (this.#identified) return known
+    const { values, earlier = {} } = known
+    const isPersonal = (name: string): boolean => this.#personal.includes(name)
+    const personal = Object.fromEntries(Object.entries(values).filter(([name]) => isPersonal(name)))
+    if (Object.keys(personal).length + Object.keys(earlier).length === 0) return known
+    this.#withheld = { values: { ...this.#withheld?.values, ...personal }, earlier }
+    return {
+      ...known,
+      values: { ...values, ...maskedValues(personal) },
+      ...(known.earlier === undefined ? {} : { earlier: maskedValues(earlier) }),
+    }
+  }
+
   #withoutProof(input: CallInput): CallInput {
     if (input.type !== 'backend' || input.event.type !== 'tool-call') return input
     return { ...input, event: this.#withoutAnswer(input.event) }
@@ -231,4 +263,8 @@ function runsOf(flags: readonly boolean[]): number[] {
     else runs.push(1)
   }
   return runs
+}
+
+function maskedValues(values: CallerValues): CallerValues {
+  return Object.fromEntries(Object.keys(values).map((name) => [name, '…']))
 }

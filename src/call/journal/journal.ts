@@ -1,4 +1,5 @@
 import type { JournalHeaderLine, MediaEvent, PlayoutAnswers } from '../documents/journal.js'
+import type { Withheld } from '../caller-data.js'
 import type { CallInput, CallOutput } from '../events.js'
 import type { CallerFrame } from '../frame-figures.js'
 
@@ -21,7 +22,12 @@ export type JournalEntry =
   | (Entry & { readonly type: 'input'; readonly atMs: number; readonly input: CallInput })
   | (Entry & { readonly type: 'frames'; readonly frames: readonly JournalFrame[] })
   | (Entry & { readonly type: 'audio'; readonly atMs: number; readonly itemId: string; readonly generation: number })
-  | (Entry & { readonly type: 'identity'; readonly atMs: number; readonly identity: Readonly<Record<string, unknown>> })
+  | (Entry & {
+      readonly type: 'identity'
+      readonly atMs: number
+      readonly identity: Readonly<Record<string, unknown>>
+      readonly withheld: Withheld | null
+    })
   | { readonly type: 'media'; readonly events: readonly MediaEvent[] }
 
 /** True if an output is kept and compared: all but requests for a checkpoint. */

@@ -100,7 +100,7 @@ class Replayer {
         session.acceptAudio(entry.itemId, entry.generation, atMs)
         break
       case 'identity':
-        session.setIdentity(entry.identity)
+        session.setIdentity(entry.identity, entry.withheld)
         break
     }
     this.#drain(atMs)

@@ -1,5 +1,5 @@
 import type { CallCore } from '../call-core.js'
-import type { CallerValues, KnownCaller } from '../caller-data.js'
+import type { CallerValues, KnownCaller, Withheld } from '../caller-data.js'
 
 const NOTHING: CallerValues = {}
 
@@ -47,8 +47,12 @@ export class Person {
     return this.#greeted
   }
 
-  identify(identity: Readonly<Record<string, unknown>>): void {
+  /** @param withheld  values that the look-up had in a journal without their content; null: it has them */
+  identify(identity: Readonly<Record<string, unknown>>, withheld: Withheld | null): void {
     this.#identity = identity
+    if (withheld === null || this.#known === null) return
+    const values = { ...this.#known.values, ...withheld.values }
+    this.#known = { ...this.#known, values, earlier: withheld.earlier }
   }
 
   lookedUp(known: KnownCaller): void {

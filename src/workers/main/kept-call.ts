@@ -122,8 +122,9 @@ export function callOf({ callSid, rootSid, agent, from, to, direction, placed }:
  * of the call back stays, because they have asked for it; with the policy `none` no words are kept of anybody.
  */
 export function promisedCall(state: KeptState, policy: TranscriptPolicy): KeptState {
-  const { kept, log, marks } = state
-  if (!kept.recording.refused && policy !== 'none') return state
+  const { log, marks } = state
+  const kept = { ...state.kept, session: state.kept.session === null ? null : withoutCaller(state.kept.session) }
+  if (!kept.recording.refused && policy !== 'none') return { ...state, kept }
   const { session, escalation } = kept
   // The arguments are the key by which what may have taken effect is not done again. Without them all calls count.
   const toolCalls = log.toolCalls.some(isOpenEnd) ? log.toolCalls.map((call) => ({ ...call, result: null })) : []
@@ -153,6 +154,11 @@ export function promisedCall(state: KeptState, policy: TranscriptPolicy): KeptSt
     },
     marks: marks.map(({ name, atMs }) => ({ name, atMs })),
   }
+}
+
+/** The new call looks its caller up itself: personal fields and memory do not lie about for days. */
+function withoutCaller({ caller: _, ...session }: CallCheckpoint): CallCheckpoint {
+  return session
 }
 
 function withoutWords({ openClaims: _, waits: __, handover, ...session }: CallCheckpoint): CallCheckpoint {
