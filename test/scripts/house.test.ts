@@ -34,3 +34,34 @@ t.test('every file of a face is imported by another room', async (t) => {
   t.match(stdout, /^ {4}src\/agents\/file\/loader\.ts: .*\breadAgents\b/m)
   t.notMatch(stdout, /its face has files/)
 })
+
+t.test('a part of a call that is handed four functions is named', async (t) => {
+  const cwd = t.testdir({
+    'tsconfig.json': '{}',
+    src: {
+      cli: { serve: { 'serve.ts': 'export {}\n' } },
+      gateway: { 'gateway.ts': 'class Gateway {}\nfunction start() {}\n' },
+      workers: {
+        worker: {
+          'worker-call.ts':
+            "import { Wide } from './parts/wide.js'\nexport class WorkerCall {\n  constructor() {}\n}\n",
+          parts: {
+            'narrow.ts':
+              'export class Narrow implements WorkerPart {\n  constructor(door: { a(): void }, of: { b: number }) {}\n}\n',
+            'wide.ts':
+              'export class Wide implements WorkerPart {\n  constructor(door: { a(): void; b(): void; c(): void }, d: () => void) {}\n}\n',
+          },
+        },
+      },
+    },
+  })
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(packageRoot(), 'scripts/house.mjs')], {
+    cwd,
+    encoding: 'utf8',
+  })
+  t.equal(status, 0, stderr)
+  t.match(
+    stdout,
+    'WorkerCall: 1 imports, 1 of parts; its constructor has 1 lines; 2 parts, each handed at most 4 functions (aim: at most 3: Wide 4)\n',
+  )
+})

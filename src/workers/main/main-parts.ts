@@ -53,7 +53,7 @@ export class MainParts {
     this.by = Object.fromEntries(made) as unknown as Parts
     this.#all = made.map(([, part]) => part)
     this.#messages = new ByType<FromCall>(this.#all.map(({ messages }) => messages))
-    this.#waking = this.#all.filter(({ wake }) => wake !== undefined)
+    this.#waking = this.#all.filter((part) => part.wake !== undefined)
   }
 
   /** Something of the call is not over. */

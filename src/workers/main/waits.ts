@@ -63,7 +63,7 @@ export class Waits {
 }
 
 /** A final outcome as it was taken. */
-export interface Outcome {
+interface Outcome {
   readonly status: WaitRecord['status']
   readonly result: unknown
   /** Parts of a result that count, from the tool. */

@@ -58,7 +58,7 @@ export class WorkerParts {
     this.#messages = new ByType<ToCall>(parts.map(({ messages }) => messages))
     this.#events = new ByType<BackendEvent>(parts.map(({ events }) => events))
     this.#ownTools = Object.assign({}, ...parts.map(({ ownTools }) => ownTools)) as NonNullable<WorkerPart['ownTools']>
-    this.#ticking = parts.filter(({ tick }) => tick !== undefined)
+    this.#ticking = parts.filter((part) => part.tick !== undefined)
   }
 
   begin(): void {
