@@ -352,10 +352,10 @@ t.test("ElevenLabs' own serialisers write what the double reads and read what it
   t.equal(await closed, 'max_active_conversations', 'a sixth context ends the connection')
 })
 
-async function azureDouble(t: Test): Promise<AzureSpeechDouble> {
+async function azureDouble(t: Test, said = 'habari yako where is my order'): Promise<AzureSpeechDouble> {
   const double = await AzureSpeechDouble.start({
     key: KEY,
-    script: new Script([], ['habari yako where is my order']),
+    script: new Script([], [said]),
     languageOf: (word) => (word === 'habari' ? 'sw' : 'en'),
   })
   t.teardown(() => double.close())
@@ -403,6 +403,16 @@ t.test("Azure's own client transcribes with the double, and learns the language 
     languageId: { languages: ['sw-KE', 'en-KE'], mode: 'DetectContinuous' },
     dgi: { groups: [{ items: [{ text: 'M-Pesa' }] }] },
   })
+})
+
+t.test("Azure's own client gets a word masked unless it asks for it raw", async (t) => {
+  const heard = async (option?: azure.ProfanityOption): Promise<string | undefined> => {
+    const config = azureConfig(await azureDouble(t, 'fanny wambui'))
+    if (option !== undefined) config.setProfanity(option)
+    return (await azurePhrases(t, config, ['en-KE'])).phrases[0]
+  }
+  t.match(await heard(), /\*\*\*\*\* wambui/)
+  t.match(await heard(azure.ProfanityOption.Raw), /fanny wambui/)
 })
 
 t.test("Azure's own client is told of a wrong key, and of a language that there is not", async (t) => {

@@ -424,6 +424,14 @@ t.test(
   },
 )
 
+t.test('Azure masks no word of the caller', async (t) => {
+  const line = await Line.open(SERVICES['azure'] as Service)
+  t.teardown(() => line.close())
+  await line.say(1, 'fanny wambui')
+  await line.until(() => line.finals.length === 1)
+  t.same(line.texts, ['1 fanny wambui'])
+})
+
 t.test('Azure closes a connection that waits for a turn, and the next turn is heard on another one', async (t) => {
   const line = await Line.open(SERVICES['azure'] as Service)
   t.teardown(() => line.close())

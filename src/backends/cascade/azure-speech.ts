@@ -140,6 +140,7 @@ function recogniserWire(
       url: socketUrl(baseUrl, 'speech/recognition/conversation/cognitiveservices/v1', {
         language: first,
         format: 'simple',
+        profanity: 'raw',
         ...(spoken.length > 1 ? { lidEnabled: true } : {}),
       }),
       headers: { [KEY_HEADER]: apiKey ?? '', 'X-ConnectionId': requestIdNow() },
@@ -155,7 +156,8 @@ function recogniserWire(
     hello: jsonMessage('speech.config', requestId, CONFIG),
     begin: [
       jsonMessage('speech.context', requestId, {
-        phraseDetection: spoken.length > 1 ? {} : { language: first },
+        // Without it the service masks words that are names too: "Fanny" comes as `*****`, and no rule of the agent fits that.
+        phraseDetection: { ...(spoken.length > 1 ? {} : { language: first }), enrichment: { profanity: 'Raw' } },
         ...(spoken.length > 1 ? { languageId: candidates(spoken) } : {}),
         phraseOutput: { interimResults: { resultType: 'Auto' }, phraseResults: { resultType: 'Always' } },
         ...(items.length > 0 ? { dgi: { groups: [{ type: 'Generic', items }], bias: 1 } } : {}),

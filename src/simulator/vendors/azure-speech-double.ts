@@ -23,6 +23,8 @@ const SSML_CHARS_MAX = 64 * 1024
 /** Words after which a phrase is settled in the middle of a turn. */
 const PHRASE_WORDS = 3
 const MS_TICKS = 10_000
+/** Some of the words that it masks unless it is asked not to: one is also a name. */
+const PROFANE = ['fanny', 'bloody', 'damn']
 
 interface Message {
   readonly path: string
@@ -134,7 +136,7 @@ class Messages {
 }
 
 interface Context {
-  readonly phraseDetection?: { readonly language?: string }
+  readonly phraseDetection?: { readonly language?: string; readonly enrichment?: { readonly profanity?: string } }
   readonly languageId?: { readonly languages?: readonly string[]; readonly mode?: string }
   readonly dgi?: { readonly groups?: readonly { readonly items?: readonly { readonly text?: string }[] }[] }
 }
@@ -240,13 +242,21 @@ class AzureListenSession extends RecogniserSession {
 
   #hypothesis(turn: Turn, words: readonly SpokenWord[]): void {
     // They have neither capitals nor punctuation.
-    const text = textOf(words).toLowerCase()
+    const text = this.#textOf(words).toLowerCase()
     this.#send('speech.hypothesis', turn, { Id: randomUUID(), Text: text, ...this.#spans(turn, words) })
   }
 
   #phrase(turn: Turn, words: readonly SpokenWord[]): void {
-    const status = { Id: randomUUID(), RecognitionStatus: 'Success', DisplayText: textOf(words) }
+    const status = { Id: randomUUID(), RecognitionStatus: 'Success', DisplayText: this.#textOf(words) }
     this.#send('speech.phrase', turn, { ...status, ...this.#spans(turn, words), Channel: 0 })
+  }
+
+  #textOf(words: readonly SpokenWord[]): string {
+    const { profanity = this.query.get('profanity') ?? 'masked' } = this.context.phraseDetection?.enrichment ?? {}
+    const masks = profanity.toLowerCase() !== 'raw'
+    return words
+      .map(({ text }) => (masks && PROFANE.includes(text.toLowerCase()) ? '*'.repeat(text.length) : text))
+      .join(' ')
   }
 
   #spans({ candidates }: Turn, words: readonly SpokenWord[]) {
@@ -262,10 +272,6 @@ class AzureListenSession extends RecogniserSession {
   #send(path: string, { requestId }: Turn, body: object): void {
     this.sendRaw(this.#messages.text(path, requestId, body))
   }
-}
-
-function textOf(words: readonly SpokenWord[]): string {
-  return words.map(({ text }) => text).join(' ')
 }
 
 /** A request between its context and `turn.end`. */
