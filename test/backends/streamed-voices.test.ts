@@ -510,3 +510,32 @@ t.test('Google speaks for a service account without an API key, and refuses one 
     message: /^cascade: tts: HTTP 401: Request had invalid authentication credentials/,
   })
 })
+
+t.test('a voice that takes no speed speaks at its own', async (t) => {
+  const double = await GoogleVoiceDouble.start({ key: CASCADE_TEST_KEY })
+  const cascade = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  t.teardown(() => Promise.all([double.close(), cascade.close()]))
+  const recorder = new Recorder()
+  const tts = [googleTextToSpeech({ baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY })]
+  const backend = new CascadeBackend(recorder, { ...cascadeOptions(cascade), tts })
+  t.teardown(() => backend.close('the test is over'))
+  await backend.connect(conformanceSession(), new AbortController().signal)
+  const rates = (): (number | undefined)[] =>
+    double.asked.splice(0).map(({ audioConfig: { speakingRate } }) => speakingRate)
+  const answer = async (say: string): Promise<void> => {
+    const before = recorder.all('turn-done').length
+    cascade.script.reply({ say })
+    ask(backend)
+    await recorder.until('the answer', () => recorder.all('turn-done').length > before)
+    t.equal(recorder.all('turn-done').at(-1)?.status, 'completed')
+  }
+  t.equal(backend.capabilities.changesSpeed, true)
+  backend.updateSession({ speed: 0.85 })
+  await answer('It arrives tomorrow at noon.')
+  t.same(rates(), [0.85, undefined], 'once with the wish, then without')
+  t.same(double.spoken, ['It arrives tomorrow at noon.'], 'said once')
+  t.equal(backend.capabilities.changesSpeed, false, 'the tool says that it cannot')
+  await answer('It is at the depot.')
+  t.same(rates(), [undefined], 'no more wishes on this call')
+  t.same(recorder.all('error'), [])
+})

@@ -28,6 +28,8 @@ interface AnswerContext {
   readonly conversation: Conversation
   readonly stats: CascadeStats
   readonly manner: SpeechManner
+  /** The voice has refused what is only wished: later answers wish nothing. */
+  readonly refusesWishes: () => void
   /** A fixed text that was spoken before, in the agent's own voice. */
   readonly kept: (text: string) => PhraseAudio | null
   readonly nowMs: Clock
@@ -73,6 +75,7 @@ export class Answer {
         if (!sentences.includes(sentence)) sentences.push(sentence)
         this.#emitTranscript(false)
       },
+      refusesWishes: () => context.refusesWishes(),
     })
   }
 

@@ -75,6 +75,8 @@ export class CascadeBackend implements Backend {
   #over = false
   #connected: Connected | null = null
   #answer: Answer | null = null
+  /** The voice has refused what is only wished, on this call. */
+  #refusesWishes = false
   /** The one that was delivered last: its sound may still be played. */
   #spoken: Answer | null = null
   /** The caller's turn has cut an answer off. */
@@ -117,6 +119,7 @@ export class CascadeBackend implements Backend {
       failed: (fault) => this.#whenReady(() => this.#notUnderstood(fault)),
       gone: (fault) => this.#fail({ ...fault, fatal: true }),
     })
+    const refusesWishes = (): boolean => this.#refusesWishes
     this.capabilities = {
       name: options.name ?? 'cascade',
       inputRateHz: this.#rateHz,
@@ -124,7 +127,9 @@ export class CascadeBackend implements Backend {
       serverVad: false,
       truncate: true,
       weighsSpeech: true,
-      changesSpeed: true,
+      get changesSpeed() {
+        return !refusesWishes()
+      },
       countsRequests: true,
       maxSessionMs: null,
     }
@@ -523,7 +528,13 @@ export class CascadeBackend implements Backend {
       voices: tts,
       conversation,
       stats: this.stats,
-      manner: mannerIn(codeOf(session.language), voice, session.pronunciations, session.speed),
+      manner: {
+        ...mannerIn(codeOf(session.language), voice, session.pronunciations, session.speed),
+        plain: this.#refusesWishes,
+      },
+      refusesWishes: () => {
+        this.#refusesWishes = true
+      },
       nowMs: this.#nowMs,
       kept: (text) => this.#options.ownVoice?.find(text) ?? null,
       takeAudioInMs: () => {

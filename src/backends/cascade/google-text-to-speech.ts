@@ -28,8 +28,6 @@ export interface GoogleSpeechRequest {
 const VOICE_DEFAULT = 'Aoede'
 /** No Chirp 3 HD voice speaks the English of Kenya. */
 const LOCALES = ['en-GB']
-const SPEED_MIN = 0.25
-const SPEED_MAX = 2
 
 /** Google Cloud's voices, a request for each sentence. */
 export function googleTextToSpeech(
@@ -41,6 +39,8 @@ export function googleTextToSpeech(
 }
 
 class GoogleRequests extends ClauseVoice<GoogleOptions> {
+  protected override readonly speeds = [0.25, 2] as const
+
   protected override get probePath(): string {
     return `/voices?languageCode=${this.#locale(this.context.languages[0] ?? 'en')}`
   }
@@ -51,10 +51,10 @@ class GoogleRequests extends ClauseVoice<GoogleOptions> {
 
   protected override ask(text: string, manner: SpeechManner, signal: AbortSignal) {
     const language = manner.language === '' ? (this.context.languages[0] ?? 'en') : manner.language
-    const { voice = manner.voice ?? this.context.voice ?? VOICE_DEFAULT, speed = 1 } = this.options
+    const { voice = manner.voice ?? this.context.voice ?? VOICE_DEFAULT } = this.options
     const own = localeOfVoice(voice)
     const locale = own ?? this.#locale(language)
-    const speakingRate = Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed * manner.speed))
+    const speakingRate = this.speed(manner)
     const request: GoogleSpeechRequest = {
       input: { text },
       voice: { languageCode: locale, name: own === undefined ? `${locale}-Chirp3-HD-${voice}` : voice },

@@ -207,8 +207,19 @@ export interface SpeechManner {
   readonly voice?: string
   /** Times the voice's own speed; 1 is that speed. A service whose range is narrower takes the nearest. */
   readonly speed: number
+  /** The service has refused what is only wished: it gets no speed, and speaks at its own. Absent: false. */
+  readonly plain?: boolean
   /** Names that are said in another way than they are written; they are in the texts already. Absent: none. */
   readonly pronunciations?: readonly Pronunciation[]
+}
+
+/** The speed that a service is asked for. @param own  that of the agent's options for the service */
+export function askedSpeed(
+  own: number | undefined,
+  { speed, plain = false }: SpeechManner,
+  [slowest, fastest]: readonly [slowest: number, fastest: number],
+): number {
+  return plain ? 1 : Math.min(fastest, Math.max(slowest, (own ?? 1) * speed))
 }
 
 export interface TextToSpeech extends ServiceLife {
@@ -219,6 +230,8 @@ export interface TextToSpeech extends ServiceLife {
   readonly input: 'clauses' | 'sentences' | 'words'
   /** Sets the listener for a connection that is lost while nothing is spoken; absent where there is none. */
   lost?(listener: (fault: VendorFault) => void): void
+  /** True if a request in this manner has parts that are only wished; absent: none has. */
+  wishes?(manner: SpeechManner): boolean
   /** Prepares the utterance, so that its first text is spoken at once. */
   begin(manner: SpeechManner, listener: SpeechListener): Utterance
 }

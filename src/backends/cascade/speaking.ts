@@ -13,6 +13,8 @@ import type { SpeechManner, TextToSpeech, Utterance } from './service.js'
 
 interface SpeakingListener {
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz): void
+  /** The voice refused the text as it was wished, and speaks it plainly (`SpeechManner.plain`). */
+  refusesWishes?(): void
   /** These sentences sound or have sounded. Called before the first samples of each, and when one has grown. */
   sounds(sentence: SpokenSentence): void
 }
@@ -26,12 +28,13 @@ export class Speaking {
   readonly done: Promise<void>
   audioMs = 0
   readonly #voices: ServiceList<TextToSpeech>
-  readonly #manner: SpeechManner
   readonly #listener: SpeakingListener
+  #manner: SpeechManner
   #sentences = new Sentences()
   #ended = false
   #cut = false
   #cancelled = false
+  #wishRefused = false
   #failures = 0
   #run: Run | null = null
   /** The last one, whose sound may still be played. */
@@ -138,6 +141,7 @@ export class Speaking {
         this.#voices.worked(voice)
         this.#run = null
         this.#delivered = run
+        if (this.#wishRefused) this.#listener.refusesWishes?.()
         this.#resolve()
       },
       failed: (fault, lost) => {
@@ -167,6 +171,13 @@ export class Speaking {
 
   #failed(run: Run, fault: VendorFault, lost: boolean): void {
     this.#run = null
+    // A wish never costs the work: what a service refuses may be refused for what is optional in it.
+    if (fault.code === 'bad_request' && !lost && run.voice.wishes?.(this.#manner) === true) {
+      this.#manner = { ...this.#manner, plain: true }
+      this.#wishRefused = true
+      this.#sentences.unread(run.takeUnspoken())
+      return this.#use(run.voice)
+    }
     const more = this.#voices.failed(run.voice, fault, lost)
     this.#sentences.unread(run.takeUnspoken())
     if (more && ++this.#failures <= this.#voices.count) this.#begin()

@@ -3,6 +3,7 @@ import { ahead, HttpService, overHttp } from './http-service.js'
 import type { HttpServiceOptions } from './http-service.js'
 import { SpeechBody, TTS_RATE_HZ, UnplayableSpeech } from './speech-body.js'
 import { faultOf } from './service-fault.js'
+import { askedSpeed } from './service.js'
 import type { SpeechListener, SpeechManner, ServiceFactory, TextToSpeech, Utterance } from './service.js'
 
 interface SpeechOptions extends HttpServiceOptions {
@@ -29,8 +30,6 @@ interface Piece {
 /** The longest silence of a service that answers with speech. */
 export const SPEECH_TIMEOUT_MS = 5000
 const VOICE_DEFAULT = 'alloy'
-const SPEED_MIN = 0.25
-const SPEED_MAX = 4
 /** Requests of one utterance at the same time: the clause that is being delivered and the next one. */
 const AT_ONCE_MAX = 2
 
@@ -40,11 +39,15 @@ export function speech(options: SpeechOptions): ServiceFactory<TextToSpeech> {
 }
 
 /** A voice whose clauses are a request each. */
-export abstract class ClauseVoice<Options extends HttpServiceOptions & { readonly sampleRateHz?: number }>
+export abstract class ClauseVoice<
+  Options extends HttpServiceOptions & { readonly sampleRateHz?: number; readonly speed?: number },
+>
   extends HttpService<Options>
   implements TextToSpeech
 {
   readonly input = 'clauses'
+  /** The slowest and the fastest that the service takes. */
+  protected abstract readonly speeds: readonly [slowest: number, fastest: number]
   readonly #abort = new AbortController()
 
   /** An utterance in clauses, each spoken by a request of its own. All share one signal and end together. */
@@ -94,6 +97,14 @@ export abstract class ClauseVoice<Options extends HttpServiceOptions & { readonl
     }
   }
 
+  wishes(manner: SpeechManner): boolean {
+    return this.speed(manner) !== 1
+  }
+
+  protected speed(manner: SpeechManner): number {
+    return askedSpeed(this.options.speed, manner, this.speeds)
+  }
+
   override close(): void {
     this.#abort.abort()
   }
@@ -118,16 +129,18 @@ export abstract class ClauseVoice<Options extends HttpServiceOptions & { readonl
 }
 
 class SpeechRequests extends ClauseVoice<SpeechOptions> {
+  protected override readonly speeds = [0.25, 4] as const
+
   protected override ask(input: string, manner: SpeechManner, signal: AbortSignal) {
-    const { model, speed = 1 } = this.options
+    const { model } = this.options
     const voice = this.options.voice ?? manner.voice ?? this.context.voice ?? VOICE_DEFAULT
-    const factor = Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed * manner.speed))
+    const speed = this.speed(manner)
     const request: SpeechRequest = {
       model,
       input,
       voice,
       response_format: 'pcm',
-      ...(factor === 1 ? {} : { speed: factor }),
+      ...(speed === 1 ? {} : { speed }),
     }
     return this.post('/audio/speech', request, signal)
   }

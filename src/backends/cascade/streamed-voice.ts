@@ -6,6 +6,7 @@ import { readSamples } from '../../media/pcm.js'
 import { Base64Audio } from '../transport/base64-audio.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
+import { askedSpeed } from './service.js'
 import type { Mark, SpeechListener, SpeechManner, ServiceContext, TextToSpeech, Utterance } from './service.js'
 import { ServiceSocket } from './service-socket.js'
 import type { SentMessage, SocketService, SocketServiceOptions, SocketWire, ServiceMessage } from './service-socket.js'
@@ -91,6 +92,14 @@ export class StreamedVoice implements TextToSpeech {
     this.#lostListener = listener
   }
 
+  wishes(manner: SpeechManner): boolean {
+    return this.#speed(manner) !== 1
+  }
+
+  #speed(manner: SpeechManner): number {
+    return askedSpeed(this.#service.speed, manner, this.#wire.speeds)
+  }
+
   begin(manner: SpeechManner, listener: SpeechListener): Utterance {
     const id = `answer-${++this.#ids}`
     const stream: Stream = {
@@ -120,10 +129,9 @@ export class StreamedVoice implements TextToSpeech {
       )
     }
     this.#streams.set(id, stream)
-    const { voice = manner.voice ?? this.#context.voice, speed = 1 } = this.#service
-    const [slowest, fastest] = this.#wire.speeds
-    const ownSpeed = Math.min(fastest, Math.max(slowest, speed * manner.speed))
-    this.#send(stream, this.#wire.begin(id, { ...manner, ...omitNullish({ voice }), speed: ownSpeed }))
+    const { voice = manner.voice ?? this.#context.voice } = this.#service
+    const speed = this.#speed(manner)
+    this.#send(stream, this.#wire.begin(id, { ...manner, ...omitNullish({ voice }), speed }))
     this.#advance()
     return {
       text: (text) => {

@@ -80,7 +80,8 @@ function objection({ input, voice, audioConfig }: Partial<GoogleSpeechRequest>):
   // Its own client writes numbers for names.
   if (!/^(?:LINEAR16|1)$/.test(String(audioEncoding)) || !RATES.includes(Number(sampleRateHertz)))
     return 'Unsupported audio config.'
-  return speakingRate < 0.25 || speakingRate > 2 ? 'Invalid speaking_rate.' : null
+  // All of its voices here are of Chirp 3 HD.
+  return speakingRate === 1 ? null : 'This voice does not support speaking rate or pitch parameters at this time.'
 }
 
 function voiceOf(name: string) {
