@@ -1,3 +1,4 @@
+import { withoutNoValues } from '../call/value-fault.js'
 import type { BackendSession, HistoryEntry, ToolLedgerEntry, ToolReply } from './backend.js'
 import { replyText } from './tool-text.js'
 
@@ -50,9 +51,10 @@ export function recentHistory(history: readonly HistoryEntry[]): readonly Histor
   return newest(history, ({ text }) => text.length).filter(({ text }) => text !== '')
 }
 
-/** The newest tool calls with results. */
+/** The newest tool calls with results, as a model has them: a value that says nothing is null, as in the first answer. */
 export function recentTools(ledger: readonly ToolLedgerEntry[]): readonly ToolLedgerEntry[] {
-  return newest(ledger, ({ args, ok, result }) => JSON.stringify(args).length + replyText({ ok, value: result }).length)
+  const read = ledger.map((entry) => ({ ...entry, result: withoutNoValues(entry.result) }))
+  return newest(read, ({ args, ok, result }) => JSON.stringify(args).length + replyText({ ok, value: result }).length)
 }
 
 /** Summary of the call before a takeover, for a session that was connected earlier, such as a standby. */

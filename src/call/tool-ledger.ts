@@ -5,6 +5,7 @@ import type { CallLogRecords, LoggedToolCall } from './documents/log-entry.js'
 import type { RunningTool, SessionResume } from './documents/checkpoint.js'
 import { secretCallId } from './digit-collection.js'
 import { COLLECT_TOOL, isBuiltIn, recordedArguments, sessionTool } from './gateway-tools.js'
+import { withoutNoValues } from './value-fault.js'
 
 /** Tool calls that may run at once for one call. */
 export const TOOLS_RUNNING_MAX = 8
@@ -151,7 +152,8 @@ export class ToolLedger {
     const known = this.#calls.get(callId)
     if (known !== undefined) {
       if (known.name === name && sameJson(known.args, args)) {
-        return known.state === 'answered' ? { type: 'answer', ok: known.ok, value: known.result } : { type: 'ignore' }
+        if (known.state !== 'answered') return { type: 'ignore' }
+        return { type: 'answer', ok: known.ok, value: known.gateway ? known.result : withoutNoValues(known.result) }
       }
       if (known.state !== 'answered') {
         return { type: 'refuse', error: 'This id belongs to another call that still runs.' }
@@ -169,7 +171,7 @@ export class ToolLedger {
       for (const earlierId of this.#thisTurn) {
         const earlier = this.#calls.get(earlierId)
         if (earlier?.ok === true && earlier.name === name && sameJson(earlier.args, args))
-          return { type: 'repeat', value: { remark: REPEATED, answer: earlier.result } }
+          return { type: 'repeat', value: { remark: REPEATED, answer: withoutNoValues(earlier.result) } }
       }
       this.#thisTurn.add(callId)
     }

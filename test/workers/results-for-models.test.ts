@@ -1,6 +1,8 @@
 import t from 'tap'
+import { recapText, recentTools } from '../../src/backends/prompts.js'
 import type { CallToolRunner } from '../../src/workers/worker/call-tools.js'
 import { CallTools } from '../../src/workers/worker/call-tools.js'
+import { Rig } from '../call/rig.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
 
 t.test('a model gets null, the session the raw value', async (t) => {
@@ -31,4 +33,42 @@ t.test('a model gets null, the session the raw value', async (t) => {
   t.same(tools.forModel('c1', value), { status: null, eta: null, plan: 'Home' })
   t.match(tools.forModel('c1', { orders: [] }), { status: 'no_results', retryable: false, orders: [] })
   t.same(tools.forModel('own', { text: 'hakuna' }), { text: 'hakuna' }, "answers of the gateway's own tools stay")
+})
+
+const FAULTY = { status: 'N/A', eta: '#REF!', plan: 'Home' }
+const READ = { status: null, eta: null, plan: 'Home' }
+
+t.test('the next model gets null for no value too', (t) => {
+  const entry = { callId: 'c1', name: 'find', args: {}, ok: true, result: FAULTY }
+  t.match(recentTools([entry]), [{ callId: 'c1', result: READ }])
+  t.notMatch(recapText([], [entry]), /REF|N\/A/)
+  t.end()
+})
+
+t.test('a call that is repeated gets null for no value', (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('t1', 'find_order', { order: 5 })
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: FAULTY })
+  rig.toolCall('t2', 'find_order', { order: 5 })
+  const [first, repeated] = rig.all('backend-tool-result')
+  t.match(first, { callId: 't1', value: FAULTY }, 'the session has it as it came')
+  t.match(repeated, { callId: 't2', value: { answer: READ } })
+  t.end()
+})
+
+t.test('who is rung back gets no value that is none', (t) => {
+  const before = Rig.talking()
+  before.toolCall('t1', 'find_order', { order: 5 })
+  before.in({ type: 'tool-result', callId: 't1', ok: true, value: FAULTY })
+  before.run(500)
+  const { checkpoint, log } = before.resume
+  const asks = { greeted: false, greetingMs: null, owed: 'nothing', callBack: 'asks' } as const
+  const rig = new Rig({}, { checkpoint: { ...checkpoint, ...asks }, log, newStream: { streamMs: 0, consented: true } })
+  rig.open()
+  rig.ready()
+  rig.in({ type: 'dtmf', digit: '1' })
+  const told = JSON.stringify(rig.all('backend-text'))
+  t.match(told, /Home/)
+  t.notMatch(told, /REF|N\/A/)
+  t.end()
 })

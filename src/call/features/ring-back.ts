@@ -6,6 +6,7 @@ import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallInput } from '../events.js'
+import { withoutNoValues } from '../value-fault.js'
 
 /** Limits of a backend's context from a cut-off conversation: the newest entries and tool results. */
 const RESUMED_WORDS_MAX = 100
@@ -104,8 +105,11 @@ export class RingBack extends Feature implements CallFeature {
       toolResults: this.call.log.toolCalls
         .filter(({ end }) => end !== 'refused' && end !== 'built-in')
         .slice(-RESUMED_TOOLS_MAX)
-        .map(({ record, result }) => ({ name: record.name, args: record.args, ok: record.ok, result })),
-      known: Object.fromEntries(this.call.log.facts.map(({ name, value }) => [name, value])),
+        .map(({ record, result }) => {
+          const { name, args, ok } = record
+          return { name, args, ok, result: withoutNoValues(result) }
+        }),
+      known: withoutNoValues(Object.fromEntries(this.call.log.facts.map(({ name, value }) => [name, value]))),
       note: 'The identity of the person is not verified in this call.',
     }
   }

@@ -1,5 +1,6 @@
 import type { ToolReply } from '../../../backends/backend.js'
 import type { CallOutput } from '../../../call/events.js'
+import { withoutNoValues } from '../../../call/value-fault.js'
 import { later } from '../worker-door.js'
 import type { WorkerDoor } from '../worker-door.js'
 import type { OutputHandlers, WorkerPart, WorkerThings } from '../worker-part.js'
@@ -44,7 +45,8 @@ export class Model implements WorkerPart {
   #outcome(output: Extract<CallOutput, { type: 'backend-tool-outcome' }>): void {
     const { callId, ok, text, respond } = output
     const { backend } = this.#of
-    const value = this.#readable(output)
+    // The call may be another worker's, or another agent's.
+    const value = backend.capabilities.readsTexts === false ? output.value : withoutNoValues(this.#readable(output))
     if (backend.toolOutcome?.(callId, { ok, value }) === true) return
     if (backend.capabilities.readsTexts !== false) return backend.sendText(text, { role: 'system', respond })
     later(this.#door, () => this.#door.handle({ type: 'tool-untold', callId }))
