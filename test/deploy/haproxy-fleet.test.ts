@@ -38,7 +38,11 @@ t.test('calls are neither cut nor piled up by the balancer of a fleet', async (t
   t.ok(servers.every((line) => line.replace(/ backup$/, '').endsWith(`:${SETTINGS.port.fallback}`)))
   t.match(shipped, /bind :443 ssl crt \S+ alpn http\/1\.1$/m, 'TLS, and no h2')
   const [, lines = ''] = directives.join('\n').split(/^backend webhooks$/m)
-  t.match(lines, /^[^]*?timeout server 2s\nretry-on [^\n]*response-timeout/, 'a gateway that stands still')
+  t.match(
+    lines,
+    /^[^]*?timeout server 2s\nretry-on [^\n]*response-timeout\ntimeout server-fin 2s$/m,
+    'a gateway that stands still',
+  )
 })
 
 /** How often HAProxy has tried another time to reach a gateway, as its statistics say. */

@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -91,4 +93,41 @@ t.test('behind haproxy webhooks come to any process, and audio to the one of the
   }
   for (const path of ['/audio', '/p/5/audio', '/p/0/voice/order-status', '/metrics'])
     t.equal((await get(url + path)).status, 404, path)
+})
+
+t.test('a webhook that comes four times to a process that stands still is answered by another', async (t) => {
+  if (!hasProgram(t, 'haproxy', 'haproxy')) return
+  let tries = 0
+  const gateway = createServer((_request, response) => {
+    // As the kernel may choose: no answer of the process that stands still.
+    if (++tries > 4) response.writeHead(401).end()
+  })
+  gateway.listen(0, '127.0.0.1')
+  await once(gateway, 'listening')
+  t.teardown(() => {
+    gateway.closeAllConnections()
+    gateway.close()
+  })
+  const front = await freePort()
+  const config = shipped
+    .replace(/bind :443 ssl crt \S+ alpn http\/1\.1/, `bind 127.0.0.1:${front}`)
+    .replace(/maxconn \d+/, 'maxconn 200')
+    .replace('timeout server 2s', 'timeout server 100ms')
+    .replace('timeout server-fin 2s', 'timeout server-fin 100ms')
+    .replace('127.0.0.1:8080', `127.0.0.1:${(gateway.address() as AddressInfo).port}`)
+  const file = join(t.testdir({}), 'haproxy.cfg')
+  writeFileSync(file, config)
+  const haproxy = spawnOwn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
+  t.teardown(() => haproxy.kill('SIGKILL'))
+  const url = `http://127.0.0.1:${front}`
+  const listens = (): Promise<boolean> =>
+    get(`${url}/nothing`).then(
+      ({ status }) => status === 404,
+      () => false,
+    )
+  await comesUp(haproxy, listens, 10_000, 'haproxy that listens')
+  const askedMs = performance.now()
+  t.equal((await fetch(`${url}/voice/order-status`, { method: 'POST', body: 'a=b' })).status, 401)
+  t.equal(tries, 5)
+  t.ok(performance.now() - askedMs < 5000, 'no try waits for the 5 s of another timeout')
 })

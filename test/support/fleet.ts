@@ -55,6 +55,8 @@ export interface FleetOptions {
   readonly sentinel?: boolean
   /** Default: HAProxy with deploy/haproxy-fleet.cfg; nginx has two nodes at most. */
   readonly balancer?: 'haproxy' | 'nginx'
+  /** Requests between nodes go through proxies: `peerProxies`. */
+  readonly proxied?: boolean
   /** How people behave that the fleet rings. Default: they say "Hello?" and stay. */
   readonly callee?: CallerScript
 }
@@ -69,6 +71,8 @@ export interface Fleet {
   readonly sentinel: RedisSentinel | null
   /** Between the nodes and Redis, where there is no Sentinel. */
   readonly redisProxy: RedisProxy
+  /** Before the internal port of each node, where `proxied`. */
+  readonly peerProxies: readonly RedisProxy[]
   readonly balancer: Balancer
   readonly shop: Shop
   /** The carrier's REST API: what the fleet asked of it. */
@@ -163,8 +167,15 @@ async function started(
   writeBackends(agents)
   writeFileSync(join(agents, 'fleet.yaml'), JSON.stringify(agentFile(options.agent ?? {})))
 
+  const peerProxies: RedisProxy[] = []
+  if (options.proxied === true)
+    for (const name of names) {
+      const proxy = await startRedisProxy(`redis://${addressOf(name)}:${ports.internal}`)
+      later(() => proxy.close())
+      peerProxies.push(proxy)
+    }
   const nodes = names.map(
-    (name) =>
+    (name, index) =>
       new FleetNode(name, addressOf(name), ports, {
         HOST: addressOf(name),
         PORT: String(ports.public),
@@ -178,7 +189,8 @@ async function started(
           : {
               INTERNAL_HOST: addressOf(name),
               INTERNAL_PORT: String(ports.internal),
-              INTERNAL_URL: `http://${addressOf(name)}:${ports.internal}`,
+              INTERNAL_URL:
+                peerProxies[index]?.url.replace('redis:', 'http:') ?? `http://${addressOf(name)}:${ports.internal}`,
               NODE_URL: `${origin}/n/{node}`,
               REDIS_URL: sentinel?.url ?? redisProxy.url,
             }),
@@ -270,6 +282,7 @@ async function started(
     redis,
     sentinel,
     redisProxy,
+    peerProxies,
     balancer,
     shop,
     carrier: carrier.rest,

@@ -12,6 +12,8 @@ export interface RedisProxy {
   readonly url: string
   /** Added to everything, each way. */
   eachWayMs: number
+  /** Every piece of which number waits for so long, as a lost segment does until it is sent again; 0: none. */
+  stalls: { readonly every: number; readonly ms: number }
   /** Added to the answers of claims, and so to those behind them on the same connection. */
   claimAnswerMs: number
   /** How long claims, and what is behind them, wait before Redis gets them. */
@@ -62,6 +64,11 @@ export async function startRedisProxy(redisUrl: string): Promise<RedisProxy> {
     })
     let requestsFromMs = 0
     let answersFromMs = 0
+    let pieces = 0
+    const onTheWayMs = (): number => {
+      const { every, ms } = proxy.stalls
+      return proxy.eachWayMs + (every > 0 && ++pieces % every === 0 ? ms : 0)
+    }
     const toRedis = inOrder(redis)
     const toClient = inOrder(client)
     client.on('data', (bytes: Buffer) => {
@@ -70,10 +77,10 @@ export async function startRedisProxy(redisUrl: string): Promise<RedisProxy> {
         answersFromMs = nowMs + proxy.claimAnswerMs
         requestsFromMs = nowMs + proxy.claimWaitsMs
       }
-      toRedis(bytes, Math.max(requestsFromMs, nowMs + proxy.eachWayMs))
+      toRedis(bytes, Math.max(requestsFromMs, nowMs + onTheWayMs()))
     })
     redis.on('data', (bytes: Buffer) => {
-      if (!loses) return toClient(bytes, Math.max(answersFromMs, performance.now() + proxy.eachWayMs))
+      if (!loses) return toClient(bytes, Math.max(answersFromMs, performance.now() + onTheWayMs()))
       loses = false
       client.destroy()
       redis.destroy()
@@ -86,6 +93,7 @@ export async function startRedisProxy(redisUrl: string): Promise<RedisProxy> {
   const proxy: RedisProxy = {
     url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
     eachWayMs: 0,
+    stalls: { every: 0, ms: 0 },
     claimAnswerMs: 0,
     claimWaitsMs: 0,
     loseAnswer: () => {
