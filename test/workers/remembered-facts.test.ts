@@ -27,8 +27,13 @@ t.test('a promised call back keeps neither memory nor personal fields', (t) => {
   const { session } = keptCall()
   if (session === null) throw new Error('no session')
   const caller = {
-    ...{ source: 'lookup_customer', of: 'customers', state: 'found', from: 'tool', ms: 100 },
-    ...{ values: { balance: 120 }, earlier: { last_plan: 'fibre' } },
+    source: 'lookup_customer',
+    of: 'customers',
+    state: 'found',
+    from: 'tool',
+    ms: 100,
+    values: { balance: 120 },
+    earlier: { last_plan: 'fibre' },
   } as const
   for (const policy of ['masked', 'none'] as const) {
     const kept = promisedCall(keptState(keptCall({ session: { ...session, caller } })), policy)

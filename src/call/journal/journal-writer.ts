@@ -220,7 +220,7 @@ export class JournalWriter {
   }
 
   /** A look-up with names alone of what the caller may not have yet; that is written once they may. */
-  #masked<Known extends CallerAnswer>(known: Known): Known {
+  #masked<Known extends Pick<CallerAnswer, 'values' | 'earlier'>>(known: Known): Known {
     if (this.#identified) return known
     const { values, earlier = {} } = known
     const isPersonal = (name: string): boolean => this.#personal.includes(name)
