@@ -6,6 +6,8 @@ import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
 import { whole } from '../support/gateway.js'
 import { carrierComplaints, simulateOneCall } from '../support/simulated.js'
+import { until } from '../support/until.js'
+import { mkondo } from './mkondo-process.js'
 
 // Calls are spoken in real time.
 t.setTimeout(300_000)
@@ -93,3 +95,33 @@ for (const service of ['openai', 'openai-live', 'gemini', 'cascade']) {
     t.same(carrierComplaints(helped), [])
   })
 }
+
+/** `mkondo double SERVICE` as a process of its own. Gives the variables that it prints. */
+async function doubleProcess(t: Test, service: string): Promise<Record<string, string>> {
+  const { child, lines } = mkondo(['double', service, '--port', '0'])
+  t.teardown(() => child.kill())
+  await until(() => lines.some((line) => line.startsWith('export LLM_MODEL')), 60_000, `the double of ${service}`)
+  return Object.fromEntries(
+    lines.flatMap((line) => {
+      const [, name, value] = /^export (\w+)=(.*)$/.exec(line) ?? []
+      return name === undefined || value === undefined ? [] : [[name, value]]
+    }),
+  )
+}
+
+t.test('two doubles as printed hold one call together', { buffered: true }, async (t) => {
+  const [google, azure] = await Promise.all([doubleProcess(t, 'google'), doubleProcess(t, 'azure')])
+  // The recogniser and the voice of one, the model of the other.
+  const variables = { ...google, ...azure, MEDIA_WORKERS: '1' }
+  const { at, close } = await whole(variables, (yaml) =>
+    yaml.replace(
+      /^backend: auto$/m,
+      'backend: cascade\nbackends: { cascade: { stt: { service: google }, tts: { service: google } } }',
+    ),
+  )
+  t.teardown(close)
+  const { calls, output } = await simulateOneCall({ ...at, args: ['--from', '+254700000001'] })
+  const [asked] = calls
+  t.match(saidBy(asked), /Order 4127 is out for delivery/, output)
+  t.same(ranWell(asked), ['lookup_order', 'end_call'])
+})
