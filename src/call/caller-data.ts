@@ -60,7 +60,7 @@ export const callerAnswerSchema = z.object({
 })
 export type CallerAnswer = DocumentOf<typeof callerAnswerSchema>
 
-/** What nobody has of a caller before they have proved who they are: personal fields, and an earlier call. */
+/** Data of a caller that nobody has before they have proved who they are: personal fields, and an earlier call. */
 export const withheldSchema = z.object({ values: valuesSchema, earlier: valuesSchema })
 export type Withheld = DocumentOf<typeof withheldSchema>
 

@@ -42,7 +42,7 @@ const EARLY_WORDS_MS = 3000
 /** A caller who spoke when the stream opened and goes on for this long speaks to the agent. Detectors lag by 60 ms. */
 const EARLY_GOES_ON_MS = 100
 
-/** What turn-taking acts on beside the core. */
+/** Parts that turn-taking acts on beside the core. */
 export interface TurnTakingParts {
   readonly agentSpeech: AgentSpeech
   readonly callerSpeech: CallerSpeech

@@ -22,7 +22,7 @@ export interface Facts {
   readonly doNotCall: boolean
   /** Balance of the carrier's wallet, in minor units; null: unknown, which does not mean empty. */
   readonly walletMinor: number | null
-  /** Whether the number is in a call with us, at any node. */
+  /** Standing of the number's line with this fleet. */
   readonly line: LineStanding
   /** The number that calls has used up its budget of the day. */
   readonly budgetSpent: boolean

@@ -15,7 +15,7 @@ const RINGS_MS = 120_000
 const GIVEN_BACK = 'given back'
 const GIVEN_BACK_TRIES = 3
 
-/** Whether a number is on a line with this fleet. `unknown`: the store or another node that may have its call does not say. */
+/** Standing of a number's line with this fleet. `unknown`: the store or another node that may have its call does not say. */
 export type LineStanding = 'free' | 'busy' | 'unknown'
 
 interface BusyLinesOptions {

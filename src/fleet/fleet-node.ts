@@ -494,7 +494,7 @@ export class FleetNode {
 
   /**
    * A call that this node has placed was not answered, as far as this node knows. Does not reject.
-   * @returns the store's answer to its end: `unknown` also where this node could not reserve it, because another has it
+   * @returns the store's answer to its end: `unknown` also where this node could not reserve it, because it is another's
    */
   async unreached(callSid: string): Promise<OverAnswer> {
     const token = this.#reserved.get(callSid)

@@ -233,7 +233,7 @@ export async function ofRestingRows<T>(
   return { found, unlooked }
 }
 
-/** What an erasure or an export says of rows that it cannot read. @param where  such as "in Redis" */
+/** Sentences of an erasure or an export about rows that it cannot read. @param where  such as "in Redis" */
 export function unreadRows(rows: number, where: string): readonly string[] {
   if (rows === 0) return []
   return [`${rows} rows of campaigns and call backs ${where} (another TOKEN_SECRET, or another version, wrote them)`]

@@ -114,7 +114,7 @@ export class UnsettledCalls {
   #isHere(callSid: CallSid, record: CallRecord): boolean {
     const { endReason, durationMs } = record
     const known = this.#options.recordOf(callSid)
-    // What an earlier run has left is in memory once it is decided, and no sooner: both may have died at the same moment of the call.
+    // A record that an earlier run has left is in memory once it is decided, and no sooner: both may have died at the same moment of the call.
     const isEarlier = this.#undecided.get(callSid) === record
     const isOther =
       known !== undefined && (isEarlier || known.endReason !== endReason || known.durationMs !== durationMs)

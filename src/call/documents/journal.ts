@@ -163,9 +163,7 @@ const journalLineSchemas = {
       identity: anyObject,
       withheld: withheldSchema
         .exactOptional()
-        .describe(
-          'What nobody had of the caller before: it is masked in the line of their look-up. Absent: nothing was.',
-        ),
+        .describe('Data that nobody had of the caller before, masked in the line of their look-up. Absent: none was.'),
       view,
       out,
     })

@@ -47,7 +47,7 @@ export class Grants<Resource extends keyof typeof PRECEDENCE> {
     else this.giveBack(reason)
   }
 
-  /** What is held now is older than what is taken from now on. */
+  /** Makes grants that are held now older than those that are taken from now on. */
   mark(): void {
     this.#marked = this.#held
   }

@@ -91,7 +91,7 @@ class RedisStore implements CallStore {
   /** A start looks at Redis once. */
   #looked = false
   readonly #refusals: LimitedLog<string>
-  /** What the log has said of this outage. */
+  /** Faults of this outage that are in the log. */
   readonly #said = new Set<string>()
   #settleStart: (error: GatewayError | null) => void = () => undefined
 
@@ -391,7 +391,7 @@ class RedisStore implements CallStore {
     return this.#refusal(message)
   }
 
-  /** Of a server that is connected: nobody else says why its operations fail. */
+  /** Fault of a server that is connected: nobody else says why its operations fail. */
   #refusal(message: string): GatewayError {
     const reason = meaningOf(message)
     if (this.#downReason === null) this.#refusals.note(reason, { redis: this.#shown }, performance.now())

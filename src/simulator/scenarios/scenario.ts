@@ -355,7 +355,7 @@ const scenarioSchema = z
       .strictObject(scriptKeys)
       .optional()
       .describe(
-        'What they do in a call before, in which they are promised a call back: this call is that call back, of the agent with `callbacks`. Text mode only. Default: there was none.',
+        'Script of a call before, in which they are promised a call back: this call is that call back, of the agent with `callbacks`. Text mode only. Default: there was none.',
       ),
     expect: expectSchema.prefault({}),
   })
@@ -521,7 +521,7 @@ function scenarioOf(parsed: ScenarioFile, file: string) {
     slow,
     /** Memory of the caller's last call; null: none. */
     earlier,
-    /** What they do in the call before, in which they are promised this one as a call back; null: there was none. */
+    /** Script of the call before, in which they are promised this one as a call back; null: there was none. */
     promisedIn: promisedIn === undefined ? null : { name, ...promisedIn },
     expect: parsed.expect,
   }

@@ -55,7 +55,7 @@ type Services = Pick<
 
 /** `changed`: also when nobody goes on with a cut call, which ends as the loss of its stream left it. */
 interface ContinuityDoor extends Pick<MainDoor, 'mark' | 'changed'> {
-  /** What its call and the call's parts keep for another node. */
+  /** State of its call and of the call's parts for another node. */
   readonly now: () => KeptNow
 }
 

@@ -333,7 +333,7 @@ export class CallRegistry implements CallDirectory {
     const record = this.#withCost(entered)
     const known = (): void => void this.#known.set(record.callSid, true)
     if (told === null) known()
-    // What the carrier asks of a call that another node may have is not answered here.
+    // A question of the carrier about a call that another node may have is not answered here.
     else void told.then((answer) => answer === 'ok' && known())
     this.#options.metrics.callEnded(record)
     this.#ended.set(record.callSid, record, this.#keptFor(record))

@@ -71,8 +71,8 @@ export interface MainPart {
   recorded?(record: CallRecord): void
   /** The call is over here, with or without a record: what it holds is freed. */
   release?(): void
-  /** What of it another node needs to go on. */
+  /** Its state that another node needs to go on. */
   keeps?(): Partial<KeptNow>
-  /** What of it the call's record has. @param streamed  the call has had a stream */
+  /** Its share of the call's record. @param streamed  the call has had a stream */
   inRecord?(streamed: boolean): Partial<CallEnding>
 }

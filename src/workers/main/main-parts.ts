@@ -31,7 +31,7 @@ const PARTS = {
 type Parts = { readonly [Name in keyof typeof PARTS]: ReturnType<(typeof PARTS)[Name]> }
 type AnyPart = Parts[keyof Parts]
 type MessagesOf<Part> = Part extends { readonly messages: infer All } ? keyof All : never
-/** What no part takes, `MainThreadCall` has to: else it does not compile. */
+/** Messages that parts take; `MainThreadCall` has to take the others, else it does not compile. */
 type Taken = Extract<FromCall, { type: MessagesOf<AnyPart> }>
 type All<Each> = (Each extends unknown ? (one: Each) => void : never) extends (all: infer Whole) => void ? Whole : never
 type Kept = All<KeptOf<AnyPart>>

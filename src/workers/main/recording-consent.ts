@@ -3,7 +3,7 @@ import type { KeptState } from '../../call/documents/kept-call.js'
 import type { CallAgent } from './call-agent.js'
 import type { CallEnding } from './call-record.js'
 
-/** What a caller has heard and said of the recording, or of what is written down. */
+/** Consent of a caller: what they have heard and said about the recording, or about what is written down. */
 export class RecordingConsent {
   /** The caller has heard that the call is recorded, or nothing has to be said. */
   announced: boolean

@@ -1,7 +1,7 @@
 import type { CallResult } from '../../call/documents/kept-call.js'
 import type { FromCall } from '../shared/call-messages.js'
 
-/** What a call's session has said of itself last: it outlives the session's worker. */
+/** State that a call's session has reported last: it outlives the session's worker. */
 export class SessionState {
   /** With the log, the state from which another worker would continue. */
   saved: Extract<FromCall, { type: 'log' }>['saved'] = null

@@ -12,7 +12,7 @@ export class ByType<Message extends { readonly type: string }, Rest extends read
   constructor(tables: readonly (Handlers<Message, Rest> | undefined)[]) {
     for (const table of tables) {
       // Only messages of its type come to a handler.
-      for (const [type, handler] of Object.entries((table ?? {}) as object) as [string, Handler<Message, Rest>][])
+      for (const [type, handler] of Object.entries(table ?? {}) as [string, Handler<Message, Rest>][])
         this.#handlers.set(type, [...(this.#handlers.get(type) ?? []), handler])
     }
   }

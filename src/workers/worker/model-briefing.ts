@@ -14,7 +14,7 @@ interface Briefed {
   readonly tools: Pick<CallToolRunner, 'serverTools'>
 }
 
-/** What the model of a call is told, as it is now. */
+/** Instructions and tools of a call's model, as they are now. */
 export class ModelBriefing {
   /** The model may call tools; else it has called too many, and is offered none. */
   toolsOffered = true

@@ -26,7 +26,7 @@ export interface WorkerThings {
   readonly intake: CallerIntake
   /** The tools that run. */
   readonly tools: CallTools
-  /** What the model knows of the call now. */
+  /** The model's instructions and tools now. */
   readonly briefing: ModelBriefing
   readonly keys: SecretKeys
   readonly services: PartServices

@@ -35,7 +35,7 @@ const PARTS = [
 type AnyPart = ReturnType<(typeof PARTS)[number]>
 type OutputsOf<Part> = Part extends { readonly outputs: infer All } ? keyof All : never
 type MessagesOf<Part> = Part extends { readonly messages: infer All } ? keyof All : never
-/** What no part takes, `WorkerCall` has to: else it does not compile. */
+/** Outputs and messages that parts take; `WorkerCall` has to take the others, else it does not compile. */
 type CarriedOut = Extract<CallOutput, { type: OutputsOf<AnyPart> }>
 type Taken = Extract<ToCall, { type: MessagesOf<AnyPart> }>
 

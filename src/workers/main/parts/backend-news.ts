@@ -13,7 +13,7 @@ const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
   overrun: 'a backend sends without an end, and was cut off',
 }
 
-/** What a call's worker reports of its backends and MCP servers: for the operator. */
+/** Reports of a call's worker about its backends and MCP servers, for the operator. */
 export class BackendNews implements MainPart {
   readonly #of: Pick<MainThings, 'log' | 'context'>
 

@@ -8,7 +8,7 @@ import { wallMsOf } from '../worker-context.js'
 import type { WorkerDoor } from '../worker-door.js'
 import type { OutputHandlers, WorkerPart, WorkerThings } from '../worker-part.js'
 
-/** Who calls: looked up beside the backend's connection, and told to the backend. */
+/** Looks the caller up beside the backend's connection, and gives the backend the result. */
 export class CallerLookUp implements WorkerPart {
   readonly #door: WorkerDoor
   readonly #of: WorkerThings
@@ -25,7 +25,7 @@ export class CallerLookUp implements WorkerPart {
     'caller-recalled': ({ earlier }) => this.#recalled(earlier),
   } satisfies Handlers<ToCall>
 
-  /** What is known already is there before the backend connects. */
+  /** Begins before the backend connects, which then gets what is known already. */
   begin(): void {
     const { start, session, context } = this.#of
     const { post, guard } = this.#door

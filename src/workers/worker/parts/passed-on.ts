@@ -9,7 +9,7 @@ type Passed = Extract<
   { type: 'wait' | 'escalate' | 'callback' | 'recording-announced' | 'recording-refused' | 'end-stream' }
 >
 
-/** What the main thread does for the session, and hears of the backend. */
+/** Passes on to the main thread what it does for the session, and news of the backend. */
 export class PassedOn implements WorkerPart {
   readonly #post: WorkerDoor['post']
 
