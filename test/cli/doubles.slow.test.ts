@@ -104,7 +104,7 @@ async function doubleProcess(t: Test, service: string): Promise<Record<string, s
   return Object.fromEntries(
     lines.flatMap((line) => {
       const [, name, value] = /^export (\w+)=(.*)$/.exec(line) ?? []
-      return name === undefined || value === undefined ? [] : [[name, value]]
+      return name === undefined || value === undefined ? [] : [[name, value] as const]
     }),
   )
 }
