@@ -107,14 +107,14 @@ module.exports = {
     {
       name: 'parts-of-a-call-know-no-part',
       severity: 'error',
-      from: { path: '^src/workers/(main|worker)/parts/' },
-      to: { path: '^src/workers/(main|worker)/parts/' },
+      from: { path: '^src/workers/(main/call|worker)/parts/' },
+      to: { path: '^src/workers/(main/call|worker)/parts/' },
     },
     {
       name: 'only-their-list-knows-the-parts-of-a-call',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/workers/(main/main|worker/worker)-parts\\.ts$' },
-      to: { path: '^src/workers/(main|worker)/parts/' },
+      from: { path: '^src/', pathNot: '^src/workers/(main/call/main|worker/worker)-parts\\.ts$' },
+      to: { path: '^src/workers/(main/call|worker)/parts/' },
     },
     {
       name: 'edge-speaks-through-workers',

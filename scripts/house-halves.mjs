@@ -7,7 +7,7 @@ import ts from 'typescript'
 const HANDED = 3
 const HALVES = [
   { name: 'WorkerCall', file: 'src/workers/worker/worker-call.ts', parts: 'src/workers/worker/parts' },
-  { name: 'MainThreadCall', file: 'src/workers/main/main-thread-call.ts', parts: 'src/workers/main/parts' },
+  { name: 'MainThreadCall', file: 'src/workers/main/call/main-thread-call.ts', parts: 'src/workers/main/call/parts' },
 ]
 
 const filesOf = (folder) => (existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : [])

@@ -5,7 +5,7 @@ import { chartRange } from '../../src/call/documents/call-charts.js'
 import type { CallSearch } from '../../src/call/documents/call-search.js'
 import { CALL_OUTCOMES } from '../../src/call/documents/record.js'
 import { seededRandom } from '../../src/carrier/random.js'
-import { CallFinder } from '../../src/telemetry/archive/call-finder.js'
+import { CallFinder } from '../../src/telemetry/archive/index/call-finder.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { command } from '../kit/command.js'
 

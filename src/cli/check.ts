@@ -280,7 +280,7 @@ function storageFinding(config: Config, definitions: readonly AgentDefinition[])
     await findS3Client()
     if (storage === null) return 'STORAGE_BUCKET is not set'
     process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true'
-    const { S3Store } = await import('../telemetry/archive/s3-store.js')
+    const { S3Store } = await import('../telemetry/archive/objects/s3-store.js')
     const store = new S3Store(storage.bucket)
     await store.probe(`${storage.prefix}check-${randomUUID()}`, AbortSignal.timeout(STORAGE_CHECK_MS))
     const of = (settings: number, own: 'recordsDays' | 'recordingsDays'): string =>

@@ -14,7 +14,7 @@ import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { eachErased, isOfNumber } from '../telemetry/archive/erasure.js'
 import type { ErasedCounts, ErasureTask, FoundCalls } from '../telemetry/archive/erasure.js'
-import type { ErasedObjects } from '../telemetry/archive/object-storage.js'
+import type { ErasedObjects } from '../telemetry/archive/objects/object-storage.js'
 import type { CallRegistry } from '../workers/main/call-registry.js'
 
 /** Calls of a masked number about which one erasure asks the carrier. */

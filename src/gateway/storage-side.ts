@@ -1,6 +1,6 @@
 import type { Config } from '../config/settings.js'
 import { GatewayError } from '../core/errors.js'
-import type { ObjectStorage, ObjectStorageOptions } from '../telemetry/archive/object-storage.js'
+import type { ObjectStorage, ObjectStorageOptions } from '../telemetry/archive/objects/object-storage.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { storageEnvironment } from './agents/agent-environment.js'
@@ -48,7 +48,7 @@ export async function openObjectStorage(
   let storage: ObjectStorage | null = null
   if (options !== null) {
     await findS3Client()
-    const { ObjectStorage } = await import('../telemetry/archive/object-storage.js')
+    const { ObjectStorage } = await import('../telemetry/archive/objects/object-storage.js')
     storage = new ObjectStorage(options, log.component('telemetry'), storageEnvironment(process.env, workerEnv))
   }
   const objects = metrics.defineCounter('storage_objects', 'Objects of the object storage, by what became of them', [

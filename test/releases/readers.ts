@@ -16,7 +16,7 @@ import { eraseAnswerSchema, eraseRequestSchema } from '../../src/edge/ops/ops-er
 import { requestSchema as opsRequestSchema } from '../../src/edge/ops/ops-requests.js'
 import { dailyBudgetsSchema } from '../../src/gateway/daily-budgets.js'
 import { entrySchema as messageEntrySchema } from '../../src/messages/entry.js'
-import { keyFileSchema } from '../../src/telemetry/archive/object-keys.js'
+import { keyFileSchema } from '../../src/telemetry/archive/objects/object-keys.js'
 import { waitStatusSchema } from '../../src/workers/main/wait-status.js'
 
 /** A form that outlives the process that writes it, or that a node sends to another. */

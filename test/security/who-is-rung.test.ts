@@ -95,7 +95,7 @@ const PLACES: Readonly<Record<string, string>> = {
   'src/fleet/routing.ts': 'the order of OutboundCalls, claimed at this node',
   'src/gateway/carrier-side.ts': 'the human of the escalation',
   'src/sautikit-api/client.ts': 'the request itself',
-  'src/workers/main/parts/escalation-driver.ts': 'the human of the escalation',
+  'src/workers/main/call/parts/escalation-driver.ts': 'the human of the escalation',
   'src/workers/main/main-thread-context.ts': 'the type of the part of the API',
   'src/workers/main/outbound-calls.ts': 'ringFault of its way',
 }

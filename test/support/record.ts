@@ -1,6 +1,6 @@
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
-import { recordWithoutStream } from '../../src/workers/main/call-record.js'
+import { recordWithoutStream } from '../../src/workers/main/call/call-record.js'
 
 /** The record of a plain call that went well, with changes. */
 export function endedCall(changes: Partial<CallRecord> = {}): CallRecord {

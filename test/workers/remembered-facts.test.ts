@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { MainThings } from '../../src/workers/main/main-part.js'
-import { CallParty } from '../../src/workers/main/parts/party.js'
+import type { MainThings } from '../../src/workers/main/call/main-part.js'
+import { CallParty } from '../../src/workers/main/call/parts/party.js'
 import { promisedCall } from '../../src/workers/main/kept-call.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 

@@ -5,7 +5,7 @@ import { CHART_QUERY_KEYS, chartQuerySchema, chartRange, chartsOf } from '../../
 import type { ChartsView } from '../../call/documents/call-charts.js'
 import { CALL_SEARCH_KEYS, callSearchSchema, isAlike, isOfNumbers } from '../../call/documents/call-search.js'
 import type { CallSearch } from '../../call/documents/call-search.js'
-import type { ChartedCalls, FoundCalls } from '../../telemetry/archive/call-finder.js'
+import type { ChartedCalls, FoundCalls } from '../../telemetry/archive/index/call-finder.js'
 import { LRUCache } from 'lru-cache'
 import type { z } from 'zod'
 import { isCallSid } from '../../core/ids.js'

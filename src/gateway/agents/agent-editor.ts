@@ -17,7 +17,7 @@ import type {
   PublishedHere,
   TriableDraft,
 } from '../../edge/options.js'
-import { versionOf } from '../../workers/main/agent-version.js'
+import { versionOf } from '../../workers/main/call/agent-version.js'
 import type { HostedAgent } from '../../workers/main/main-thread-context.js'
 import type { AgentHeads } from './agent-heads.js'
 import { inThread } from './agent-inspector.js'

@@ -20,7 +20,7 @@ import { OpenRecordFiles } from './open-record-files.js'
 import type { LeftRecord } from './open-record-files.js'
 import { RecordingFiles } from './recording-files.js'
 import { StoredValues } from './stored-values.js'
-import { writeUpload } from './uploads.js'
+import { writeUpload } from './objects/uploads.js'
 
 /** Documents that wait for a disk that is full. */
 const ARCHIVE_BACKLOG_MAX = 1000

@@ -5,7 +5,7 @@ import { maskNumber, sameNumber } from '../../sautikit/phone.js'
 import { KEPT_FILES, KEPT_KINDS, keptFolder, keptNames } from './kept-files.js'
 import type { KeptFile } from './kept-files.js'
 import { ERASED, linesOf } from './line-log.js'
-import { forgetKeys } from './object-keys.js'
+import { forgetKeys } from './objects/object-keys.js'
 
 const ERASED_KINDS = [
   'calls',

@@ -1,9 +1,9 @@
 import type { CallBackRefusal } from '../../call/events.js'
 import { keptCallBack } from '../../telemetry/archive/redaction.js'
-import type { CallAgent } from './call-agent.js'
-import type { CallContinuity } from './call-continuity.js'
-import type { CallOrigin } from './call-origin.js'
-import { mayBeCalledBack } from './call-start.js'
+import type { CallAgent } from './call/call-agent.js'
+import type { CallContinuity } from './call/call-continuity.js'
+import type { CallOrigin } from './call/call-origin.js'
+import { mayBeCalledBack } from './call/call-start.js'
 import type { CallBackOrder, MainThreadContext } from './main-thread-context.js'
 
 interface CalledBack {

@@ -1,6 +1,6 @@
 import { placeOf } from '../../backends/split.js'
 import type { BackendShare } from '../../backends/split.js'
-import { versionOf } from './agent-version.js'
+import { versionOf } from './call/agent-version.js'
 import type { CallOfVersion, HostedAgent } from './main-thread-context.js'
 
 /** Agents that have a second version, and which of the two serves a call. */

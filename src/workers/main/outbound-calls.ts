@@ -21,7 +21,7 @@ import type { Log } from '../../telemetry/log.js'
 import type { EffectGate } from '../shared/effects.js'
 import type { KeptState } from '../../call/documents/kept-call.js'
 import type { PlacedCall } from './live-call.js'
-import { outboundRecord, unreachedRecord } from './call-record.js'
+import { outboundRecord, unreachedRecord } from './call/call-record.js'
 
 /** Calls that ring at once. */
 const OUTBOUND_CALLS_WAITING_MAX = 200

@@ -8,7 +8,7 @@ import { pronounced } from '../../../src/speech/spoken/pronunciations.js'
 import { isSpeakable, sentenceEnd, sentencesOf } from '../../../src/speech/spoken/sentences.js'
 import { formsMayGoOn, spokenForm, unspokenIn } from '../../../src/speech/spoken/spoken-form.js'
 import { swahili } from '../../../src/speech/spoken/swahili.js'
-import { carrierSay } from '../../../src/workers/main/carrier-say.js'
+import { carrierSay } from '../../../src/workers/main/call/carrier-say.js'
 
 const STREET = { match: 'Muindi Mbingu', say: 'Moo-in-dee Mbeen-goo' }
 const NAME = { match: 'Muindi', say: 'Moo-in-dee' }

@@ -1,0 +1,99 @@
+import { NO_ASSETS } from '../../../agents/file/assets.js'
+import { agentWith } from '../../../agents/tools/call-variables.js'
+import type { AgentDefinition } from '../../../agents/file/definition.js'
+import type { CallVariables } from '../../../agents/file/template.js'
+import { usesLegRate } from '../../../backends/registry.js'
+import type { BackendShare } from '../../../backends/split.js'
+import type { KeptCall } from '../../../call/documents/kept-call.js'
+import type { LegRateHz } from '../../../core/units.js'
+import { canBeCalled, partyKey } from '../../../sautikit/phone.js'
+import { traceparentOf } from '../../../telemetry/trace-id.js'
+import type { CallStart } from '../../shared/call-messages.js'
+import { versionOf } from './agent-version.js'
+import { widestRateHz } from '../caller-profiles.js'
+import type { NewCall } from '../live-call.js'
+import type { HostedAgent, MainThreadContext } from '../main-thread-context.js'
+
+type Parties = Pick<NewCall, 'direction' | 'from' | 'to'>
+
+/** An agent in one call, with the call's variables in its words. @param begins  as for `agentWith` */
+export function inCall(agent: HostedAgent, call: NewCall, variables: CallVariables, begins = false): HostedAgent {
+  const definition = withGreeting(agentWith(agent.definition, variables, begins), call)
+  if (definition === agent.definition) return agent
+  return { ...agent, definition, serves: { business: null, file: agent.definition, ...agent.serves } }
+}
+
+/** An agent that makes a promised call back begins with other words than after a call that was cut off. */
+function withGreeting(agent: AgentDefinition, { placed }: NewCall): AgentDefinition {
+  const { callbacks, recovery } = agent
+  if (placed?.promised !== true || callbacks === null) return agent
+  return { ...agent, recovery: { ...recovery, callbackGreeting: callbacks.greeting } }
+}
+
+/** Part of a call's start data that its order and its agent decide. */
+export function startOf(call: NewCall, hosted: HostedAgent, context: MainThreadContext) {
+  return {
+    direction: call.direction,
+    agent: hosted.definition,
+    business: hosted.serves?.business ?? null,
+    variables: call.placed?.variables ?? {},
+    knownCaller: context.lines.foundOf(partyKey(callerOf(call)), lookUpOf(call, hosted)),
+    ...traceContextOf(call, context),
+    leaveMessage: call.placed?.leaveMessage ?? true,
+    messagesOnly: hosted.messagesOnly ?? false,
+    assets: hosted.assets ?? NO_ASSETS,
+    from: callerOf(call),
+    calledBack: mayBeCalledBack(call, hosted.definition, context),
+    to: ownNumberOf(call),
+    track: hosted.facts.stream.track,
+    journal: context.keepJournal === null ? null : context.journal,
+  } satisfies Partial<CallStart>
+}
+
+/** The rate of a call's leg. A call that goes on keeps its rate, where that was learnt. */
+export function legRateOf(
+  { facts: { stream }, definition }: HostedAgent,
+  share: BackendShare,
+  before: KeptCall | null,
+  lines: MainThreadContext['lines'],
+  party: string,
+): LegRateHz {
+  const { samplingRateHz } = stream
+  if (before !== null)
+    return samplingRateHz === 'auto' && before.legRateHz === 8000 ? 8000 : widestRateHz(samplingRateHz)
+  return lines.rateHz(samplingRateHz, party, usesLegRate(share.names[0] ?? '', definition.backends))
+}
+
+/** Trace context in the requests of a call's tools. */
+export function traceContextOf({ callSid }: NewCall, { traces }: MainThreadContext): Pick<CallStart, 'traceparent'> {
+  return traces == null ? {} : { traceparent: traceparentOf(callSid) }
+}
+
+/** True if the person on the line may be called back at their number; a list of others than us only has to exist. */
+export function mayBeCalledBack(
+  call: Parties,
+  agent: AgentDefinition,
+  context: Pick<MainThreadContext, 'callBacks'>,
+): boolean {
+  const number = callerOf(call)
+  return canBeCalled(number) && (context.callBacks?.mayRing(agent, number, ownNumberOf(call)) ?? true)
+}
+
+/** Number of the person on the line; agent and tools call them the caller in outbound calls too. */
+export function callerOf({ direction, from, to }: Parties): string {
+  return direction === 'inbound' ? from : to
+}
+
+export function ownNumberOf({ direction, from, to }: Parties): string {
+  return direction === 'inbound' ? to : from
+}
+
+/** The line of a call: what is known of a caller there, no other business has. */
+export function lineOf(call: Parties, { definition }: HostedAgent): string {
+  return `${ownNumberOf(call)} ${definition.name}`
+}
+
+/** Names the look-up of a call's agent, as its file is, on that line. */
+export function lookUpOf(call: Parties, hosted: HostedAgent): string {
+  return `${lineOf(call, hosted)} ${versionOf(hosted)}`
+}

@@ -1,0 +1,54 @@
+import type { Handlers } from '../../../shared/by-type.js'
+import type { FromCall } from '../../../shared/call-messages.js'
+import type { MainPart, MainThings } from '../main-part.js'
+
+/** Backend faults that need an operator. */
+const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request', 'overrun'])
+const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
+  auth: 'a backend refuses its key',
+  quota: 'the account of a backend is empty',
+  bad_request: 'a backend refuses how it is set',
+  rate_limit: 'a backend limits our requests',
+  session_expired: 'a backend ended a session at its time limit',
+  overrun: 'a backend sends without an end, and was cut off',
+}
+
+/** Reports of a call's worker about its backends and MCP servers, for the operator. */
+export class BackendNews implements MainPart {
+  readonly #of: Pick<MainThings, 'log' | 'context'>
+
+  constructor(of: Pick<MainThings, 'log' | 'context'>) {
+    this.#of = of
+  }
+
+  readonly messages = {
+    'backend-error': ({ fault }) => {
+      const { log, context } = this.#of
+      const { backend, code, message: detail, sessionLost } = fault
+      const level = FINAL_FAULTS.has(code) ? 'error' : 'warn'
+      log[level]({ backend, code, detail, session_lost: sessionLost }, BACKEND_FAULT_WORDS[code] ?? 'a backend failed')
+      context.backendStatus.fault(fault, context.wallClock())
+    },
+    'backend-session': ({ opened }) => this.#of.context.backendStatus.session(opened),
+    circuit: ({ worker, circuit }) => {
+      const { backendStatus, clock } = this.#of.context
+      backendStatus.circuit(worker, circuit, clock())
+    },
+    'backend-limits': ({ backend, limits }) => {
+      for (const { name, limit, remaining } of limits)
+        this.#of.context.metrics.backendRateLimit(backend, name, remaining / limit)
+    },
+    failover: ({ from, to, gapMs, reason }) => {
+      const { log, context } = this.#of
+      log.warn({ from_backend: from, to_backend: to, gap_ms: Math.round(gapMs), reason }, 'another backend took over')
+      context.backendStatus.takeover(from, to, gapMs)
+    },
+    mcp: ({ news: { server, event, failures, missing, reason } }) => {
+      const usable = event !== 'down' && event !== 'overrun' && missing.length === 0
+      this.#of.log[usable ? 'info' : 'warn'](
+        { server, event, failures, missing, detail: reason },
+        event === 'session-lost' ? 'session lost: an MCP server gets a new one' : 'an MCP server has changed',
+      )
+    },
+  } satisfies Handlers<FromCall>
+}
