@@ -321,6 +321,7 @@ async function nodeOf(node: string, goodbye: string, more: Parameters<typeof sta
   const journals = new Map<string, string[]>()
   const recordings: { readonly callSid: string; readonly part: number }[] = []
   const unheard: WaitUnheard[] = []
+  const started: string[] = []
   const keeper = new CallKeeper({
     alone: false,
     node,
@@ -346,6 +347,7 @@ async function nodeOf(node: string, goodbye: string, more: Parameters<typeof sta
       settle: (key, result) => effects.settle(key, result),
     },
     onWaitUnheard: (news) => unheard.push(news),
+    onStarted: ({ callSid }) => started.push(callSid),
     leaveWaits: async (callSid) => {
       await keeper.flush()
       return callSid === 'HD_drained00001' ? 'kept' : 'nowhere'
@@ -378,6 +380,7 @@ async function nodeOf(node: string, goodbye: string, more: Parameters<typeof sta
     journals,
     recordings,
     unheard,
+    started,
     /** The node takes the call, as its fleet would. */
     own: async (callSid: string, expectedEpoch: number): Promise<void> => {
       const { owner } = await store.claim(
@@ -504,6 +507,28 @@ async function waitingCall(callSid: string, node = a) {
   await hears(line, 'Enter your PIN.', 'the words of the tool')
   return { line, waitId, charged: () => shop.charged() - charged }
 }
+
+t.test('of a call that is taken over its first stream is told, by the node where it opens', async (t) => {
+  const [first, next] = await Promise.all([nodeOf('node-r1', 'Goodbye.'), nodeOf('node-r2', 'Goodbye.')])
+  const rings = inbound('HD_rings00000001')
+  await first.own(rings.callSid, 0)
+  first.test.host.prepare(rings)
+  await first.lose(rings.callSid)
+  const talks = inbound('HD_talks00000001')
+  await first.own(talks.callSid, 0)
+  const line = new TestLine(first.test.host.prepare(talks))
+  line.start()
+  await line.agentQuiet(150)
+  line.stop()
+  await first.lose(talks.callSid)
+  for (const call of [rings, talks]) {
+    const again = await goesOn(call, next)
+    again.stop()
+    again.call.detach(1000)
+    await next.test.recordOf(call.callSid)
+  }
+  t.same([first.started, next.started], [[talks.callSid], [rings.callSid]])
+})
 
 t.test('a node dies while a tool waits: the next one tells the outcome, and the tool is not asked again', async (t) => {
   const { line, waitId, charged } = await waitingCall('HD_waiting00002')

@@ -228,6 +228,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#of.stream.isTaken)
       throw new GatewayError('DUPLICATE_CALL', 'this call already has, or had, its audio socket')
     if (this.#state !== 'waiting') throw new GatewayError('CALL_UNKNOWN', 'this call is over')
+    // Where the node before was lost while the carrier still connected, nobody has been told of the call.
+    const isFirst = this.#of.stream.openedMs === null
     const setupMs = this.#of.stream.open()
     const nowMs = this.#context.clock()
     this.#sink = sink
@@ -239,7 +241,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#context.keeper?.changed(this.callSid)
     this.#context.openRecords?.open(this.callSid, () => this.#of.record.open(this.#ending(), this.#context.wallClock()))
     this.#port.send({ type: 'stream-opened', openedAtMs: nowMs })
-    if (this.#of.origin.before === null) this.#context.onStarted?.(this.#of.record.started)
+    if (isFirst) this.#context.onStarted?.(this.#of.record.started)
   }
 
   audio(bytes: Uint8Array): void {
