@@ -25,6 +25,7 @@ const PEER_FAILED = [
   'busy',
   'tls',
   'turned-away',
+  'unknown-request',
   'fault',
   'answer-not-proven',
   'answer-malformed',
@@ -38,7 +39,8 @@ const PEER_FAILED = [
  * - `refused`: that run does not answer there any more: nothing listens, the host is gone, or another run or another
  *   node says so and proves it. Evidence that it is dead.
  * - `silent`: no answer came; whether the node carried it out is not known.
- * - `failed`: neither: something is wrong here or between the nodes (TLS, secrets, clocks, versions, a foreign server).
+ * - `failed`: neither: something is wrong here or between the nodes (TLS, secrets, clocks, a foreign server), or, as
+ *   `unknown-request`, the node is of a version before that request.
  */
 export type PeerResult =
   | { readonly result: 'answered'; readonly answer: unknown }
@@ -194,6 +196,7 @@ export class Peers {
     if (from.incarnation !== peer.incarnation)
       return { result: 'refused', reason: 'another-incarnation', answeredBy: from.incarnation }
     if (status === 500) throw new Failure('fault', 'the node failed to answer')
+    if (status === 404) throw new Failure('unknown-request', `status 404: ${refusalOf(read)}`)
     if (status !== 200) throw new Failure('turned-away', `status ${status}: ${refusalOf(read)}`)
     return { result: 'answered', answer: jsonOf(read) }
   }

@@ -47,6 +47,15 @@ t.test('a number in a call at another node is busy until it is over', async (t) 
   t.equal(await asked(), 'unknown', 'a node that does not answer may have a call of it')
 })
 
+t.test('a node of the version before holds no row up', async (t) => {
+  const it = await fleet(t, 2)
+  const [node] = it.nodes
+  if (node === undefined) throw new Error('no node')
+  // The other one has no handler of the question.
+  const lines = new BusyLines({ ...shared, node, store: it.store, isBusyHere: () => false })
+  t.equal(await lines.hold(AMINA, 'reminders r1'), 'free')
+})
+
 t.test('two nodes that would ring a number at once ring it once', async (t) => {
   if (!hasRedis(t)) return
   const redis = await startRedis()

@@ -245,7 +245,7 @@ t.test('failed: another secret, a wrong clock, another version, a foreign server
   t.same(await late.ping(peer, PATIENT_MS), { result: 'failed', reason: 'turned-away' })
   t.match(late.lines, [{ why: 'status 401: late' }])
   const peers = asking(t)
-  t.same(await peers.ask(peer, 'new-request', {}, PATIENT_MS), { result: 'failed', reason: 'turned-away' })
+  t.same(await peers.ask(peer, 'new-request', {}, PATIENT_MS), { result: 'failed', reason: 'unknown-request' })
   listener.handle('break', () => {
     throw new Error('a fault of a test')
   })
