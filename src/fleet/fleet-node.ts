@@ -494,11 +494,11 @@ export class FleetNode {
 
   /**
    * A call that this node has placed was not answered, as far as this node knows. Does not reject.
-   * @returns the store's answer to its end: `unknown` also where this node could not reserve it, because it is another's
+   * @returns the store's answer to its end; `in-doubt` where this node could not reserve it, because it may be another's
    */
   async unreached(callSid: string): Promise<OverAnswer> {
     const token = this.#reserved.get(callSid)
-    if (token === undefined) return 'unknown'
+    if (token === undefined) return 'in-doubt'
     this.#reserved.delete(callSid)
     return this.store.patient.over(callSid, token).catch(() => 'unknown')
   }

@@ -47,7 +47,10 @@ const outbound: OutboundCalls = new OutboundCalls({
   clock: () => performance.now(),
   wallClock: Date.now,
   log,
-  onUnreached: (record) => campaigns.ended(record),
+  onUnreached: (record) => {
+    campaigns.ended(record)
+    return Promise.resolve('ok')
+  },
 })
 const queue = new RedisQueue({ address, prefix: 'mkondo:', secrets, log })
 const campaigns: Campaigns = new Campaigns({

@@ -495,8 +495,8 @@ t.test("a placed call of an earlier run is this one's", { buffered: true }, asyn
   for (const sid of [rings, talks, theirs]) await first.reserve(sid)
   t.equal(await first.unreached(rings), 'ok')
   t.match(await two.store.read(rings), { phase: 'over' })
-  t.equal(await first.unreached(talks), 'unknown', 'who has the person on the line is asked')
-  t.equal(await first.unreached(theirs), 'unknown', 'nor is it one that another node has placed and that lives')
+  t.equal(await first.unreached(talks), 'in-doubt', 'who has the person on the line is asked')
+  t.equal(await first.unreached(theirs), 'in-doubt', 'nor is it one that another node has placed and that lives')
 })
 
 t.test('a node whose placed call another node has by now does nothing more for it', { buffered: true }, async (t) => {

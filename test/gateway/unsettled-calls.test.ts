@@ -106,6 +106,7 @@ t.test('a call whose caller another node may have is asked for there before it h
     // It was left for the others to go on with, and the store has not learned that nobody did in time.
     ['socket-lost', 'unknown'],
     // An earlier run had placed it, and who took that one over has the person on the line.
+    ['not-taken', 'in-doubt'],
     ['not-taken', 'unknown'],
     ['not-taken', 'lost'],
     // Another node may have taken it while this one stood still.

@@ -28,7 +28,7 @@ export function outboundCalls(
     clock: () => performance.now(),
     wallClock: Date.now,
     log: createLog({ level: 'silent' }),
-    onUnreached: () => undefined,
+    onUnreached: () => Promise.resolve('ok'),
     schedule: () => () => undefined,
     ...changes,
   })

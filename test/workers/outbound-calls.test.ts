@@ -43,7 +43,10 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
       clock: () => time.nowMs,
       wallClock: () => 0,
       log: createLog({ level: 'debug', destination: { write: (line) => void logged.push(line) } }),
-      onUnreached: (record) => void records.push(record),
+      onUnreached: (record) => {
+        records.push(record)
+        return Promise.resolve('ok')
+      },
       schedule: (ms, work) => {
         const entry = { atMs: time.nowMs + ms, work }
         due.push(entry)
@@ -146,27 +149,23 @@ t.test('a call that rings too long is hung up', async (t) => {
 t.test(
   'a call that rings too long is not hung up where another node has it; the key of a hang-up is its own',
   async (t) => {
-    const asked: unknown[] = []
-    const mayAct = (mine: boolean) => (call: string, confirm: boolean) => {
-      asked.push([call, confirm])
-      return Promise.resolve(mine)
-    }
     const keys: unknown[] = []
     const carrier = {
       createCall: () => Promise.resolve({ callSid: SID, callId: null, status: 'ringing' }),
       hangup: (_: string, options?: { readonly idempotencyKey: string }) => Promise.resolve(void keys.push(options)),
       getCall: notTaken,
     }
-    const lost = desk({ carrier, effects: { mayAct: mayAct(false) } })
-    const { clientRequestId } = await lost.outbound.place(ORDER, 'order')
-    lost.pass(35_000)
-    await soon()
-    t.same(asked, [[clientRequestId, true]])
-    t.same(keys, [])
-    t.equal(lost.outbound.counters.elsewhere, 1)
-    t.match(lost.logged.at(-1), /no longer owns it/)
+    for (const told of ['lost', 'in-doubt'] as const) {
+      const lost = desk({ carrier, onUnreached: () => Promise.resolve(told) })
+      await lost.outbound.place(ORDER, 'order')
+      lost.pass(35_000)
+      await soon()
+      t.same(keys, [], told)
+      t.equal(lost.outbound.counters.elsewhere, 1)
+      t.match(lost.logged.at(-1), /no longer owns it/)
+    }
 
-    const ours = desk({ carrier, effects: { mayAct: mayAct(true) } })
+    const ours = desk({ carrier, onUnreached: () => Promise.resolve('unknown') })
     const placed = await ours.outbound.place(ORDER, 'order')
     ours.pass(35_000)
     await soon()
@@ -255,6 +254,7 @@ t.test('calls that ring when the gateway stops are hung up', async (t) => {
   const { outbound, hungUp, records } = desk()
   await outbound.place(ORDER, 'order')
   outbound.close()
+  await soon()
   t.same(hungUp, [SID])
   t.match(records, [{ outbound: { result: 'failed' } }])
 })

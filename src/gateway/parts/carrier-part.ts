@@ -107,6 +107,10 @@ function outboundCalls(shared: CarrierShared): OutboundCalls {
     isOurs: (number) => numbers.businesses.has(number),
     budgetSpent: (number) => budgets.step(number) === 'messages',
     // An earlier run may have placed it, or another node, and that one, or who took it over, may have the person on the line.
-    onUnreached: (record) => calls.enter(record, fleet.node.unreached(record.callSid)),
+    onUnreached: (record) => {
+      const told = fleet.node.unreached(record.callSid)
+      calls.enter(record, told)
+      return told
+    },
   })
 }

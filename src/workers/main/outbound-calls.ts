@@ -18,10 +18,10 @@ import { numberToCall, sameNumber } from '../../sautikit/phone.js'
 import { ringFault } from '../../sautikit/ringing.js'
 import type { RingWay } from '../../sautikit/ringing.js'
 import type { Log } from '../../telemetry/log.js'
-import type { EffectGate } from '../shared/effects.js'
 import type { KeptState } from '../../call/documents/kept-call.js'
 import type { PlacedCall } from './live-call.js'
 import { outboundRecord, unreachedRecord } from './call/call-record.js'
+import type { OverAnswer } from './main-thread-context.js'
 
 /** Calls that ring at once. */
 const OUTBOUND_CALLS_WAITING_MAX = 200
@@ -288,7 +288,6 @@ export class OutboundCalls {
     waiting.cancel()
     this.counters.unreached++
     const name = waiting.callSid ?? waiting.callId
-    if (hangUp && name !== null && carrier !== null) void this.#hangUp(waiting.clientRequestId, name, carrier)
     const outbound = outboundRecord(waiting, {
       streamOpened: false,
       endReason: null,
@@ -299,13 +298,21 @@ export class OutboundCalls {
     const callSid = isCallSid(name) ? name : (waiting.clientRequestId as CallSid)
     log.info({ call_sid: callSid, agent: waiting.agent, result: outbound.result }, 'an outbound call was not answered')
     const number = this.#options.isOurs?.(waiting.from) === true ? { number: waiting.from } : {}
-    onUnreached(unreachedRecord({ ...waiting, ...number }, callSid, outbound, waiting.orderedAtWallMs, detail))
+    const record = unreachedRecord({ ...waiting, ...number }, callSid, outbound, waiting.orderedAtWallMs, detail)
+    const told = onUnreached(record)
+    if (hangUp && name !== null && carrier !== null) void this.#hangUp(waiting.clientRequestId, name, carrier, told)
   }
 
-  /** The call has no socket: it may be another node's by now. */
-  async #hangUp(clientRequestId: string, name: string, carrier: OutboundCarrier): Promise<void> {
-    const { effects = null, log } = this.#options
-    if (effects !== null && !(await effects.mayAct(clientRequestId, true))) {
+  /** The call has no socket here: another node may have the person on the line by now. */
+  async #hangUp(
+    clientRequestId: string,
+    name: string,
+    carrier: OutboundCarrier,
+    told: Promise<OverAnswer>,
+  ): Promise<void> {
+    const { log } = this.#options
+    const answer = await told
+    if (answer === 'lost' || answer === 'in-doubt') {
       this.counters.elsewhere++
       log.warn({ call_sid: name }, 'an unanswered call is not hung up: this node no longer owns it')
       return
@@ -388,10 +395,8 @@ export interface OutboundCallsOptions {
   readonly clock: Clock
   readonly wallClock: WallClock
   readonly log: Log
-  /** The fleet's; absent or null without one. Asked by the clientRequestId. */
-  readonly effects?: Pick<EffectGate, 'mayAct'> | null
-  /** Receives the record of each placed call that was not answered. */
-  readonly onUnreached: (record: CallRecord) => void
+  /** Receives the record of each placed call that was not answered. @returns as of `CallKeeping.over` */
+  readonly onUnreached: (record: CallRecord) => Promise<OverAnswer>
   /** For tests; real time otherwise. */
   readonly schedule?: (ms: number, work: () => void) => () => void
 }
