@@ -11,17 +11,22 @@ import type { CountingReceiver } from '../kit/receiver.js'
 import { until } from '../../test/support/until.js'
 import { columns } from '../terminal.js'
 import { CONTINUES, FAULTS } from './faults.js'
+import { builtVersion } from './other-version.js'
+import { twoVersions } from './two-versions.js'
 import type { Fault } from './faults.js'
 import { StoreMeter, forFleetOf, loadLines } from './store-load.js'
 import type { StoreLoad } from './store-load.js'
 
-const HELP = `npm run bench -- --fleet [--calls N] [--nodes N] [--seconds S] [--fault TEXT] [--json FILE]
+const HELP = `npm run bench -- --fleet [--calls N] [--nodes N] [--seconds S] [--fault TEXT] [--with COMMIT] [--json FILE]
   A fleet of gateways with Redis and HAProxy, and one without Redis, all real processes, under faults: what callers met with, and what Redis was asked.
   Needs redis-server and haproxy (Debian). About 8 minutes; one fault and the run without one take 1 to 2.
   --calls N      calls at once (default 60)
   --nodes N      gateways (default 3)
   --seconds S    of the run without a fault, in which Redis is measured (default 20)
   --fault TEXT   only faults whose name has one of these texts, by commas; the run without one is always made
+  --with COMMIT  in place of faults: three nodes of that commit of this repository are upgraded to this version one after the other,
+                 and one back, while nodes of both versions are killed. It builds the commit first. About 4 minutes
+  --seed N       of who calls then, and for how long (default 1)
   --json FILE    where results go (default bench/results/)`
 
 /** A run that takes longer has failed. The longest takes 60 s, and twice that on a busy machine. */
@@ -77,9 +82,13 @@ interface Row {
 export const fleetBench = judged(
   'fleet',
   HELP,
-  { fault: { type: 'string', default: '' } },
-  { calls: [60, 1, 500], nodes: [3, 2, 20], seconds: [20, 5, 600] },
-  async ({ calls, nodes, seconds, fault: texts }, { say, show }) => {
+  { fault: { type: 'string', default: '' }, with: { type: 'string' } },
+  { calls: [60, 1, 500], nodes: [3, 2, 20], seconds: [20, 5, 600], seed: [1, 0, 1_000_000] },
+  async ({ calls, nodes, seconds, fault: texts, with: other, seed }, { say, show }) => {
+    if (other !== undefined) {
+      const { lines, missed, results } = await twoVersions(await builtVersion(other, say), seed, say)
+      return { ok: missed.length === 0, lines, results }
+    }
     const begins = (what: string): void => {
       say(what)
       show(what)

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until } from '../../test/support/until.js'
 
-/** A receiver of messages that counts them by their ids. */
+/** A receiver of messages that knows them by their ids. */
 export interface CountingReceiver {
   /** For `MESSAGES_FILE`: this receiver, and no other. */
   readonly file: string
-  /** How often each came. */
-  readonly ids: ReadonlyMap<string, number>
+  /** When each came, each time, on the clock of `performance.now`. */
+  readonly ids: ReadonlyMap<string, readonly number[]>
   /** Those of `expected` that have not come within `ms`. */
   missing(expected: readonly string[], ms: number): Promise<readonly string[]>
   close(): void
@@ -22,12 +22,12 @@ export const messagesOf = (callSids: readonly string[]): readonly string[] =>
 
 export async function startReceiver(): Promise<CountingReceiver> {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-receiver-'))
-  const ids = new Map<string, number>()
+  const ids = new Map<string, number[]>()
   const server = createServer((request, response) => {
     request.resume()
     request.on('end', () => {
       const id = String(request.headers['webhook-id'])
-      ids.set(id, (ids.get(id) ?? 0) + 1)
+      ids.set(id, [...(ids.get(id) ?? []), performance.now()])
       response.end()
     })
   })

@@ -306,7 +306,7 @@ interface Outcome {
 function report({ minutes, calls, ended, faults, memory, expected, missing, receiver }: Outcome) {
   const causes = new Map<string, number>()
   for (const { cause } of ended) if (cause !== null) causes.set(cause, (causes.get(cause) ?? 0) + 1)
-  const twice = [...receiver.ids].filter(([, times]) => times > 1)
+  const twice = [...receiver.ids].map(([id, times]) => [id, times.length] as const).filter(([, times]) => times > 1)
   const broken = ended.filter(({ streams }) => streams > 1)
   const back = broken.flatMap(({ backMs }) => backMs ?? []).sort((a, b) => a - b)
   const kinds = CALLERS.map(({ kind }) => ({ kind, of: ended.filter((one) => one.kind === kind) }))

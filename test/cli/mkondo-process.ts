@@ -7,13 +7,11 @@ import { spawnOwn } from '../support/spawn-own.js'
 /** The built command. */
 export const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
-/**
- * Arguments of Node to run it, before its own. V8 gets the same options as in this process (scripts/tests/lane.mjs).
- */
-export const MKONDO: readonly string[] = [
-  ...process.execArgv.filter((option) => option.startsWith('--interrupt-budget=')),
-  MAIN,
-]
+/** V8 gets the same options as in this process (scripts/tests/lane.mjs). */
+const V8_OPTIONS = process.execArgv.filter((option) => option.startsWith('--interrupt-budget='))
+
+/** Arguments of Node to run it, before its own. */
+export const MKONDO: readonly string[] = [...V8_OPTIONS, MAIN]
 
 export interface Run {
   readonly child: ChildProcess
@@ -24,13 +22,15 @@ export interface Run {
 /**
  * Runs the built command with nothing of our own environment but what a shell has; it hears one caller at a time.
  * @param openFilesMax  its bound of file descriptors; that of this process when not given
+ * @param main  the built command of another version
  */
 export function mkondo(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
   openFilesMax?: number,
+  main = MAIN,
 ): Run {
-  const command = [process.execPath, ...MKONDO, ...args]
+  const command = [process.execPath, ...V8_OPTIONS, main, ...args]
   const [program = '', ...rest] =
     openFilesMax === undefined ? command : ['/bin/sh', '-c', `ulimit -n ${openFilesMax}; exec "$0" "$@"`, ...command]
   const child = spawnOwn(program, rest, {

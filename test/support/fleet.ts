@@ -6,6 +6,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import type { AfterStream } from '../../src/carrier/choices.js'
 import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from '../../src/carrier/call-options.js'
 import type { CallerScript } from '../../src/simulator/caller-script.js'
@@ -18,7 +19,7 @@ import { RestServer } from '../../src/simulator/rest/rest-server.js'
 import { Workspace } from '../../src/carrier/workspace.js'
 import { messageOf } from '../../src/core/errors.js'
 import { vocabularyOf } from '../../src/simulator/vocabulary.js'
-import { mkondo, takesCalls } from '../cli/mkondo-process.js'
+import { MAIN, mkondo, takesCalls } from '../cli/mkondo-process.js'
 import type { Run } from '../cli/mkondo-process.js'
 import { PROGRAMS, repositoryFile } from '../deploy/deploy-files.js'
 import { startDns } from './dns-server.js'
@@ -59,6 +60,18 @@ export interface FleetOptions {
   readonly proxied?: boolean
   /** How people behave that the fleet rings. Default: they say "Hello?" and stay. */
   readonly callee?: CallerScript
+  /** Each node has a folder of agents of its own. Default: all have one. */
+  readonly ownAgents?: boolean
+  /** What each node runs until it is started with another one. Default: this version. */
+  readonly program?: NodeProgram
+}
+
+/** A built version of the gateway. */
+export interface NodeProgram {
+  /** Its command. */
+  readonly main: string
+  /** Settings that not all versions have. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
 /** Controls of a fleet for a test or a bench, and its view from outside: as the carrier, and as the shop. */
@@ -162,10 +175,12 @@ async function started(
   const origin = `http://127.0.0.1:${ports.balancer}`
   const carrier = await startCarrier(speech, options.callee, `${origin}/events`)
   later(() => carrier.rest.close())
-  const agents = join(folder, 'agents')
-  mkdirSync(agents)
-  writeBackends(agents)
-  writeFileSync(join(agents, 'fleet.yaml'), JSON.stringify(agentFile(options.agent ?? {})))
+  const agentsOf = (name: string): string => join(folder, options.ownAgents === true ? `agents-${name}` : 'agents')
+  for (const agents of new Set(names.map(agentsOf))) {
+    mkdirSync(agents)
+    writeBackends(agents)
+    writeFileSync(join(agents, 'fleet.yaml'), JSON.stringify(agentFile(options.agent ?? {})))
+  }
 
   const peerProxies: RedisProxy[] = []
   if (options.proxied === true)
@@ -200,7 +215,7 @@ async function started(
         SAUTIKIT_API_URL: carrier.rest.origin,
         SAUTIKIT_API_KEY: API_KEY,
         SHOP_API_URL: shop.url,
-        AGENTS_DIR: agents,
+        AGENTS_DIR: agentsOf(name),
         DATA_DIR: join(folder, name),
         MEDIA_WORKERS: '1',
         SPEECH_WORKERS: '1',
@@ -219,7 +234,7 @@ async function started(
     dns.close()
     return undefined
   })
-  await Promise.all(nodes.map((node) => node.start()))
+  await Promise.all(nodes.map((node) => node.start(options.program)))
   const balancer =
     options.balancer === 'nginx'
       ? new Balancer(
@@ -348,6 +363,9 @@ interface Ports {
   readonly balancer: number
 }
 
+/** What is looked at of a record. */
+type KeptRecord = Pick<CallRecord, 'callSid' | 'durationMs' | 'endReason' | 'waits'>
+
 /** `mkondo serve` under one name, which may be started again. */
 export class FleetNode {
   readonly name: string
@@ -355,6 +373,7 @@ export class FleetNode {
   readonly url: string
   readonly opsUrl: string
   readonly #env: Readonly<Record<string, string>>
+  #program: NodeProgram = { main: MAIN }
   #run: Run | null = null
   #logged: string[] = []
 
@@ -370,22 +389,35 @@ export class FleetNode {
     return [...this.#logged, ...(this.#run?.lines ?? [])]
   }
 
-  /** Resolves when it takes calls. @throws Error with its last lines when it ends before */
-  async start(): Promise<void> {
+  get program(): NodeProgram {
+    return this.#program
+  }
+
+  /**
+   * Resolves when it takes calls. @throws Error with its last lines when it ends before
+   * @param program  what it runs from now on
+   */
+  async start(program = this.#program): Promise<void> {
     this.#logged = [...this.lines]
-    await takesCalls((this.#run = mkondo(['serve'], this.#env)), START_MS)
+    this.#program = program
+    const { main, env } = program
+    await takesCalls((this.#run = mkondo(['serve'], { ...this.#env, ...env }, undefined, main)), START_MS)
   }
 
   /** SIDs of the records in its folder, as often as they are there. */
   finalRecords(): readonly string[] {
+    return this.records().map(({ callSid }) => callSid)
+  }
+
+  /** The records in its folder, oldest first; one that was written again is there again. */
+  records(): readonly KeptRecord[] {
     const folder = join(this.#env['DATA_DIR'] ?? '', 'records')
     const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith('calls-')) : []
     return files.flatMap((name) =>
       readFileSync(join(folder, name), 'utf8')
         .split('\n')
         .filter((line) => line.startsWith('{'))
-        .map((line) => JSON.parse(line) as { callSid: string })
-        .map(({ callSid }) => callSid),
+        .map((line) => JSON.parse(line) as KeptRecord),
     )
   }
 
@@ -429,11 +461,12 @@ export class FleetNode {
     if (pid !== undefined) execFileSync('prlimit', [`--pid=${pid}`, `--fsize=${takes ? 'unlimited' : '0'}:`])
   }
 
-  /** A page of its ops port. */
-  async ops(path: string): Promise<Response> {
+  /** A page of its ops port, or with `body` the answer to a POST. */
+  async ops(path: string, body?: object): Promise<Response> {
     return fetch(this.opsUrl + path, {
-      headers: { authorization: `Bearer ${OPS_TOKEN}` },
-      signal: AbortSignal.timeout(5000),
+      ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
+      headers: { authorization: `Bearer ${OPS_TOKEN}`, 'content-type': 'application/json' },
+      signal: AbortSignal.timeout(body === undefined ? 5000 : 20_000),
     })
   }
 

@@ -6,7 +6,7 @@ import { TestBackend, tone } from './test-backend.js'
  * so that whatever the caller does not hear is a gap. Every three seconds it begins a new sentence, so that its calls have
  * something to write down as often as others do. It has no recogniser. The last two digits of the caller's number
  * say what it does first: 02 opens a ticket by a tool, 03 wants a human,
- * 04 wants to be called back, at a time that has passed: at once.
+ * 04 wants to be called back, at a time that has passed: at once; 05 asks for a payment, whose outcome comes later.
  *
  * In a call that goes on after a crash it opens the ticket again, as a model does that forgets its context.
  */
@@ -36,6 +36,7 @@ class ToneBackend extends TestBackend {
     if (role === '02') this.call('open_ticket', { subject: 'a broken lamp' })
     else if (role === '03') this.call('escalate_to_human', { reason: 'asked for', summary: 'wants a human' })
     else if (role === '04') this.call('request_callback', { note: 'the stock for Kitale' })
+    else if (role === '05') this.call('charge', {})
     else this.#speak()
   }
 
