@@ -32,6 +32,8 @@ interface FileQueueOptions {
 interface Open {
   campaign: Campaign | null
   readonly rows: Map<string, Row>
+  /** Newest lines of rows that this version cannot read, by their ids: a newer version wrote them. They are not called. */
+  readonly unread: Map<string, string>
   /** Ids of rows that wait, the one that is due first last. */
   waiting: string[]
   readonly working: Set<string>
@@ -82,14 +84,24 @@ export class FileQueue implements RowQueue {
         continue
       }
       for (const line of text.split('\n')) {
-        const read = rowSchema.safeParse(jsonOrNull(line))
+        const value = jsonOrNull(line)
+        const read = rowSchema.safeParse(value)
         entry.lines++
-        if (read.success) entry.rows.set(read.data.id, read.data)
+        if (read.success) {
+          entry.rows.set(read.data.id, read.data)
+          entry.unread.delete(read.data.id)
+        } else if (typeof value === 'object' && value !== null) {
+          const id = 'id' in value && typeof value.id === 'string' ? value.id : line
+          entry.unread.set(id, line)
+          entry.rows.delete(id)
+        }
       }
     }
     for (const [id, entry] of queue.#open) {
       queue.#sort(entry)
-      if (entry.lines > entry.rows.size) await queue.#rewrite(id, entry)
+      if (entry.unread.size > 0)
+        log.error({ campaign: id, rows: entry.unread.size }, 'rows of a campaign cannot be read, and are not called')
+      if (entry.lines > entry.rows.size + entry.unread.size) await queue.#rewrite(id, entry)
     }
     return queue
   }
@@ -103,9 +115,8 @@ export class FileQueue implements RowQueue {
     return Promise.resolve([...this.#open.keys()])
   }
 
-  /** A line that cannot be read is not kept beyond a start. */
   unread(): Promise<number> {
-    return Promise.resolve(0)
+    return Promise.resolve([...this.#open.values()].reduce((sum, { unread }) => sum + unread.size, 0))
   }
 
   async keep(campaign: Campaign): Promise<void> {
@@ -117,7 +128,7 @@ export class FileQueue implements RowQueue {
 
   async add(campaign: string, rows: readonly Row[]): Promise<number> {
     const entry = this.#entry(campaign)
-    const added = rows.filter(({ id }) => !entry.rows.has(id))
+    const added = rows.filter(({ id }) => !entry.rows.has(id) && !entry.unread.has(id))
     await this.#put(campaign, entry, added, () => this.#append(campaign, entry, added))
     return added.length
   }
@@ -223,6 +234,7 @@ export class FileQueue implements RowQueue {
     const entry: Open = {
       campaign: null,
       rows: new Map(),
+      unread: new Map(),
       waiting: [],
       working: new Set(),
       turns: 0,
@@ -378,8 +390,9 @@ export class FileQueue implements RowQueue {
   }
 
   async #rewrite(id: string, entry: Open): Promise<void> {
-    await writeWhole(this.#pathOf(id), [...entry.rows.values()].map((row) => `${JSON.stringify(row)}\n`).join(''))
-    entry.lines = entry.rows.size
+    const lines = [...[...entry.rows.values()].map((row) => JSON.stringify(row)), ...entry.unread.values()]
+    await writeWhole(this.#pathOf(id), lines.map((line) => `${line}\n`).join(''))
+    entry.lines = lines.length
   }
 
   #pathOf(id: string): string {

@@ -1024,6 +1024,28 @@ async function eachQueue(t: Test) {
   return [one, { name: 'in Redis', queue, other, again: () => Promise.resolve(other) }]
 }
 
+t.test('rows of a newer version stay on the disk, and are not called', async (t) => {
+  const folder = await folderOf(t)
+  const log = createLog({ level: 'silent' })
+  const start = () => FileQueue.start({ folder, wallClock: Date.now, log })
+  const first = await start()
+  await first.add('reminders-1', [row(1), row(2)])
+  await first.close(0)
+  const file = join(folder, 'reminders-1.rows.jsonl')
+  const newer = JSON.stringify({ ...row(2), tries: 'in another form' })
+  // The last line was cut off by a death.
+  await appendFile(file, `${newer}\n{"id":"r3","to"`)
+  const queue = await start()
+  t.match(await queue.counts('reminders-1'), { rows: 1 })
+  t.equal(await queue.unread(), 1)
+  t.equal(await queue.add('reminders-1', [row(2)]), 0, 'nor added again')
+  await queue.change('reminders-1', (one) => ({ ...one, result: 'erased' }))
+  await queue.close(0)
+  const lines = (await readFile(file, 'utf8')).trimEnd().split('\n')
+  t.equal(lines.length, 2)
+  t.equal(lines[1], newer)
+})
+
 t.test('a row that is erased in its turn stays erased, whatever the turn says in the end', async (t) => {
   for (const { name, queue, other, again } of await eachQueue(t)) {
     await queue.add('reminders-1', [row(1), row(2), row(3), row(4)])
