@@ -36,9 +36,16 @@ interface LiveCost {
   readonly amount: number
 }
 
+/** A part that no node has: all others together are the whole sum. */
+const NOBODY = ''
+/** Less than this is how sums are rounded. */
+const ROUNDED = 1e-6
+
 /** Spending of a number on one day, in CURRENCY. */
 interface Spent {
   readonly day: string
+  /** Whether the store may have more of our part than this folder, which then is of an earlier time: not asked yet. */
+  doubted: boolean
   /** At this node. */
   own: number
   /** At all other nodes, as the store said last. */
@@ -58,6 +65,8 @@ export class DailyBudgets {
   readonly #options: DailyBudgetsOptions
   readonly #later: (ms: number, run: () => void) => () => void
   readonly #part: string
+  /** The part is that of an earlier run. */
+  readonly #goesOn: boolean
   /** By number; those of earlier days until they are asked for again. */
   readonly #spent: Map<string, Spent>
   /** Where the next look begins, in the order of the numbers. */
@@ -72,10 +81,12 @@ export class DailyBudgets {
   #faultSaid = false
   #closed = false
 
-  private constructor(options: DailyBudgetsOptions, part: string, spent: Map<string, Spent>) {
+  /** @param part  of an earlier run in the same folder; null: this one begins another */
+  private constructor(options: DailyBudgetsOptions, part: string | null, spent: Map<string, Spent>) {
     this.#options = options
     this.#later = options.later ?? unrefTimer
-    this.#part = part
+    this.#part = part ?? randomUUID()
+    this.#goesOn = part !== null
     this.#spent = spent
   }
 
@@ -83,9 +94,9 @@ export class DailyBudgets {
   static async open(options: DailyBudgetsOptions): Promise<DailyBudgets> {
     const kept = await keptIn(options.file, options.log)
     const spent = Object.entries(kept?.numbers ?? {}).map(
-      ([number, { day, amount }]) => [number, { day, own: amount, others: 0, step: null }] as const,
+      ([number, { day, amount }]) => [number, { day, doubted: true, own: amount, others: 0, step: null }] as const,
     )
-    const budgets = new DailyBudgets(options, kept?.part ?? randomUUID(), new Map(spent))
+    const budgets = new DailyBudgets(options, kept?.part ?? null, new Map(spent))
     void budgets.#look()
     budgets.#lookAtLive()
     return budgets
@@ -147,7 +158,7 @@ export class DailyBudgets {
     const { date: day } = localTime(timeZone, this.#options.wallClock())
     const before = this.#spent.get(number)
     if (before?.day === day) return before
-    const spent: Spent = { day, own: 0, others: 0, step: null }
+    const spent: Spent = { day, doubted: this.#goesOn, own: 0, others: 0, step: null }
     this.#spent.set(number, spent)
     return spent
   }
@@ -170,8 +181,18 @@ export class DailyBudgets {
   async #tell(business: Business): Promise<void> {
     const { number, agent } = business
     const spent = this.#today(business)
+    const { store } = this.#options
+    const key = `spent:${number}:${spent.day}`
+    const told = spent.own
     try {
-      spent.others = await this.#options.store.tally(`spent:${number}:${spent.day}`, this.#part, spent.own, TALLY_MS)
+      spent.others = await store.tally(key, this.#part, told, TALLY_MS)
+      if (spent.doubted) {
+        const all = await store.tally(key, NOBODY, 0, TALLY_MS)
+        const missing = all - spent.others - told
+        // Another look may have asked meanwhile.
+        if (spent.doubted && missing > ROUNDED) spent.own += missing
+        spent.doubted = false
+      }
     } catch {
       // The store counts its own faults. The next look tells it again.
     }
