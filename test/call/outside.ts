@@ -1,3 +1,4 @@
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import type { FeatureName } from '../../src/call/call-session.js'
 import type { SessionResume } from '../../src/call/documents/checkpoint.js'
@@ -16,6 +17,8 @@ interface Heard {
 
 const MODEL_MS = 700
 const TOOL_MS: Readonly<Record<string, number>> = { find_order: 900, pay: 1500, refund: 4000 }
+/** A caller who has asked for a moment has this long. */
+const WAIT_MS = DEFAULT_CALL_OPTIONS.silence.afterWaitMs ?? 0
 /** The caller has acted at most this long before a sentence is cut because of them. */
 const ACTED_MS = 4000
 
@@ -37,10 +40,26 @@ export class Outside {
   toolsLost = false
   /** Added to the time of each tool. */
   toolsLateMs = 0
+  /** From the call of a tool whose outcome comes later to that outcome. */
+  outcomeMs = 6000
+  /** This tool fails. */
+  failing = ''
+  /** Sentences of the gateway in another language than the call's, though they exist in that. */
+  readonly inWrongLanguage: string[] = []
+  /** Prompts that came before the moment was over that the caller had asked for. */
+  readonly promptsTooSoon: string[] = []
+  /** Calls that left for another agent in the middle of a word. */
+  readonly leftInAWord: string[] = []
+  /** What was said to a recording, or asked of the model for it. */
+  readonly saidToRecording: string[] = []
+  /** Longest time of conversation in the stage whose limit is looked at. */
+  stageMsMax = 0
   /** Keys that the caller enters once a secret number was asked for; empty: none. */
   secret = ''
   #options: Partial<CallSessionOptions>
   readonly #without: readonly FeatureName[]
+  /** Phrases of the options that exist in both languages, by the words of one. */
+  readonly #swahiliOf: ReadonlyMap<string, string>
   readonly #due: { atMs: number; run: () => void; callId?: string }[] = []
   #sessions = 1
   #seen = 0
@@ -51,6 +70,15 @@ export class Outside {
   #waitingSound = false
   #actedAtMs = -Infinity
   #tools = 0
+  #died = false
+  /** Tool calls that a model made. */
+  readonly called = new Set<string>()
+  #language = 'en'
+  #askedToWaitAtMs = NaN
+  #recording = false
+  #stageMs = 0
+  readonly #untold = new Set<string>()
+  #listenedAtMs = Infinity
   #readyMs = 300
 
   constructor(
@@ -60,6 +88,7 @@ export class Outside {
   ) {
     this.#options = options
     this.#without = without
+    this.#swahiliOf = new Map(swahiliOf(options))
     this.rig = new Rig({ ...options, preparedAtMs: nowMs }, resume, without)
     this.rig.nowMs = nowMs
     this.#soundedAtMs = nowMs
@@ -76,6 +105,20 @@ export class Outside {
     this.#due.push({ atMs: this.rig.nowMs + ms, run, ...(callId === undefined ? {} : { callId }) })
   }
 
+  /** A model has died. */
+  get died(): boolean {
+    return this.#died
+  }
+
+  /** Workers that died. */
+  get takeovers(): number {
+    return this.#sessions - 1 - this.all('handover').length
+  }
+
+  get sessions(): number {
+    return this.#sessions
+  }
+
   get over(): boolean {
     return this.rig.session.state === 'ended'
   }
@@ -84,7 +127,7 @@ export class Outside {
   run(ms: number, voiced = false): void {
     const untilMs = this.rig.nowMs + ms
     while (this.rig.nowMs < untilMs && !this.over) {
-      if (voiced) this.#actedAtMs = this.rig.nowMs
+      if (voiced) this.#acts()
       this.#step(untilMs, voiced)
       for (const one of this.#due.filter(({ atMs }) => atMs <= this.rig.nowMs).toSorted((a, b) => a.atMs - b.atMs)) {
         const at = this.#due.indexOf(one)
@@ -116,9 +159,14 @@ export class Outside {
   /** Something that the caller, an operator or the carrier does: it may cut what is being said. */
   act(run: () => void): void {
     if (this.over) return
-    this.#actedAtMs = this.rig.nowMs
+    this.#acts()
     run()
     this.#react()
+  }
+
+  #acts(): void {
+    this.#actedAtMs = this.rig.nowMs
+    this.#askedToWaitAtMs = NaN
   }
 
   /** Something that nobody did who may interrupt the agent. */
@@ -131,6 +179,8 @@ export class Outside {
   /** The model calls a tool. */
   tool(name: string, args: Record<string, unknown> = {}): string {
     const callId = `t${++this.#tools}`
+    if (!this.over && !this.#dead) this.called.add(callId)
+    if (this.#dead) return callId
     this.happens(() => this.rig.toolCall(callId, name, args, this.#next()))
     return callId
   }
@@ -150,6 +200,7 @@ export class Outside {
   }
 
   die(): void {
+    this.#died = true
     this.#dead = true
     this.happens(() => this.rig.backend({ type: 'closed', code: 1006, reason: '', clean: false }))
   }
@@ -172,6 +223,7 @@ export class Outside {
     this.rig = new Rig({ ...options, preparedAtMs: nowMs, wallOffsetMs }, resume, this.#without)
     this.rig.nowMs = nowMs
     this.begin()
+    for (const callId of this.#untold) this.after(100, () => this.#outcome(callId), callId)
   }
 
   all<Type extends CallOutput['type']>(type: Type): Extract<CallOutput, { readonly type: Type }>[] {
@@ -189,8 +241,8 @@ export class Outside {
   }
 
   get #sounding(): boolean {
-    const { ledger, nowMs } = this.rig
-    return ledger.audible(nowMs) || ledger.pendingMs() > 0
+    const { announcing, ledger, nowMs } = this.rig
+    return announcing || ledger.audible(nowMs) || ledger.pendingMs() > 0
   }
 
   /** In quiet time passes up to what is due next. */
@@ -207,6 +259,11 @@ export class Outside {
     const { state } = rig.session
     const human = state === 'bridged' || state === 'closed' || state === 'ended'
     if (voiced || human || this.#waitingSound || this.#sounding) this.#soundedAtMs = rig.nowMs
+    const stage = rig.session.stages?.name
+    if (stage !== 'second') this.#stageMs = 0
+    else if (state === 'live') this.#stageMs += Math.max(0, rig.nowMs - this.#listenedAtMs)
+    this.stageMsMax = Math.max(this.stageMsMax, this.#stageMs)
+    this.#listenedAtMs = rig.nowMs
     const quietMs = rig.nowMs - this.#soundedAtMs
     if (quietMs <= this.quietMsMax) return
     this.quietMsMax = quietMs
@@ -241,8 +298,6 @@ export class Outside {
   #to(output: CallOutput): void {
     const { rig } = this
     switch (output.type) {
-      case 'backend-text':
-        return output.respond ? this.#answer() : undefined
       case 'backend-tool-result':
         return output.pending === true ? undefined : this.#answer()
       case 'backend-tool-outcome':
@@ -259,6 +314,17 @@ export class Outside {
       case 'waiting-sound':
         this.#waitingSound = output.on
         return
+      case 'wait':
+        this.#untold.delete(output.callId)
+        return
+      case 'language':
+        this.#language = output.language
+        return
+      case 'mark':
+        return this.#marked(output.name, output.detail ?? '')
+      case 'backend-text':
+        if (output.respond && this.#toRecording) this.saidToRecording.push(output.text)
+        return output.respond ? this.#answer() : undefined
       case 'run-tool':
         return this.#runTool(output.callId, output.name)
       case 'cancel-tools':
@@ -270,10 +336,13 @@ export class Outside {
       case 'escalate':
         return this.#drive()
       case 'handover':
+        if (rig.ledger.pendingMs() > 0) this.leftInAWord.push(`at ${rig.nowMs}, ${rig.ledger.pendingMs()} ms unheard`)
         return this.#handOver(output.record)
       case 'end-stream':
         return this.after(100, () => this.rig.in({ type: 'stream-closed', code: output.code }))
       case 'announce':
+        if (this.#language === 'sw' && this.#swahiliOf.has(output.text)) this.inWrongLanguage.push(output.text)
+        if (this.#toRecording) this.saidToRecording.push(output.text)
         if (this.secret !== '' && output.text.includes('PIN'))
           this.after(1800, () => {
             const keys = this.secret
@@ -291,20 +360,44 @@ export class Outside {
     }
   }
 
+  /** The recording is over: a person is there. */
+  recordingOver(): void {
+    this.#recording = false
+  }
+
+  /** Nobody has asked for a human, nor for the end, meanwhile. */
+  get #toRecording(): boolean {
+    const { state } = this.rig.session
+    return this.#recording && (state === 'connecting' || state === 'live')
+  }
+
+  #marked(name: string, detail: string): void {
+    if (name === 'asked-to-wait') this.#askedToWaitAtMs = this.rig.nowMs
+    else if (name === 'answered-by') this.#recording = detail.startsWith('recording')
+    else if (name === 'silence-prompt' && this.rig.nowMs - this.#askedToWaitAtMs < WAIT_MS)
+      this.promptsTooSoon.push(`${this.rig.nowMs - this.#askedToWaitAtMs} ms after the caller had asked to wait`)
+  }
+
   #runTool(callId: string, name: string): void {
     if (this.toolsLost) return
     const send = (input: Parameters<Rig['in']>[0]) => () => this.rig.in(input)
     if (name === 'order_later') {
       this.after(300, send({ type: 'tool-pending', callId, waitMs: 9000 }), callId)
-      this.after(6000, send({ type: 'tool-outcome', callId, status: 'succeeded', value: { ready: true } }), callId)
+      this.after(this.outcomeMs, () => this.#outcome(callId), callId)
       return
     }
     const value = name === 'find_order' ? { order: { number: 4127 } } : { done: true }
-    this.after(
-      (TOOL_MS[name] ?? 500) + this.toolsLateMs,
-      send({ type: 'tool-result', callId, ok: true, value }),
-      callId,
-    )
+    const result =
+      name === this.failing
+        ? ({ type: 'tool-result', callId, ok: false, value: null, error: 'the service answered 500' } as const)
+        : ({ type: 'tool-result', callId, ok: true, value } as const)
+    this.after((TOOL_MS[name] ?? 500) + this.toolsLateMs, send(result), callId)
+  }
+
+  /** The main thread keeps an outcome until it was told. */
+  #outcome(callId: string): void {
+    this.#untold.add(callId)
+    this.rig.in({ type: 'tool-outcome', callId, status: 'succeeded', value: { ready: true } })
   }
 
   /** The escalation machine: holds the caller, rings for a while, and says how that ended. */
@@ -330,4 +423,12 @@ export class Outside {
       { checkpoint: { ...rest, greeted: false }, log: { ...log, handovers: [...(log.handovers ?? []), record] } },
     )
   }
+}
+
+/** Phrases below `value` that have words in both languages. */
+function* swahiliOf(value: unknown): Generator<[string, string]> {
+  if (typeof value !== 'object' || value === null) return
+  const { en, sw } = value as { readonly en?: unknown; readonly sw?: unknown }
+  if (typeof en === 'string' && typeof sw === 'string') yield [en, sw]
+  else for (const one of Object.values(value)) yield* swahiliOf(one)
 }

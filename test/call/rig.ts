@@ -174,6 +174,11 @@ export class Rig {
     for (let passed = 0; passed < ms; passed += FRAME_MS) this.#tick(null)
   }
 
+  /** A phrase of the gateway is about to sound. */
+  get announcing(): boolean {
+    return this.announceMs !== null && this.#announced.length > 0
+  }
+
   /** Time passes in one step, in which nothing sounds and no frame comes. */
   leap(untilMs: number): void {
     this.nowMs = Math.max(this.nowMs, untilMs - FRAME_MS)
