@@ -389,7 +389,7 @@ const ROWS = {
   'secret of a dialogue': {
     needs: ['digits', 'backend-link'],
     take: (call) => {
-      call.happens(() => call.rig.backend({ type: 'expects', what: 'number', keys: 'secret' }))
+      call.happens(() => call.rig.backend({ type: 'expects', what: 'digits', keys: 'secret' }))
       call.speaks('Enter the number of your card.', 1000)
       // A caller who is asked for another number meanwhile enters that one.
       call.after(1800, () => (call.marked('digits') ? undefined : call.press(SECRET)))
