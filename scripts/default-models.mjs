@@ -2,13 +2,16 @@
 // (src/backends/model-ends.ts). Needs a build.
 import { parseArgs } from 'node:util'
 import { SERVICES } from '../dist/src/backends/cascade/service-facts.js'
-import { DEFAULT_DAYS, endOf, endText } from '../dist/src/backends/model-ends.js'
+import { endOf, endText } from '../dist/src/backends/model-ends.js'
 import { SETTINGS } from '../dist/src/config/settings.js'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { on: { type: 'string', default: new Date().toISOString().slice(0, 10) } },
 })
+
+/** A release is used for so long, in days. */
+const DEFAULT_DAYS = 90
 
 /** Settings with the model of a server of one's own, whose names are those that such servers understand. */
 const OF_OWN_SERVERS = ['sttModel', 'llmModel', 'ttsModel', 'realtimeModel']

@@ -44,7 +44,7 @@ type Version = 'old' | 'new'
 interface Step {
   readonly name: string
   readonly node: number
-  /** Whether its calls are moved, or lose their node. */
+  /** Drains and moves its calls; else these lose their node. */
   readonly ends: 'drain' | 'kill'
   readonly starts: Version
 }

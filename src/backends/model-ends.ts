@@ -22,8 +22,6 @@ export interface ModelEnd extends Listed {
 
 /** How long before its end a model is warned of, in days. */
 const WARNED_DAYS = 60
-/** How long before its end a model is no longer a default of a release, in days. */
-export const DEFAULT_DAYS = 90
 
 const DAY_MS = 86_400_000
 

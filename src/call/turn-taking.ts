@@ -43,7 +43,7 @@ const EARLY_WORDS_MS = 3000
 const EARLY_GOES_ON_MS = 100
 
 /** Parts that turn-taking acts on beside the core. */
-export interface TurnTakingParts {
+interface TurnTakingParts {
   readonly agentSpeech: AgentSpeech
   readonly callerSpeech: CallerSpeech
   readonly transcript: Transcript

@@ -44,7 +44,7 @@ const ROUNDED = 1e-6
 /** Spending of a number on one day, in CURRENCY. */
 interface Spent {
   readonly day: string
-  /** Whether the store may have more of our part than this folder, which then is of an earlier time: not asked yet. */
+  /** True until the store is asked whether it has more of our part than this folder, which then is of an earlier time. */
   doubted: boolean
   /** At this node. */
   own: number

@@ -56,7 +56,7 @@ export function makeTls(t: Test): Tls | null {
 }
 
 /** An authority, and certificates for `localhost` that it signed. */
-export interface TlsAuthority {
+interface TlsAuthority {
   /** Its own certificate. */
   readonly certificate: string
   /** Makes one more that lasts for so many days; -1: it has expired. */

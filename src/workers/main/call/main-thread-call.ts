@@ -228,7 +228,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#of.stream.isTaken)
       throw new GatewayError('DUPLICATE_CALL', 'this call already has, or had, its audio socket')
     if (this.#state !== 'waiting') throw new GatewayError('CALL_UNKNOWN', 'this call is over')
-    // Where the node before was lost while the carrier still connected, nobody has been told of the call.
+    // Where the node before was lost while the carrier still connected, no receiver knows of the call.
     const isFirst = this.#of.stream.openedMs === null
     const setupMs = this.#of.stream.open()
     const nowMs = this.#context.clock()
