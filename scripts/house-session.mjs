@@ -5,7 +5,7 @@ import ts from 'typescript'
 
 const FEATURES = 'src/call/features'
 const OWNERS = 'src/call/resources'
-const KERNEL = ['src/call/call-core.ts', 'src/call/call-kernel.ts', 'src/call/turn-taking.ts']
+const KERNEL = ['src/call/call-core.ts', 'src/call/call-kernel.ts', 'src/call/turns/turn-taking.ts']
 /** Public members of an owner. */
 const OWNER_MEMBERS = 12
 

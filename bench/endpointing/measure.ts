@@ -1,6 +1,6 @@
 import { FRAME_MS } from '../../src/core/units.js'
 import type { CallerExpectation } from '../../src/call/backend-events.js'
-import { CallerSpeech } from '../../src/call/caller-speech.js'
+import { CallerSpeech } from '../../src/call/turns/caller-speech.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import type { HeardTurn } from './corpus.js'
 

@@ -1,5 +1,5 @@
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
-import type { BargeInOptions } from '../../src/call/barge-in.js'
+import type { BargeInOptions } from '../../src/call/turns/barge-in.js'
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { atSpeechLevel, dbToGain, SPEECH_LEVEL_DBFS } from '../../src/carrier/line.js'

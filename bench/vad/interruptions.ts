@@ -1,4 +1,4 @@
-import type { CallerFrame } from '../../src/call/frame-figures.js'
+import type { CallerFrame } from '../../src/call/turns/frame-figures.js'
 import { type CallSessionOptions, DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { CallSession } from '../../src/call/call-session.js'
 import type { CallInput, CallOutput } from '../../src/call/events.js'

@@ -1,4 +1,4 @@
-import type { CallerFrame } from '../../src/call/frame-figures.js'
+import type { CallerFrame } from '../../src/call/turns/frame-figures.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import type { ForkedTrack } from '../../src/media/reframer.js'

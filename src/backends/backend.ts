@@ -1,7 +1,7 @@
 import type { BackendEvent } from '../call/backend-events.js'
 import type { CallerValues } from '../call/caller-data.js'
-import type { GatewayTool as ToolSpec } from '../call/gateway-tools.js'
-import type { LocalizedText } from '../call/localized-text.js'
+import type { GatewayTool as ToolSpec } from '../call/tools/gateway-tools.js'
+import type { LocalizedText } from '../call/spoken/localized-text.js'
 import type { SampleRateHz } from '../core/units.js'
 import type { Pronunciation } from '../speech/spoken/pronunciations.js'
 

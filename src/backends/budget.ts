@@ -1,4 +1,4 @@
-import { END_CALL_TOOL } from '../call/gateway-tools.js'
+import { END_CALL_TOOL } from '../call/tools/gateway-tools.js'
 import type { SampleRateHz } from '../core/units.js'
 import type { Backend, BackendEvent, BackendSink, BackendUsage } from './backend.js'
 import type { CostMeter, ModelUsage } from './cost-meter.js'

@@ -1,4 +1,4 @@
-import type { LocalizedText } from '../call/localized-text.js'
+import type { LocalizedText } from '../call/spoken/localized-text.js'
 import type { ResamplerBank } from '../media/resample/resampler.js'
 import type { CallResult } from '../call/documents/kept-call.js'
 import type { BackendFactory } from './backend.js'

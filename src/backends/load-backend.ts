@@ -1,4 +1,4 @@
-import type { LocalizedText } from '../call/localized-text.js'
+import type { LocalizedText } from '../call/spoken/localized-text.js'
 import type { BackendOptions, OpenAiTurns } from '../agents/file/backend-options.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'

@@ -1,4 +1,4 @@
-import { withoutNoValues } from '../call/value-fault.js'
+import { withoutNoValues } from '../call/tools/value-fault.js'
 import type { BackendSession, HistoryEntry, ToolLedgerEntry, ToolReply } from './backend.js'
 import { replyText } from './tool-text.js'
 

@@ -1,4 +1,4 @@
-import { plainText } from '../call/backchannel.js'
+import { plainText } from '../call/turns/backchannel.js'
 
 /** A sentence of fewer words is no repetition: `One moment.` may be said twice. */
 const REPEAT_WORDS_MIN = 3

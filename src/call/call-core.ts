@@ -1,6 +1,6 @@
 import { DEADLINE_NAMES, type DeadlineName } from './call-deadlines.js'
 import type { CallFeatures } from './call-feature.js'
-import { CallLanguage } from './call-language.js'
+import { CallLanguage } from './spoken/call-language.js'
 import { CallLog } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
 import { Deadlines } from './deadlines.js'

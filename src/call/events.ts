@@ -1,4 +1,4 @@
-import { ANSWERED_BY } from './answering-machine-detector.js'
+import { ANSWERED_BY } from './turns/answering-machine-detector.js'
 import { z } from 'zod'
 import { CARRIER_STATES } from '../sautikit/carrier-state.js'
 import { backendEventSchema } from './backend-events.js'

@@ -1,7 +1,7 @@
 import type { BackendEvent } from './backend-events.js'
 import type { CallerValues } from './caller-data.js'
 import type { CallState } from './call-deadlines.js'
-import type { EffectEnd } from './effect-words.js'
+import type { EffectEnd } from './spoken/effect-words.js'
 import type { SpeechKind } from './events.js'
 import type { TranscriptEntry } from './documents/record.js'
 

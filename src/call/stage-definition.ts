@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { DocumentOf } from './documents/document.js'
-import { languageCode } from './localized-text.js'
+import { languageCode } from './spoken/localized-text.js'
 
 /** Stages of one agent, ways out of one of them, and facts of one agent. */
 const STAGES_MAX = 20

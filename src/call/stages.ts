@@ -3,10 +3,10 @@ import type { CallLog } from './call-log.js'
 import type { EscalationPacket } from './documents/handoff.js'
 import type { FactRecord, StageRecord, TranscriptEntry } from './documents/record.js'
 import { isFailure } from './escalation-rules.js'
-import { COLLECT_TOOL, SPEECH_RATE_TOOL, STAGE_TOOL, VERIFY_TOOL } from './gateway-tools.js'
-import type { GatewayTool } from './gateway-tools.js'
+import { COLLECT_TOOL, SPEECH_RATE_TOOL, STAGE_TOOL, VERIFY_TOOL } from './tools/gateway-tools.js'
+import type { GatewayTool } from './tools/gateway-tools.js'
 import { VERIFIED_FACT } from './stage-definition.js'
-import { valueFault } from './value-fault.js'
+import { valueFault } from './tools/value-fault.js'
 import type { Stage, StageOptions } from './stage-definition.js'
 
 /** Moves of one call, and values that its facts took: what comes after them is refused, or not kept. */

@@ -1,4 +1,4 @@
-import { codeOf } from '../call/localized-text.js'
+import { codeOf } from '../call/spoken/localized-text.js'
 import { existsSync } from 'node:fs'
 import { cp, mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 import { basename, join, relative, resolve } from 'node:path'

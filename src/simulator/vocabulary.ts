@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { phraseSchema } from '../call/localized-text.js'
+import { phraseSchema } from '../call/spoken/localized-text.js'
 import { WORDS } from '../call/words/languages.js'
 import { parse } from 'yaml'
 import { z } from 'zod'

@@ -22,7 +22,7 @@ import { agentNames, loadAgents, loadUsableAgents } from '../../src/agents/file/
 import { offeredTools } from '../../src/agents/tools/offered-tools.js'
 import { untranslated } from '../../src/agents/file/phrases.js'
 import { ToolRunner } from '../../src/agents/tools/tool-runner.js'
-import { textIn } from '../../src/call/localized-text.js'
+import { textIn } from '../../src/call/spoken/localized-text.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { HttpClient } from '../../src/http/http-client.js'

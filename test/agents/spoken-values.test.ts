@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { sameAnswer } from '../../src/agents/tools/spoken-values.js'
 import type { AnswerRule } from '../../src/agents/tools/spoken-values.js'
-import { numbersIn, plainWords } from '../../src/call/spoken-numbers.js'
+import { numbersIn, plainWords } from '../../src/call/spoken/spoken-numbers.js'
 import { anyText } from '../support/any-text.js'
 
 const rule = (kind: AnswerRule['kind'], more: Partial<AnswerRule> = {}): AnswerRule => ({

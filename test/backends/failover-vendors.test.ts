@@ -13,7 +13,7 @@ import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/s
 import { priceList } from '../../src/backends/prices.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
-import { textIn } from '../../src/call/localized-text.js'
+import { textIn } from '../../src/call/spoken/localized-text.js'
 import type { CallOutput } from '../../src/call/events.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { AnsweringMachineDetector, type AnswerVerdict } from '../../src/call/answering-machine-detector.js'
+import { AnsweringMachineDetector, type AnswerVerdict } from '../../src/call/turns/answering-machine-detector.js'
 import { Rig } from './rig.js'
 
 const WITH_AMD = { amd: { message: 'We will call again.', onSilence: 'speak' } } as const

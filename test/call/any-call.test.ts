@@ -8,7 +8,7 @@ import { escalation, options, Rig } from './rig.js'
 const { bargeIn } = DEFAULT_CALL_OPTIONS
 import { CALL_OUTPUTS_QUEUED_MAX } from '../../src/call/call-core.js'
 import { CallSession } from '../../src/call/call-session.js'
-import { PlayoutLedger } from '../../src/call/playout-ledger.js'
+import { PlayoutLedger } from '../../src/call/turns/playout-ledger.js'
 
 t.test(
   'whatever happens, a call ends once, in bounded time after its stream, and every tool call is answered at most once',

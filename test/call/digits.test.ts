@@ -1,10 +1,10 @@
 import t from 'tap'
-import { PRIVATE_TAIL_MS } from '../../src/call/digit-collection.js'
-import type { Collection } from '../../src/call/digit-collection.js'
+import { PRIVATE_TAIL_MS } from '../../src/call/tools/digit-collection.js'
+import type { Collection } from '../../src/call/tools/digit-collection.js'
 import { parseResume } from '../../src/call/documents/checkpoint.js'
 import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
-import { KEYS_PRIVATE_MS, SecretNumbers } from '../../src/call/private-keys.js'
+import { KEYS_PRIVATE_MS, SecretNumbers } from '../../src/call/tools/private-keys.js'
 import { stagesSchema } from '../../src/call/stage-definition.js'
 import { escalation, Rig } from './rig.js'
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
-import { CUT_OFF } from '../../src/call/tool-ledger.js'
+import { CUT_OFF } from '../../src/call/tools/tool-ledger.js'
 import { escalation, Rig } from './rig.js'
 
 const SAID = {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { CallState } from '../../src/call/call-deadlines.js'
-import { isClosing } from '../../src/call/closing-cues.js'
-import type { Collection } from '../../src/call/digit-collection.js'
+import { isClosing } from '../../src/call/spoken/closing-cues.js'
+import type { Collection } from '../../src/call/tools/digit-collection.js'
 import { outcomeOf } from '../../src/call/outcome.js'
 import { escalation, Rig } from './rig.js'
 

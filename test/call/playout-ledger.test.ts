@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { PLAYOUT_SEGMENTS_MAX, PlayoutLedger } from '../../src/call/playout-ledger.js'
+import { PLAYOUT_SEGMENTS_MAX, PlayoutLedger } from '../../src/call/turns/playout-ledger.js'
 import { SPEECH_ITEMS_MAX } from '../../src/core/limits.js'
 
 const report = (sentSamples: number, playoutEndMs: number, lastSentAtMs: number | null = 0) => ({

@@ -1,4 +1,4 @@
-import type { CallerFrame } from '../../src/call/frame-figures.js'
+import type { CallerFrame } from '../../src/call/turns/frame-figures.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../../src/call/call-options.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import { CallSession } from '../../src/call/call-session.js'
@@ -8,7 +8,7 @@ import type { SessionResume } from '../../src/call/documents/checkpoint.js'
 import type { BackendEvent } from '../../src/call/backend-events.js'
 import type { CallBackRefusal, CallInput, CallOutput } from '../../src/call/events.js'
 import { JournalWriter } from '../../src/call/journal/journal-writer.js'
-import { PlayoutLedger } from '../../src/call/playout-ledger.js'
+import { PlayoutLedger } from '../../src/call/turns/playout-ledger.js'
 import type { BargeInRecord, ToolCallRecord, TranscriptEntry, TurnRecord } from '../../src/call/documents/record.js'
 
 const RATE_HZ = 16000

@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { Collection } from '../../src/call/digit-collection.js'
-import { recordedArguments } from '../../src/call/gateway-tools.js'
+import type { Collection } from '../../src/call/tools/digit-collection.js'
+import { recordedArguments } from '../../src/call/tools/gateway-tools.js'
 import { escalation, Rig } from './rig.js'
 
 const PLACED = { sendsDigits: true }

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
-import { factsIn } from '../../src/call/spoken-facts.js'
-import { KnownFacts } from '../../src/call/known-facts.js'
-import { amountIn, digitsIn, numbersIn, plainWords } from '../../src/call/spoken-numbers.js'
-import { datesIn, timesIn } from '../../src/call/spoken-time.js'
+import { factsIn } from '../../src/call/spoken/spoken-facts.js'
+import { KnownFacts } from '../../src/call/tools/known-facts.js'
+import { amountIn, digitsIn, numbersIn, plainWords } from '../../src/call/spoken/spoken-numbers.js'
+import { datesIn, timesIn } from '../../src/call/spoken/spoken-time.js'
 import { anyText } from '../support/any-text.js'
 
 const WEDNESDAY = 3

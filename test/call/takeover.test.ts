@@ -1,7 +1,7 @@
 import t from 'tap'
 import { parseResume } from '../../src/call/documents/checkpoint.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
-import { resumedTools } from '../../src/call/tool-ledger.js'
+import { resumedTools } from '../../src/call/tools/tool-ledger.js'
 import { escalation, Rig } from './rig.js'
 
 /** As in another process, which has another monotonic clock. */

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { parseResume } from '../../src/call/documents/checkpoint.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
-import { RESUME_TOOL } from '../../src/call/gateway-tools.js'
+import { RESUME_TOOL } from '../../src/call/tools/gateway-tools.js'
 import { escalation, Rig } from './rig.js'
 
 function escalating(): Rig {

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
-import { CallerSpeech } from '../../src/call/caller-speech.js'
-import type { CallerFrame } from '../../src/call/frame-figures.js'
+import { CallerSpeech } from '../../src/call/turns/caller-speech.js'
+import type { CallerFrame } from '../../src/call/turns/frame-figures.js'
 import { BARGE_IN, escalation, Rig } from './rig.js'
 
 t.test('a backend without its own VAD is told when the caller starts and stops', async (t) => {

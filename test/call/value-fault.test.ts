@@ -1,5 +1,5 @@
 import t from 'tap'
-import { faultyFields, holdsDates, valueFault, withoutNoValues } from '../../src/call/value-fault.js'
+import { faultyFields, holdsDates, valueFault, withoutNoValues } from '../../src/call/tools/value-fault.js'
 
 t.test('words for no value say nothing', (t) => {
   for (const value of [

@@ -1,7 +1,7 @@
 import { readFile, readdir } from 'node:fs/promises'
 import t from 'tap'
 import { parse } from 'yaml'
-import { GATEWAY_TOOL_NAMES } from '../../src/call/gateway-tools.js'
+import { GATEWAY_TOOL_NAMES } from '../../src/call/tools/gateway-tools.js'
 import { RING_WAYS, ringFault } from '../../src/sautikit/ringing.js'
 import type { RingWay } from '../../src/sautikit/ringing.js'
 

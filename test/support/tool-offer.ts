@@ -1,4 +1,4 @@
-import type { ToolOffer } from '../../src/call/gateway-tools.js'
+import type { ToolOffer } from '../../src/call/tools/gateway-tools.js'
 
 /** A call that comes in to an agent with one language, who can have a human reached and call back. */
 export const OFFER: ToolOffer = {

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import t from 'tap'
 import { agentSchema } from '../../src/agents/file/definition.js'
-import { amdSchema } from '../../src/call/answering-machine-detector.js'
+import { amdSchema } from '../../src/call/turns/answering-machine-detector.js'
 import type { EarlierCall } from '../../src/call/caller-data.js'
 import { CallerMemory } from '../../src/fleet/store/caller-memory.js'
 import { MemoryStore } from '../../src/fleet/store/memory-store.js'

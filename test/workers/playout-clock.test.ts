@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { PlayoutLedger } from '../../src/call/playout-ledger.js'
+import { PlayoutLedger } from '../../src/call/turns/playout-ledger.js'
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
 import { KILL_AUDIO } from '../../src/sautikit/stream-messages.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'

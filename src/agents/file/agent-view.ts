@@ -8,8 +8,8 @@ import { propertiesOf, resolved, typesOf } from '../tools/json-schema.js'
 import type { JsonSchema } from '../tools/json-schema.js'
 import { mcpToolOf } from '../tools/mcp-definition.js'
 import { addedTools, getsDigits } from '../tools/offered-tools.js'
-import { SEARCH_TOOL } from '../../call/gateway-tools.js'
-import type { GatewayTool } from '../../call/gateway-tools.js'
+import { SEARCH_TOOL } from '../../call/tools/gateway-tools.js'
+import type { GatewayTool } from '../../call/tools/gateway-tools.js'
 
 /** An argument as a form asks for it. */
 interface ArgumentView {

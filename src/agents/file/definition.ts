@@ -1,14 +1,14 @@
 import { z } from 'zod'
-import { amdSchema } from '../../call/answering-machine-detector.js'
+import { amdSchema } from '../../call/turns/answering-machine-detector.js'
 import {
   DEFAULT_CALL_OPTIONS as CALL,
   DEFAULT_ESCALATION_OPTIONS as ESCALATION,
   callSections,
   refusalSchema,
 } from '../../call/call-options.js'
-import { claimsSchema } from '../../call/claim-definition.js'
+import { claimsSchema } from '../../call/claims/claim-definition.js'
 import { rulesSchema } from '../../call/escalation-rules.js'
-import { codeOf, languageCode, spokenSchema as spoken } from '../../call/localized-text.js'
+import { codeOf, languageCode, spokenSchema as spoken } from '../../call/spoken/localized-text.js'
 import { isTimeZone } from '../../core/local-time.js'
 import { SPAN, WEEKDAYS, openHumans } from '../../escalation/hunt-group.js'
 import type { Human, Weekday } from '../../escalation/hunt-group.js'
@@ -22,7 +22,7 @@ import { sharesOf } from './own-backends.js'
 import { LIVE_VOICES, backendOptionsSchema, strangeOptions } from './backend-options.js'
 import { analysisSchema } from './analysis.js'
 import { callerSchema } from '../identity/caller.js'
-import { digitsSchema } from '../../call/digit-collection.js'
+import { digitsSchema } from '../../call/tools/digit-collection.js'
 import { mcpSchema, mcpToolName } from '../tools/mcp-definition.js'
 import { offlineShape } from '../offline/offline.js'
 import { pricesSchema } from './prices.js'

@@ -1,7 +1,7 @@
 import { parse } from 'yaml'
 import { z } from 'zod'
-import { codeOf, languageCode } from '../../call/localized-text.js'
-import type { LocalizedText } from '../../call/localized-text.js'
+import { codeOf, languageCode } from '../../call/spoken/localized-text.js'
+import type { LocalizedText } from '../../call/spoken/localized-text.js'
 import { WORDS } from '../../call/words/languages.js'
 import { KNOWLEDGE_PASSAGES_MAX } from '../../core/limits.js'
 

@@ -1,5 +1,5 @@
-import { codeOf, textsOf } from '../../call/localized-text.js'
-import type { LocalizedText } from '../../call/localized-text.js'
+import { codeOf, textsOf } from '../../call/spoken/localized-text.js'
+import type { LocalizedText } from '../../call/spoken/localized-text.js'
 import type { AgentDefinition } from './definition.js'
 import type { Passage } from './knowledge-file.js'
 import { offlineShape } from '../offline/offline.js'

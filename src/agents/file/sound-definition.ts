@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { languageCode } from '../../call/localized-text.js'
+import { languageCode } from '../../call/spoken/localized-text.js'
 
 /** Recorded phrases of one agent. */
 const RECORDED_MAX = 100

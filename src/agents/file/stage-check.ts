@@ -1,6 +1,6 @@
 import { CALLER_SOURCE } from '../../call/caller-data.js'
-import { COLLECT_TOOL, VERIFY_TOOL } from '../../call/gateway-tools.js'
-import type { GatewayTool } from '../../call/gateway-tools.js'
+import { COLLECT_TOOL, VERIFY_TOOL } from '../../call/tools/gateway-tools.js'
+import type { GatewayTool } from '../../call/tools/gateway-tools.js'
 import { VERIFIED_FACT } from '../../call/stage-definition.js'
 import { offersTool } from '../../call/stages.js'
 import type { AgentDefinition } from './definition.js'

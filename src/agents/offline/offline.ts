@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { CALLER_EXPECTATIONS } from '../../call/backend-events.js'
-import { spokenSchema as spoken } from '../../call/localized-text.js'
+import { spokenSchema as spoken } from '../../call/spoken/localized-text.js'
 import { allowedNames } from '../file/faults.js'
 
 /** States, steps of a state, and phrases of an `offline:` block. */

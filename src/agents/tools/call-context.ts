@@ -1,4 +1,4 @@
-import { codeOf } from '../../call/localized-text.js'
+import { codeOf } from '../../call/spoken/localized-text.js'
 import { dateFormat } from '../../core/date-format.js'
 import { localTime } from '../../core/local-time.js'
 import { isOpen } from '../../escalation/hunt-group.js'

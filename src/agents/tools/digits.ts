@@ -1,6 +1,6 @@
-import type { DigitEntry } from '../../call/digit-collection.js'
-import { COLLECT_TOOL } from '../../call/gateway-tools.js'
-import type { GatewayTool } from '../../call/gateway-tools.js'
+import type { DigitEntry } from '../../call/tools/digit-collection.js'
+import { COLLECT_TOOL } from '../../call/tools/gateway-tools.js'
+import type { GatewayTool } from '../../call/tools/gateway-tools.js'
 import type { ToolParameters } from './json-schema.js'
 
 interface DigitFault {

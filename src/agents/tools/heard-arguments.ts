@@ -1,6 +1,6 @@
 import { dateFormat } from '../../core/date-format.js'
-import { SPOKEN, amountIn, digitsIn, isNumberWord, plainWords } from '../../call/spoken-numbers.js'
-import { datesIn, timesIn } from '../../call/spoken-time.js'
+import { SPOKEN, amountIn, digitsIn, isNumberWord, plainWords } from '../../call/spoken/spoken-numbers.js'
+import { datesIn, timesIn } from '../../call/spoken/spoken-time.js'
 import { subscriberNumber } from '../../sautikit/phone.js'
 import { english } from '../../speech/spoken/english.js'
 import { swahili } from '../../speech/spoken/swahili.js'

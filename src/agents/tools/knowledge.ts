@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import MiniSearch from 'minisearch'
-import { textIn, textsOf } from '../../call/localized-text.js'
+import { textIn, textsOf } from '../../call/spoken/localized-text.js'
 import { KNOWLEDGE_QUERY_CHARS_MAX } from '../../core/limits.js'
 import type { Passage } from '../file/knowledge-file.js'
 

@@ -7,8 +7,8 @@ import {
   STAGE_TOOL,
   VERIFY_TOOL,
   sessionTools,
-} from '../../call/gateway-tools.js'
-import type { GatewayTool } from '../../call/gateway-tools.js'
+} from '../../call/tools/gateway-tools.js'
+import type { GatewayTool } from '../../call/tools/gateway-tools.js'
 import { KNOWLEDGE_QUERY_CHARS_MAX } from '../../core/limits.js'
 import type { AgentAssets } from '../file/assets.js'
 import type { AgentDefinition } from '../file/definition.js'

@@ -1,5 +1,5 @@
-import { digitsIn, numbersIn, plainWords } from '../../call/spoken-numbers.js'
-import { saidDate } from '../../call/spoken-time.js'
+import { digitsIn, numbersIn, plainWords } from '../../call/spoken/spoken-numbers.js'
+import { saidDate } from '../../call/spoken/spoken-time.js'
 
 /**
  * Spoken answers as comparable values: digits in any grouping, dates in any spoken order, texts without accents and

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { GATEWAY_TOOL_NAMES } from '../../call/gateway-tools.js'
-import { spokenSchema as spoken } from '../../call/localized-text.js'
+import { GATEWAY_TOOL_NAMES } from '../../call/tools/gateway-tools.js'
+import { spokenSchema as spoken } from '../../call/spoken/localized-text.js'
 import { TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS, WAIT_MS_MAX } from '../../core/limits.js'
 import { toolParametersSchema, typesOf } from './json-schema.js'
 import type { ToolParameters } from './json-schema.js'

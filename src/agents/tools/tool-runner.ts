@@ -1,5 +1,5 @@
-import type { LocalizedText } from '../../call/localized-text.js'
-import { NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../../call/gateway-tools.js'
+import type { LocalizedText } from '../../call/spoken/localized-text.js'
+import { NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../../call/tools/gateway-tools.js'
 import { assertNever } from '../../core/assert.js'
 import type { ErrorCode } from '../../core/errors.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
@@ -26,7 +26,7 @@ import { fillTemplate, missingSources, parseTemplate, unbound } from '../file/te
 import { PendingAnswer, callFacts } from './tool.js'
 import type { Tool, ToolContext, ToolGate, ToolOutcome } from './tool.js'
 import { VerificationRefused, VerifyTool } from '../identity/verification.js'
-import type { GatewayTool } from '../../call/gateway-tools.js'
+import type { GatewayTool } from '../../call/tools/gateway-tools.js'
 
 /** Codes of calls that are refused before anything is sent. */
 const REFUSALS: readonly ErrorCode[] = ['TOOL_ARGUMENTS', 'TOOL_UNBOUND', 'TOOL_FORBIDDEN_HOST']

@@ -1,5 +1,5 @@
 import type { LoggedToolCall } from '../../call/documents/log-entry.js'
-import { VERIFY_TOOL } from '../../call/gateway-tools.js'
+import { VERIFY_TOOL } from '../../call/tools/gateway-tools.js'
 import type { ErrorCode } from '../../core/errors.js'
 import type { BusinessValues, CallVariables, TemplateValues } from '../file/template.js'
 import { OPEN_GATE } from '../identity/verification-lock.js'

@@ -1,4 +1,4 @@
-import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
+import { TOOLS_AFTER_SPEECH } from '../../call/tools/gateway-tools.js'
 import { noUsage } from '../../call/usage.js'
 import type { Clock } from '../../core/clock.js'
 import type { BackendSink } from '../backend.js'

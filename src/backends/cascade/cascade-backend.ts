@@ -13,9 +13,9 @@ import type {
   SessionUpdate,
 } from '../backend.js'
 import type { BackendEvent } from '../../call/backend-events.js'
-import { isBackchannel } from '../../call/backchannel.js'
-import { codeOf, type LocalizedText } from '../../call/localized-text.js'
-import { asksToRepeat, asksToWait, endsUnfinished } from '../../call/turn-words.js'
+import { isBackchannel } from '../../call/turns/backchannel.js'
+import { codeOf, type LocalizedText } from '../../call/spoken/localized-text.js'
+import { asksToRepeat, asksToWait, endsUnfinished } from '../../call/turns/turn-words.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { preRollMs } from '../pre-roll.js'
 import { keysText, openingText } from '../prompts.js'

@@ -1,5 +1,5 @@
 import type { BackendSession } from '../backend.js'
-import { lastQuestion } from '../../call/turn-words.js'
+import { lastQuestion } from '../../call/turns/turn-words.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import type { ChatMessage, Mark, ModelRequest } from './service.js'

@@ -1,4 +1,4 @@
-import { isBackchannel } from '../../call/backchannel.js'
+import { isBackchannel } from '../../call/turns/backchannel.js'
 import { wordsOf } from '../../call/words/languages.js'
 import { isSpeakable } from '../../speech/spoken/sentences.js'
 import { plainWords } from '../told.js'

@@ -1,5 +1,5 @@
-import { textIn } from '../../call/localized-text.js'
-import type { LocalizedText as Words } from '../../call/localized-text.js'
+import { textIn } from '../../call/spoken/localized-text.js'
+import type { LocalizedText as Words } from '../../call/spoken/localized-text.js'
 import { samplesToMs } from '../../core/units.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import { joined } from '../../media/pcm.js'

@@ -1,4 +1,4 @@
-import { SPEECH_MS_PER_CHARACTER } from '../../call/transcript.js'
+import { SPEECH_MS_PER_CHARACTER } from '../../call/spoken/transcript.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { pronounced } from '../../speech/spoken/pronunciations.js'

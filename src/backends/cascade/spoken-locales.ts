@@ -1,4 +1,4 @@
-import { codeOf } from '../../call/localized-text.js'
+import { codeOf } from '../../call/spoken/localized-text.js'
 
 /** Regions of the languages that callers here speak; other languages have that of most of their speakers. */
 const REGIONS: Readonly<Record<string, string>> = { sw: 'KE', en: 'KE' }

@@ -15,7 +15,7 @@ import type {
   SessionUpdate,
 } from '../backend.js'
 import { Alarm, clockTimers, type BackendTimers } from '../timers.js'
-import { RESUME_TOOL } from '../../call/gateway-tools.js'
+import { RESUME_TOOL } from '../../call/tools/gateway-tools.js'
 import { askedFirst } from './dialogue/call-back.js'
 import { DialogueEngine } from './dialogue/engine.js'
 import {
@@ -29,7 +29,7 @@ import { type DialogueState } from './dialogue/dialogue-state.js'
 import { digitsOf, isNumberSaid, withFirstDigit, withoutSlips } from './dialogue/heard-digits.js'
 import { recognisedWords, readable } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
-import { isBackchannel } from '../../call/backchannel.js'
+import { isBackchannel } from '../../call/turns/backchannel.js'
 import { PreRoll, preRollMs } from '../pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
 import {

@@ -1,4 +1,4 @@
-import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
+import { TOOLS_AFTER_SPEECH } from '../../call/tools/gateway-tools.js'
 import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { samplesToMs } from '../../core/units.js'

@@ -1,6 +1,6 @@
-import { textIn } from '../../call/localized-text.js'
+import { textIn } from '../../call/spoken/localized-text.js'
 import type { ServingSnapshot } from '../call-snapshot.js'
-import type { LocalizedText } from '../../call/localized-text.js'
+import type { LocalizedText } from '../../call/spoken/localized-text.js'
 import { GatewayError } from '../../core/errors.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_ITEMS_KEPT } from '../../core/limits.js'

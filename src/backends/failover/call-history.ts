@@ -1,5 +1,5 @@
 import { asksForAnswer, waitOf, type ToolWait } from '../../call/backend-events.js'
-import { sameJson } from '../../call/tool-ledger.js'
+import { sameJson } from '../../call/tools/tool-ledger.js'
 import {
   BACKEND_PRE_ROLL_MS,
   BACKEND_TOOL_CALLS_KEPT,

@@ -1,4 +1,4 @@
-import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
+import { TOOLS_AFTER_SPEECH } from '../../call/tools/gateway-tools.js'
 import { omitNullish } from '../../core/omit-nullish.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'

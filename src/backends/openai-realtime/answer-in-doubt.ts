@@ -1,4 +1,4 @@
-import { isBackchannel } from '../../call/backchannel.js'
+import { isBackchannel } from '../../call/turns/backchannel.js'
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import type { ServerEvent } from './wire.js'
 

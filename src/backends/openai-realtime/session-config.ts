@@ -1,4 +1,4 @@
-import { codeOf } from '../../call/localized-text.js'
+import { codeOf } from '../../call/spoken/localized-text.js'
 import { functionParameters } from '../tool-schema.js'
 import { termsOf } from '../vocabulary.js'
 import { HINTED } from '../../agents/file/backend-options.js'

@@ -3,14 +3,14 @@ import { numberToCall } from '../../sautikit/phone.js'
 import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
-import { isClosing } from '../closing-cues.js'
+import { isClosing } from '../spoken/closing-cues.js'
 import type { CallbackAsk } from '../documents/record.js'
 import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallBackRefusal, CallInput, CallbackWish } from '../events.js'
 import type { FactOf } from '../facts.js'
-import { CALLBACK_TOOL, ESCALATE_TOOL } from '../gateway-tools.js'
+import { CALLBACK_TOOL, ESCALATE_TOOL } from '../tools/gateway-tools.js'
 import { handoffPacket } from '../handoff-packet.js'
-import { saysNo } from '../turn-words.js'
+import { saysNo } from '../turns/turn-words.js'
 
 /** Time for the caller to answer by digit or in words after the question was heard: callers think for 3 to 5 s. */
 const OFFER_ANSWER_MS = 12_000

@@ -6,7 +6,7 @@ import { NO_DIGIT, YES_DIGIT } from '../escalation-rules.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import type { FactOf } from '../facts.js'
-import { isSmallTalk, isYesNo, saysNo } from '../turn-words.js'
+import { isSmallTalk, isYesNo, saysNo } from '../turns/turn-words.js'
 
 /**
  * The words of a caller who has spoken come this long after the voice; how long one who goes on is heard out, beyond

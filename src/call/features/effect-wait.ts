@@ -2,7 +2,7 @@ import { QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-deadlines.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
-import type { EffectEnd } from '../effect-words.js'
+import type { EffectEnd } from '../spoken/effect-words.js'
 import type { FactOf } from '../facts.js'
 
 /** Longest time that an end or a handover waits for effects and for words about them; then it cuts off those that still run. */

@@ -8,7 +8,7 @@ import type { EscalationOutcome, EscalationStrategy } from '../documents/record.
 import { EscalationRules } from '../escalation-rules.js'
 import type { CallInput, EscalationStep } from '../events.js'
 import type { FactOf } from '../facts.js'
-import { ESCALATE_TOOL } from '../gateway-tools.js'
+import { ESCALATE_TOOL } from '../tools/gateway-tools.js'
 import { handoffPacket } from '../handoff-packet.js'
 import type { EscalationRequest } from '../requests.js'
 

@@ -5,7 +5,7 @@ import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { FactOf } from '../facts.js'
-import { HANDOVER_TOOL } from '../gateway-tools.js'
+import { HANDOVER_TOOL } from '../tools/gateway-tools.js'
 
 /** Handovers between agents in one call; then they stay with the one that they have. */
 const HANDOVERS_MAX = 4

@@ -1,5 +1,5 @@
 import { assertNever } from '../../core/assert.js'
-import type { AnswerVerdict } from '../answering-machine-detector.js'
+import type { AnswerVerdict } from '../turns/answering-machine-detector.js'
 import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'

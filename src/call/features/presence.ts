@@ -6,7 +6,7 @@ import type { DeadlineName } from '../call-deadlines.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { FactOf } from '../facts.js'
-import { Silence } from '../silence.js'
+import { Silence } from '../turns/silence.js'
 
 const HEARS = [
   'conversation-begins',

@@ -1,10 +1,10 @@
 import { TONES } from '../../media/dtmf-tones.js'
 import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
-import { SECRET_DIGIT } from '../digit-collection.js'
+import { SECRET_DIGIT } from '../tools/digit-collection.js'
 import type { CallInput } from '../events.js'
 import type { FactOf } from '../facts.js'
-import { SEND_DIGITS_TOOL, isSecretSend } from '../gateway-tools.js'
+import { SEND_DIGITS_TOOL, isSecretSend } from '../tools/gateway-tools.js'
 
 /** Keys of one tool call; a longer number is none that a menu asks for. */
 const KEYS_MAX = 40

@@ -3,7 +3,7 @@ import type { CallFeature } from '../call-feature.js'
 import type { DeadlineName } from '../call-deadlines.js'
 import { CALLER_SOURCE } from '../caller-data.js'
 import type { FactOf } from '../facts.js'
-import { isOfAStage, textOf } from '../gateway-tools.js'
+import { isOfAStage, textOf } from '../tools/gateway-tools.js'
 
 /** A stage whose time is up is left this much later at the earliest, where the call is not in conversation. */
 const STAGE_POLL_MS = 1000

@@ -7,11 +7,11 @@ import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import type { FactOf } from '../facts.js'
-import { FILLER_POLL_MS, Fillers } from '../fillers.js'
-import { ESCALATE_TOOL, TOOL_NAME_CHARS_MAX, absence, isOfAStage, noTool, sessionTool } from '../gateway-tools.js'
+import { FILLER_POLL_MS, Fillers } from '../turns/fillers.js'
+import { ESCALATE_TOOL, TOOL_NAME_CHARS_MAX, absence, isOfAStage, noTool, sessionTool } from '../tools/gateway-tools.js'
 import type { ToolCallEvent } from '../requests.js'
-import { CUT_OFF, UNCERTAIN } from '../tool-ledger.js'
-import type { ToolResult } from '../tool-ledger.js'
+import { CUT_OFF, UNCERTAIN } from '../tools/tool-ledger.js'
+import type { ToolResult } from '../tools/tool-ledger.js'
 
 const HEARS = [
   'turn-ended',

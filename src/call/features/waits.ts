@@ -4,10 +4,10 @@ import type { DeadlineName } from '../call-deadlines.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import type { FactOf } from '../facts.js'
-import { outcomeText, pendingAnswer } from '../pending-tools.js'
-import type { Wait } from '../pending-tools.js'
-import { asksToCancel } from '../turn-words.js'
-import { withoutNoValues } from '../value-fault.js'
+import { outcomeText, pendingAnswer } from '../tools/pending-tools.js'
+import type { Wait } from '../tools/pending-tools.js'
+import { asksToCancel } from '../turns/turn-words.js'
+import { withoutNoValues } from '../tools/value-fault.js'
 
 /** Interval at which pending tools are checked: for the end of their wait, and for a pause in which to say the outcome. */
 const WAITS_POLL_MS = 200

@@ -3,7 +3,7 @@ import { Feature } from '../feature.js'
 import type { CallFeature } from '../call-feature.js'
 import type { CallInput } from '../events.js'
 import type { FactOf } from '../facts.js'
-import { asksToWait } from '../turn-words.js'
+import { asksToWait } from '../turns/turn-words.js'
 
 /** Before a supervisor's words, so that the model neither answers them nor says them to the caller. */
 const WHISPER =

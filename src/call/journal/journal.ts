@@ -1,7 +1,7 @@
 import type { JournalHeaderLine, MediaEvent, PlayoutAnswers } from '../documents/journal.js'
 import type { Withheld } from '../caller-data.js'
 import type { CallInput, CallOutput } from '../events.js'
-import type { CallerFrame } from '../frame-figures.js'
+import type { CallerFrame } from '../turns/frame-figures.js'
 
 /** The header line as it is read. */
 export interface JournalHeader extends Omit<JournalHeaderLine, 'journal'> {

@@ -1,7 +1,7 @@
 import type { CallCore } from '../call-core.js'
 import type { SessionResume } from '../documents/checkpoint.js'
-import { PendingTools } from '../pending-tools.js'
-import { ToolLedger } from '../tool-ledger.js'
+import { PendingTools } from '../tools/pending-tools.js'
+import { ToolLedger } from '../tools/tool-ledger.js'
 
 /** Tool calls that were sent, and those whose outcome comes later. */
 export class Effects {

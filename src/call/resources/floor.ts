@@ -1,4 +1,4 @@
-import type { AgentSpeech } from '../agent-speech.js'
+import type { AgentSpeech } from '../turns/agent-speech.js'
 import { Grants, type ReasonOf } from './grants.js'
 
 type FloorReason = ReasonOf<'floor'>

@@ -1,9 +1,9 @@
 import type { CallCore } from '../call-core.js'
-import type { CallerSpeech } from '../caller-speech.js'
-import { heardPart, SPEECH_MS_PER_CHARACTER } from '../transcript.js'
-import type { Transcript } from '../transcript.js'
-import { askedIn, isSmallTalk } from '../turn-words.js'
-import type { Asked } from '../turn-words.js'
+import type { CallerSpeech } from '../turns/caller-speech.js'
+import { heardPart, SPEECH_MS_PER_CHARACTER } from '../spoken/transcript.js'
+import type { Transcript } from '../spoken/transcript.js'
+import { askedIn, isSmallTalk } from '../turns/turn-words.js'
+import type { Asked } from '../turns/turn-words.js'
 import { Grants } from './grants.js'
 
 /** A short answer over the agent may be meant for a question that was said this long before. */

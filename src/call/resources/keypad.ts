@@ -1,7 +1,7 @@
 import type { CallCore } from '../call-core.js'
-import { PRIVATE_TAIL_MS } from '../digit-collection.js'
+import { PRIVATE_TAIL_MS } from '../tools/digit-collection.js'
 import { NO_DIGIT, YES_DIGIT } from '../escalation-rules.js'
-import { KEYS_PRIVATE_MS } from '../private-keys.js'
+import { KEYS_PRIVATE_MS } from '../tools/private-keys.js'
 import { Grants } from './grants.js'
 import type { ReasonOf } from './grants.js'
 

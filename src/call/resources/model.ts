@@ -1,4 +1,4 @@
-import type { AgentSpeech } from '../agent-speech.js'
+import type { AgentSpeech } from '../turns/agent-speech.js'
 import type { CallCore } from '../call-core.js'
 import type { Wait } from './wait.js'
 

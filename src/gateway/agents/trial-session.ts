@@ -2,8 +2,8 @@ import type { AgentDefinition } from '../../agents/file/definition.js'
 import type { BackendSession } from '../../backends/backend.js'
 import type { BackendContext } from '../../backends/load-backend.js'
 import type { BackendSettings } from '../../backends/registry.js'
-import { textIn } from '../../call/localized-text.js'
-import type { LocalizedText } from '../../call/localized-text.js'
+import { textIn } from '../../call/spoken/localized-text.js'
+import type { LocalizedText } from '../../call/spoken/localized-text.js'
 import type { LegRateHz } from '../../core/units.js'
 
 /**

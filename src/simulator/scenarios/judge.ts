@@ -1,6 +1,6 @@
 import type { EscalationPacket } from '../../call/documents/handoff.js'
 import type { CallRecord, ClaimRecord, ToolCallRecord, TranscriptEntry } from '../../call/documents/record.js'
-import { codeOf } from '../../call/localized-text.js'
+import { codeOf } from '../../call/spoken/localized-text.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import type { HumanOutcome } from '../../carrier/choices.js'
 import { TIME_LIMIT } from '../caller.js'

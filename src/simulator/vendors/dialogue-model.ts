@@ -4,7 +4,7 @@ import { type DialogueEvent } from '../../backends/embedded/dialogue/dialogue-ev
 import { recognisedWords, readable } from '../../backends/embedded/dialogue/understanding.js'
 import { PreRoll } from '../../backends/pre-roll.js'
 import { keysIn } from '../../backends/prompts.js'
-import { CallLanguage } from '../../call/call-language.js'
+import { CallLanguage } from '../../call/spoken/call-language.js'
 import { ANSWER_UNHEARD_MS } from '../../core/limits.js'
 import { jsonOrNull } from '../../core/json.js'
 import { samplesToMs } from '../../core/units.js'

@@ -4,7 +4,7 @@ import type {
   ChatCompletionCreateParamsStreaming,
   ChatCompletionMessageParam,
 } from 'openai/resources/chat/completions'
-import { plainText } from '../../call/backchannel.js'
+import { plainText } from '../../call/turns/backchannel.js'
 import { LINES_HEADING } from '../scenarios/model-caller.js'
 import { VERDICTS_TOOL } from '../scenarios/model-judge.js'
 import type { ScriptedReply } from '../../backends/conformance.js'

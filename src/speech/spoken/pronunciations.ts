@@ -1,5 +1,5 @@
-import { codeOf } from '../../call/localized-text.js'
-import type { LocalizedText } from '../../call/localized-text.js'
+import { codeOf } from '../../call/spoken/localized-text.js'
+import type { LocalizedText } from '../../call/spoken/localized-text.js'
 
 /** How one name is said: in place of `match`, voices get `say`. */
 export interface Pronunciation {

@@ -1,4 +1,4 @@
-import { isWithin } from '../../call/spoken-time.js'
+import { isWithin } from '../../call/spoken/spoken-time.js'
 import { AGREED, AGREED_NUMBERS, sw } from '../../call/words/sw.js'
 import { CARDINAL_MAX, wordOf, type ClockTime, type Currency, type Money, type SpokenLanguage } from './language.js'
 

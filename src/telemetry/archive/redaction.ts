@@ -1,5 +1,5 @@
 import type { CallerValues } from '../../call/caller-data.js'
-import { DIGIT_WORDS } from '../../call/spoken-numbers.js'
+import { DIGIT_WORDS } from '../../call/spoken/spoken-numbers.js'
 import type { Handoff } from '../../call/documents/handoff.js'
 import type { CallRecord } from '../../call/documents/record.js'
 

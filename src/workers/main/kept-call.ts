@@ -1,7 +1,7 @@
 import { budgetSnapshot } from '../../backends/call-snapshot.js'
 import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
 import type { CallResult, KeptCall, KeptEscalation, KeptState } from '../../call/documents/kept-call.js'
-import { isOpenEnd } from '../../call/tool-ledger.js'
+import { isOpenEnd } from '../../call/tools/tool-ledger.js'
 import { noUsage } from '../../call/usage.js'
 import type { ResumedRecord } from '../../call/documents/record.js'
 import { parseCallSid } from '../../core/ids.js'

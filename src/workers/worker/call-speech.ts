@@ -1,4 +1,4 @@
-import type { PlayoutLedger } from '../../call/playout-ledger.js'
+import type { PlayoutLedger } from '../../call/turns/playout-ledger.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import { Views } from '../../core/views.js'
 import type { ResamplerBank, StreamResampler } from '../../media/resample/resampler.js'

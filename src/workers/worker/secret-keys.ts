@@ -1,6 +1,11 @@
-import { COLLECTED_DIGITS_MAX, REPEATED_DIGITS_MIN, maskedDigits, secretKeys } from '../../call/digit-collection.js'
+import {
+  COLLECTED_DIGITS_MAX,
+  REPEATED_DIGITS_MIN,
+  maskedDigits,
+  secretKeys,
+} from '../../call/tools/digit-collection.js'
 import type { CallOutput } from '../../call/events.js'
-import { isSecretSend } from '../../call/gateway-tools.js'
+import { isSecretSend } from '../../call/tools/gateway-tools.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { TONES } from '../../media/dtmf-tones.js'
 import type { ToolCallEvent } from './worker-door.js'

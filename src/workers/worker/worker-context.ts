@@ -1,5 +1,5 @@
 import type { Clock, WallClock } from '../../core/clock.js'
-import type { TurnBank } from '../../call/end-of-turn.js'
+import type { TurnBank } from '../../call/turns/end-of-turn.js'
 import type { ResamplerBank } from '../../media/resample/resampler.js'
 import type { VadBank } from '../../media/vad/vad.js'
 import type { FrameHistogram } from '../../telemetry/frame-histogram.js'

@@ -1,6 +1,6 @@
 import { answerOf } from '../../../agents/offline/offline.js'
 import type { OfflineDialogue } from '../../../agents/offline/offline.js'
-import { END_CALL_TOOL, RESUME_TOOL } from '../../../call/gateway-tools.js'
+import { END_CALL_TOOL, RESUME_TOOL } from '../../../call/tools/gateway-tools.js'
 
 /** No name of an agent's file has a colon. */
 const ASK = ':call-back'

@@ -1,5 +1,5 @@
-import { saysOnly } from '../../../call/backchannel.js'
-import { SPOKEN, correctionAt, digitsIn, isNumberWord, numberOf } from '../../../call/spoken-numbers.js'
+import { saysOnly } from '../../../call/turns/backchannel.js'
+import { SPOKEN, correctionAt, digitsIn, isNumberWord, numberOf } from '../../../call/spoken/spoken-numbers.js'
 import { LANGUAGES, wordsOf } from '../../../call/words/languages.js'
 
 /**

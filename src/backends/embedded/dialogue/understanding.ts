@@ -1,7 +1,7 @@
 import { clockText } from '../../../agents/tools/heard-arguments.js'
 import { parsePhrase, wordsOf as phraseWords, type Phrase } from '../../../agents/offline/offline.js'
 import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline/offline.js'
-import { datesIn, saidDate, timesIn } from '../../../call/spoken-time.js'
+import { datesIn, saidDate, timesIn } from '../../../call/spoken/spoken-time.js'
 import { en } from '../../../call/words/en.js'
 import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
 import { laterDigits, laterZeros, withZeros } from './heard-digits.js'

@@ -3,8 +3,8 @@ import { valueAt as fieldAt } from '../../../core/json.js'
 import { bothClocks } from '../../../agents/tools/heard-arguments.js'
 import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline/offline.js'
 import type { OfflineCondition } from '../../../agents/offline/offline.js'
-import { textIn, type LocalizedText } from '../../../call/localized-text.js'
-import { valueFault } from '../../../call/value-fault.js'
+import { textIn, type LocalizedText } from '../../../call/spoken/localized-text.js'
+import { valueFault } from '../../../call/tools/value-fault.js'
 
 /** JSON values by name: results of tools, answers of the caller, values that the dialogue set. */
 export type Values = Readonly<Record<string, unknown>>

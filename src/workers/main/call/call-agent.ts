@@ -7,7 +7,7 @@ import type { CallLogRecords, LoggedToolCall } from '../../../call/documents/log
 import type { KeptCall } from '../../../call/documents/kept-call.js'
 import { versionOf } from './agent-version.js'
 import type { CallOrigin } from './call-origin.js'
-import { VERIFY_TOOL } from '../../../call/gateway-tools.js'
+import { VERIFY_TOOL } from '../../../call/tools/gateway-tools.js'
 import { hasFields } from '../../../core/json.js'
 import { inCall } from './call-start.js'
 import type { HostedAgent, MainThreadContext } from '../main-thread-context.js'

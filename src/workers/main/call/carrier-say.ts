@@ -1,6 +1,6 @@
 import type { AgentDefinition } from '../../../agents/file/definition.js'
-import { languageOfText, textIn } from '../../../call/localized-text.js'
-import type { LocalizedText } from '../../../call/localized-text.js'
+import { languageOfText, textIn } from '../../../call/spoken/localized-text.js'
+import type { LocalizedText } from '../../../call/spoken/localized-text.js'
 import type { SayAction } from '../../../sautikit/actions.js'
 import { pronounced } from '../../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../../speech/spoken/spoken-form.js'

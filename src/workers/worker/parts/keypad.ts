@@ -1,4 +1,4 @@
-import { SECRET_DIGIT } from '../../../call/digit-collection.js'
+import { SECRET_DIGIT } from '../../../call/tools/digit-collection.js'
 import type { CallOutput } from '../../../call/events.js'
 import { dtmfTones } from '../../../media/dtmf-tones.js'
 import type { ToolCallEvent, WorkerDoor } from '../worker-door.js'

@@ -1,6 +1,6 @@
 import type { ToolReply } from '../../../backends/backend.js'
 import type { CallOutput } from '../../../call/events.js'
-import { withoutNoValues } from '../../../call/value-fault.js'
+import { withoutNoValues } from '../../../call/tools/value-fault.js'
 import { later } from '../worker-door.js'
 import type { WorkerDoor } from '../worker-door.js'
 import type { OutputHandlers, WorkerPart, WorkerThings } from '../worker-part.js'

@@ -1,5 +1,5 @@
-import { SPEECH_RATE_TOOL } from '../../../call/gateway-tools.js'
-import { askedRate, speedOf } from '../../../call/speech-rate.js'
+import { SPEECH_RATE_TOOL } from '../../../call/tools/gateway-tools.js'
+import { askedRate, speedOf } from '../../../call/spoken/speech-rate.js'
 import type { WorkerDoor } from '../worker-door.js'
 import type { WorkerPart, WorkerThings } from '../worker-part.js'
 

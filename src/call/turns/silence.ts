@@ -1,12 +1,12 @@
 import { z } from 'zod'
-import { ANSWER_UNHEARD_MS, UNDERSTOOD_SPEECH_MS_MAX } from '../core/limits.js'
-import { FRAME_MS } from '../core/units.js'
-import type { CallCheckpoint } from './documents/checkpoint.js'
-import { inSession } from './documents/document.js'
-import type { DocumentOf } from './documents/document.js'
+import { ANSWER_UNHEARD_MS, UNDERSTOOD_SPEECH_MS_MAX } from '../../core/limits.js'
+import { FRAME_MS } from '../../core/units.js'
+import type { CallCheckpoint } from '../documents/checkpoint.js'
+import { inSession } from '../documents/document.js'
+import type { DocumentOf } from '../documents/document.js'
 import type { SpeechOptions } from './end-of-turn.js'
-import { phraseSchema, spokenSchema as spoken } from './localized-text.js'
-import type { LocalizedText } from './localized-text.js'
+import { phraseSchema, spokenSchema as spoken } from '../spoken/localized-text.js'
+import type { LocalizedText } from '../spoken/localized-text.js'
 
 /** If the backend has not answered by then (ANSWER_UNHEARD_MS), the gateway asks, and has one second left to speak. */
 const ASK_UNHEARD_MS = 7000

@@ -1,8 +1,8 @@
-import { hasPhrase, phraseSet, plainText } from './backchannel.js'
+import { hasPhrase, phraseSet, plainText } from '../turns/backchannel.js'
 import type { Collection } from './digit-collection.js'
-import { isNumberWord } from './spoken-numbers.js'
-import { sentencesOf } from './turn-words.js'
-import { LANGUAGES, wordsOf } from './words/languages.js'
+import { isNumberWord } from '../spoken/spoken-numbers.js'
+import { sentencesOf } from '../turns/turn-words.js'
+import { LANGUAGES, wordsOf } from '../words/languages.js'
 
 /** After the agent has asked for a secret number, keys stay private for this long: callers look for a card or a letter. */
 export const KEYS_PRIVATE_MS = 60_000

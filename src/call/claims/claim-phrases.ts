@@ -1,5 +1,5 @@
-import type { ClaimWords } from './words/language.js'
-import { WORDS } from './words/languages.js'
+import type { ClaimWords } from '../words/language.js'
+import { WORDS } from '../words/languages.js'
 
 /** Words that a `*` of a phrase stands for, and words of a phrase with its lists. */
 const CLAIM_GAP_WORDS_MAX = 8

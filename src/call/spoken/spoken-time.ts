@@ -1,6 +1,6 @@
 import { numbersIn } from './spoken-numbers.js'
-import type { Language } from './words/language.js'
-import { LANGUAGES } from './words/languages.js'
+import type { Language } from '../words/language.js'
+import { LANGUAGES } from '../words/languages.js'
 
 /**
  * Times of day and dates as callers say them, in all languages at once. A Swahili hour is six off ("saa nne asubuhi" is

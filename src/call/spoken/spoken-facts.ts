@@ -1,4 +1,4 @@
-import { CLAIM_LANGUAGES } from './claim-phrases.js'
+import { CLAIM_LANGUAGES } from '../claims/claim-phrases.js'
 import { SPOKEN, isNumberWord, isScale, numberOf, numbersIn } from './spoken-numbers.js'
 
 /**

@@ -1,4 +1,4 @@
-import { digitsOf, sameNumber } from '../sautikit/phone.js'
+import { digitsOf, sameNumber } from '../../sautikit/phone.js'
 
 /**
  * A value that says nothing to a person, as systems and spreadsheets write it. It counts as absent wherever a value may be said:

@@ -1,5 +1,5 @@
-import { smallArray } from '../core/small-arrays.js'
-import { FRAME_MS } from '../core/units.js'
+import { smallArray } from '../../core/small-arrays.js'
+import { FRAME_MS } from '../../core/units.js'
 import { LEVEL_STEPS, dbfsOf, levelStep } from './frame-figures.js'
 
 /** The level of a voice is what a tenth of its frames exceeds: steadier than the loudest, and free of pauses. */

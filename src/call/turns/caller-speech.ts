@@ -1,5 +1,5 @@
-import { FRAME_MS } from '../core/units.js'
-import type { CallerExpectation } from './backend-events.js'
+import { FRAME_MS } from '../../core/units.js'
+import type { CallerExpectation } from '../backend-events.js'
 import { dbfsOf, hertzOf, levelStep, pitchStep } from './frame-figures.js'
 import type { CallerFrame } from './frame-figures.js'
 import type { Asked } from './turn-words.js'

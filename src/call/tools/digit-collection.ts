@@ -1,12 +1,12 @@
 import { z } from 'zod'
-import { hasPhrase, isBackchannel, phraseSet, plainText } from './backchannel.js'
-import { inSession } from './documents/document.js'
-import type { DocumentOf } from './documents/document.js'
-import { phraseSchema, spokenSchema as spoken, textsOf } from './localized-text.js'
-import type { LocalizedText } from './localized-text.js'
-import { digitsIn, plainWords } from './spoken-numbers.js'
-import { LISTENING_WORDS, asksToRepeat, asksToWait } from './turn-words.js'
-import { wordsOf } from './words/languages.js'
+import { hasPhrase, isBackchannel, phraseSet, plainText } from '../turns/backchannel.js'
+import { inSession } from '../documents/document.js'
+import type { DocumentOf } from '../documents/document.js'
+import { phraseSchema, spokenSchema as spoken, textsOf } from '../spoken/localized-text.js'
+import type { LocalizedText } from '../spoken/localized-text.js'
+import { digitsIn, plainWords } from '../spoken/spoken-numbers.js'
+import { LISTENING_WORDS, asksToRepeat, asksToWait } from '../turns/turn-words.js'
+import { wordsOf } from '../words/languages.js'
 
 /** Entries that one agent may ask for. */
 const COLLECTIONS_MAX = 12

@@ -1,5 +1,5 @@
-import type { SpeechKind } from './events.js'
-import type { TurnRecord } from './documents/record.js'
+import type { SpeechKind } from '../events.js'
+import type { TurnRecord } from '../documents/record.js'
 
 /** Other kinds of sound stop only the first clock of a turn. */
 function isAnswer(kind: SpeechKind): boolean {

@@ -1,6 +1,6 @@
 import { hasPhrase, isBackchannel, phraseSet, plainText, saysOnly } from './backchannel.js'
-import { isNumberWord, numbersIn, plainWords } from './spoken-numbers.js'
-import { LANGUAGES, wordsOf } from './words/languages.js'
+import { isNumberWord, numbersIn, plainWords } from '../spoken/spoken-numbers.js'
+import { LANGUAGES, wordsOf } from '../words/languages.js'
 
 /** Said by who listens, in all languages; the default of `bargeIn.backchannel.words`. */
 export const LISTENING_WORDS = wordsOf('listening')

@@ -1,7 +1,7 @@
-import { SPEECH_ITEMS_MAX } from '../core/limits.js'
-import { samplesToMs } from '../core/units.js'
-import type { LegRateHz } from '../core/units.js'
-import type { CallInput, PlayoutView } from './events.js'
+import { SPEECH_ITEMS_MAX } from '../../core/limits.js'
+import { samplesToMs } from '../../core/units.js'
+import type { LegRateHz } from '../../core/units.js'
+import type { CallInput, PlayoutView } from '../events.js'
 
 /** Runs of samples of one item that playout has not finished with. */
 export const PLAYOUT_SEGMENTS_MAX = 512

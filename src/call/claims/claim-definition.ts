@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { CLAIM_LANGUAGES, phraseFault } from './claim-phrases.js'
-import { inSession } from './documents/document.js'
-import type { DocumentOf } from './documents/document.js'
-import { claimWordsSchema } from './words/language.js'
+import { inSession } from '../documents/document.js'
+import type { DocumentOf } from '../documents/document.js'
+import { claimWordsSchema } from '../words/language.js'
 
 /** Rules on what an agent claims to have done, all their phrases together, and lists of words. */
 const CLAIM_RULES_MAX = 40

@@ -1,6 +1,6 @@
-import { forgetOldest } from '../core/forget-oldest.js'
-import { SPEECH_ITEMS_MAX } from '../core/limits.js'
-import type { SpeechKind } from './events.js'
+import { forgetOldest } from '../../core/forget-oldest.js'
+import { SPEECH_ITEMS_MAX } from '../../core/limits.js'
+import type { SpeechKind } from '../events.js'
 
 /** One piece of agent speech, of the backend or of the gateway. */
 interface SpeechItem {

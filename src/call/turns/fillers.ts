@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { inSession } from './documents/document.js'
-import type { DocumentOf } from './documents/document.js'
-import { phraseSchema, spokenSchema as spoken } from './localized-text.js'
-import type { LocalizedText } from './localized-text.js'
+import { inSession } from '../documents/document.js'
+import type { DocumentOf } from '../documents/document.js'
+import { phraseSchema, spokenSchema as spoken } from '../spoken/localized-text.js'
+import type { LocalizedText } from '../spoken/localized-text.js'
 import { saysOneMoment } from './turn-words.js'
 
 /** A filler is considered again after this while somebody speaks. */

@@ -1,4 +1,4 @@
-import type { TranscriptEntry } from './documents/record.js'
+import type { TranscriptEntry } from '../documents/record.js'
 
 /** Characters of one transcript entry that are kept. */
 export const TRANSCRIPT_TEXT_CHARS_MAX = 4000

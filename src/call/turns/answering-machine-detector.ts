@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { FRAME_MS } from '../core/units.js'
-import { inSession } from './documents/document.js'
-import { spokenSchema as spoken } from './localized-text.js'
+import { FRAME_MS } from '../../core/units.js'
+import { inSession } from '../documents/document.js'
+import { spokenSchema as spoken } from '../spoken/localized-text.js'
 
 /** The party that took the call; see `AnsweringMachineDetector`. */
 export const ANSWERED_BY = ['human', 'silence', 'recording', 'machine'] as const

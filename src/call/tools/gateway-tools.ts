@@ -1,4 +1,4 @@
-import type { CallCore } from './call-core.js'
+import type { CallCore } from '../call-core.js'
 
 /** A tool as the model sees it. */
 export interface GatewayTool {

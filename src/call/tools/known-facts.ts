@@ -1,6 +1,6 @@
-import { SPOKEN } from './spoken-numbers.js'
-import { piecesOf, clustersOf, valuesOf, readingOf } from './spoken-facts.js'
-import type { Piece } from './spoken-facts.js'
+import { SPOKEN } from '../spoken/spoken-numbers.js'
+import { piecesOf, clustersOf, valuesOf, readingOf } from '../spoken/spoken-facts.js'
+import type { Piece } from '../spoken/spoken-facts.js'
 
 /** Numbers, and characters of digits, that a call remembers; with more of them everything counts as known. */
 const KNOWN_VALUES_MAX = 5000

@@ -1,5 +1,5 @@
-import { WAITS_OPEN_MAX } from '../core/limits.js'
-import type { KeptWait } from './documents/checkpoint.js'
+import { WAITS_OPEN_MAX } from '../../core/limits.js'
+import type { KeptWait } from '../documents/checkpoint.js'
 import { withoutNoValues } from './value-fault.js'
 
 /** How a wait ended. `expired`: nobody knows; `cancelled`: the caller does not want to wait, and nobody knows. */

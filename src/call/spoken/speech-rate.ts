@@ -1,5 +1,5 @@
-import type { LoggedToolCall } from './documents/log-entry.js'
-import { SPEECH_RATE_TOOL, SPEECH_RATES } from './gateway-tools.js'
+import type { LoggedToolCall } from '../documents/log-entry.js'
+import { SPEECH_RATE_TOOL, SPEECH_RATES } from '../tools/gateway-tools.js'
 
 /** Speeds of a call in times the voice's own, one step apart. */
 const SPEEDS = [0.7, 0.85, 1, 1.15, 1.3]

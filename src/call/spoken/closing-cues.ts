@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { hasPhrase, phraseSet, plainText, saysOnly } from './backchannel.js'
-import { wordsOf } from './words/languages.js'
+import { hasPhrase, phraseSet, plainText, saysOnly } from '../turns/backchannel.js'
+import { wordsOf } from '../words/languages.js'
 
 const ENDS = wordsOf('ends')
 const BESIDE = wordsOf('besideEnds', 'thanks')

@@ -1,4 +1,4 @@
-import { LANGUAGES, WORDS, wordsOf } from './words/languages.js'
+import { LANGUAGES, WORDS, wordsOf } from '../words/languages.js'
 
 /**
  * Numbers as people say them. Their words are in `words/`, and callers mix languages, so that those of all

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { isBackchannel } from './backchannel.js'
-import { inSession } from './documents/document.js'
-import type { DocumentOf } from './documents/document.js'
-import type { BargeInRecord } from './documents/record.js'
+import { inSession } from '../documents/document.js'
+import type { DocumentOf } from '../documents/document.js'
+import type { BargeInRecord } from '../documents/record.js'
 import { LISTENING_WORDS } from './turn-words.js'
 
 /** Times `backchannel.maxMs` for which a sound of backchannels alone may last: "mm, sawa, ndiyo". */

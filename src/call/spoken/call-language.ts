@@ -1,5 +1,5 @@
 import { codeOf } from './localized-text.js'
-import { WORDS } from './words/languages.js'
+import { WORDS } from '../words/languages.js'
 
 /** Words of one language that make a sentence of it: whoever says one switches at once. */
 const SENTENCE_WORDS_MIN = 3
