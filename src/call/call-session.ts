@@ -141,7 +141,7 @@ export class CallSession {
 
   /** Nobody but a tool may have keys that the caller presses now. */
   get privateKeys(): boolean {
-    return this.#call.keypad.privateKeys
+    return this.#call.keypad.isPrivate()
   }
 
   /** From the opened stream to the first agent sound; null before that sound. */

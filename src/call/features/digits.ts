@@ -121,7 +121,7 @@ export class Digits extends Feature implements CallFeature {
   }
 
   checkpoint(): Pick<CallCheckpoint, 'privateKeys'> {
-    return this.#keypad.privateKeys ? { privateKeys: this.#keypad.private ? 'pressed' : 'asked' } : {}
+    return this.#keypad.isPrivate() ? { privateKeys: this.#keypad.private ? 'pressed' : 'asked' } : {}
   }
 
   get busy(): boolean {

@@ -61,14 +61,12 @@ export class Keypad {
     this.#dialogue = keys
   }
 
-  /** Nobody but a tool may have keys that the caller presses now. */
-  get privateKeys(): boolean {
-    return this.#private || this.#guarded
-  }
-
-  /** True for a key that nobody but a tool may have. The answer to a question of ours that is newer than the secret is none. */
-  isPrivate(digit: string): boolean {
-    if (this.#private || !this.#guarded) return this.#private
+  /**
+   * True for a key that nobody but a tool may have. The answer to a question of ours that is newer than the secret is none.
+   * @param digit  absent: true where there are such keys now
+   */
+  isPrivate(digit?: string): boolean {
+    if (this.#private || !this.#guarded || digit === undefined) return this.#private || this.#guarded
     return !QUESTIONS.some(({ reason, keys }) => keys.includes(digit) && this.grants.isNewer(reason))
   }
 
