@@ -27,12 +27,12 @@ export interface Requests {
   continueEscalation: (request: EscalationRequest, holding: boolean) => void
   /** A human has the call. */
   bridge: (strategy: EscalationStrategy) => void
-  /** Says `text`, then ends the stream. `interrupt` cuts the agent's words. */
-  sayThenEnd: (reason: EndReason, detail: string, text: string, interrupt: boolean) => void
+  /** Says `words`, as they are once nothing is waited for, then ends the stream. `interrupt` cuts the agent's words. */
+  sayThenEnd: (reason: EndReason, detail: string, words: () => string, interrupt: boolean) => void
   /** Ends the stream at once. `hangup` false: the leg stays up for a human. */
   endNow: (reason: EndReason, detail: string, hangup: boolean) => void
   /** Ends the call when the agent's words were heard; the caller can take it back. */
-  endAfterSpeech: (detail: string, toolCallId: string | null, goodbye: string) => void
+  endAfterSpeech: (detail: string, toolCallId: string | null, goodbye: () => string) => void
   /** The budget of the call is used up: `event` ends it as soon as nobody waits. */
   endForBudget: (event: ToolCallEvent) => void
   /** Says `words` and asks whether to call back. `ends`: the call ends without a yes. */

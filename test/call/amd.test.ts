@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { AnsweringMachineDetector, type AnswerVerdict } from '../../src/call/turns/answering-machine-detector.js'
-import { Rig } from './rig.js'
+import { Rig, escalation } from './rig.js'
 
 const WITH_AMD = { amd: { message: 'We will call again.', onSilence: 'speak' } } as const
 
@@ -379,6 +379,19 @@ t.test(
     }
   },
 )
+
+t.test('a person is heard after a human who did not come, although a recording was heard', async (t) => {
+  const rig = inItsPitch({ ...WITH_AMD, escalation }, 4000)
+  rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
+  rig.in({ type: 'escalate-requested', reason: 'vip' })
+  rig.run(500)
+  rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '', closed: false } })
+  rig.run(4000)
+  rig.answer(2, 'a2', 600, 'What can I do for you?')
+  rig.run(1000)
+  t.ok(rig.session.log.transcript.some(({ text }) => text === 'What can I do for you?'))
+})
 
 t.test('a person who says at length that they want no recording, and is taken for one, has none', async (t) => {
   const consentText = 'This call is recorded.'

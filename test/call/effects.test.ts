@@ -214,6 +214,17 @@ t.test('a joined conference keeps the stream for an effect', async (t) => {
   t.match(rig.only('end-stream'), { reason: 'escalated' })
 })
 
+t.test('a goodbye that waited is in the language of its moment', async (t) => {
+  const rig = books({ languages: ['en', 'sw'], goodbyeText: { en: 'Bye.', sw: 'Kwaheri.' } })
+  rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })
+  rig.run(500)
+  rig.toolCall('l1', 'set_language', { language: 'sw' }, 2)
+  booked(rig)
+  rig.answer(3, 'a3', 800, 'Imefanyika.')
+  rig.run(4400)
+  t.same(rig.texts(), ['Kwaheri.'])
+})
+
 t.test('an effect that never settles passes its deadline first', async (t) => {
   const rig = books({ toolLimitMs: 8000 })
   rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })

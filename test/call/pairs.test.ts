@@ -314,7 +314,7 @@ const ROWS = {
     take: (call) =>
       call.happens(() =>
         call.rig.backend({
-          ...{ type: 'tool-call', callId: 'spent', name: 'end_call', args: { reason: 'budget' } },
+          ...{ type: 'tool-call', callId: `spent-${call.rig.nowMs}`, name: 'end_call', args: { reason: 'budget' } },
           ...{ generation: 0, spent: true },
         }),
       ),
@@ -565,7 +565,11 @@ function faultsOf(call: Outside, names: readonly RowName[]): string[] {
   )
     fault(`another agent was promised and the call ended with ${end?.reason ?? ''}`)
   const offered = call.all('mark').filter(({ name }) => name === 'callback-offered').length
-  const answered = call.all('callback').length
+  // Who is understood is there after all, and the offer that would have ended the call is taken back.
+  const takenBack = call
+    .all('mark')
+    .filter(({ name, detail }) => name === 'put-on-hold-over' && detail?.startsWith('words') === true).length
+  const answered = call.all('callback').length + takenBack
   if (offered > answered && !hungUp && end?.reason !== 'escalated' && !call.all('escalate').length)
     fault('an offer of a call back has no answer')
   for (const words of call.inWrongLanguage) fault(`not in the language of the call: ${words}`)
@@ -652,25 +656,6 @@ function languageFaults(call: Outside): string[] {
   return early === undefined ? [] : [`spoken before the language is known: ${JSON.stringify(early.output)}`]
 }
 
-/** Pairs in which playing all of them has found faults that are not mended yet. A line goes with its fault. */
-const KNOWN: readonly string[] = [
-  // The silence of a recording that was corrected is not counted on.
-  'language of the look-up + recording at 0 with barge-in: ',
-  'recording + language of the look-up at 0 with barge-in: ',
-  'recording + stage with a limit at 1400 with a human comes: ',
-  'stage with a limit + recording at 1400 with a human comes: ',
-  // A second end for the budget has the id of the first.
-  "budget + rung back at 3500 with budget's end: spent is answered twice",
-  // A goodbye that waits for an effect keeps the words of the language before.
-  'effect + goodbye at 0 with language change: not in',
-  'effect + goodbye at 500 with language change: not in',
-  'effect + goodbye at 1400 with language change: not in',
-  'effect + goodbye at 3500 with language change: not in',
-  // An offer of a call back that ends unanswered.
-  'put on hold + language of the look-up at 3500 with barge-in: an offer',
-  'put on hold + rung back at 3500 with barge-in: an offer',
-]
-
 t.test('every feature, grant and deadline has a row', async (t) => {
   const rows = NAMES.map(rowOf)
   const features = new Set<string>([...OF_ALL, ...rows.flatMap(({ needs }) => needs)])
@@ -724,14 +709,7 @@ t.test('every pair keeps what was promised, whatever disturbs it', { timeout: AL
     }),
   )
   t.comment(`${calls} calls`)
-  for (const [kind, examples] of found) {
-    const known = ALL && examples.every((example) => KNOWN.some((one) => example.startsWith(one)))
-    if (known) t.comment(`known: ${kind} (${examples.length})`)
-    else t.fail(`${kind} (${examples.length})`, { examples: examples.slice(0, 6) })
-  }
-  const all = [...found.values()].flat()
-  const mended = KNOWN.filter((one) => ALL && !all.some((example) => example.startsWith(one)))
-  t.same(mended, [], 'what is not found any more is known no longer')
+  for (const [kind, examples] of found) t.fail(`${kind} (${examples.length})`, { examples: examples.slice(0, 6) })
   t.pass('all pairs were played')
 })
 

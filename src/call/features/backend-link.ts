@@ -173,6 +173,6 @@ export class BackendLink extends Feature implements CallFeature {
       toolCallId: null,
     } as const
     if (this.call.options.onBackendFailure === 'escalate' && this.call.ask('escalate', request)) return
-    this.call.ask('sayThenEnd', 'backend-failed', detail, this.call.text(this.call.options.apologyText), false)
+    this.call.ask('sayThenEnd', 'backend-failed', detail, () => this.call.text(this.call.options.apologyText), false)
   }
 }

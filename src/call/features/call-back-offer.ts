@@ -115,7 +115,13 @@ export class CallBackOffer extends Feature implements CallFeature {
     this.call.out({ type: 'callback', wish: null })
     this.call.mark('callback-declined')
     if (ends)
-      this.call.ask('sayThenEnd', 'silence-limit', 'on hold, after the offer of a call back', this.call.goodbye, false)
+      this.call.ask(
+        'sayThenEnd',
+        'silence-limit',
+        'on hold, after the offer of a call back',
+        () => this.call.goodbye,
+        false,
+      )
     else this.#endsAfterFailure('')
   }
 
@@ -228,7 +234,7 @@ export class CallBackOffer extends Feature implements CallFeature {
   #endsAfterFailure(words: string): boolean {
     const reason = this.call.line.endAfterFailure
     if (reason === null) return false
-    const text = `${words} ${this.call.goodbye}`.trim()
+    const text = () => `${words} ${this.call.goodbye}`.trim()
     this.call.ask('sayThenEnd', reason, 'after the offer of a call back', text, false)
     return true
   }

@@ -167,8 +167,8 @@ export class Ending extends Feature implements CallFeature {
     if (!answered || quietMs < afterMs) return this.call.in('closing-cue', CLOSING_POLL_MS)
     // A question is to be answered.
     if (last.text.trimEnd().endsWith('?')) return
-    const text = saysGoodbye(last.text) ? '' : this.call.goodbye
-    this.endAfterSpeech('the caller said that this is all', null, text)
+    const said = saysGoodbye(last.text)
+    this.endAfterSpeech('the caller said that this is all', null, () => (said ? '' : this.call.goodbye))
   }
 
   #hangup(reason: EndReason, detail: string, speak: boolean): void {
@@ -177,7 +177,7 @@ export class Ending extends Feature implements CallFeature {
     if (this.call.line.state === 'closing' && this.#plan?.cancellable === false) return
     // The gateway does not speak over a human on the line.
     if (this.call.line.state === 'bridged' || this.call.line.state === 'holding') return this.endNow(reason, detail)
-    this.sayThenEnd(reason, detail, this.call.goodbye, true)
+    this.sayThenEnd(reason, detail, () => this.call.goodbye, true)
   }
 
   #durationDue(): void {
@@ -185,7 +185,7 @@ export class Ending extends Feature implements CallFeature {
     if (this.call.line.state !== 'live' && this.call.line.state !== 'connecting')
       return this.call.in('duration', DURATION_POLL_MS)
     const { text, maxMs } = this.call.options.duration
-    this.sayThenEnd('duration-limit', `${maxMs} ms`, this.call.text(text), true)
+    this.sayThenEnd('duration-limit', `${maxMs} ms`, () => this.call.text(text), true)
   }
 
   /** The budget of the call is used up. Who waits for a human, or keys in a number, is not hung up on: it ends after that. */
@@ -208,9 +208,10 @@ export class Ending extends Feature implements CallFeature {
     this.#spent = null
   }
 
-  /** Says `text`, then ends the stream. `interrupt` cuts what the agent is saying. */
-  sayThenEnd(reason: EndReason, detail: string, text: string, interrupt: boolean): void {
-    if (this.#waits(reason, detail, () => this.sayThenEnd(reason, detail, text, interrupt))) return
+  /** Says `words`, then ends the stream. `interrupt` cuts what the agent is saying. */
+  sayThenEnd(reason: EndReason, detail: string, words: () => string, interrupt: boolean): void {
+    if (this.#waits(reason, detail, () => this.sayThenEnd(reason, detail, words, interrupt))) return
+    const text = words()
     if (!this.call.line.streaming || text === '') return this.endNow(reason, detail)
     if (interrupt) this.call.talk.stopAgent()
     this.#beginClosing(false)
@@ -224,10 +225,11 @@ export class Ending extends Feature implements CallFeature {
    * The agent asked for the end, or the caller has said goodbye: plays the agent's current words first, then `goodbye`.
    * A caller who speaks up takes it back.
    */
-  endAfterSpeech(detail: string, toolCallId: string | null, goodbye: string): void {
+  endAfterSpeech(detail: string, toolCallId: string | null, goodbye: () => string): void {
     if (this.#waits('agent-goodbye', detail, () => this.endAfterSpeech(detail, toolCallId, goodbye))) return
     this.#beginClosing(true)
-    const itemId = goodbye === '' ? null : this.call.talk.announce(goodbye, 'goodbye', 'answer')
+    const text = goodbye()
+    const itemId = text === '' ? null : this.call.talk.announce(text, 'goodbye', 'answer')
     this.#plan = { reason: 'agent-goodbye', detail, cancellable: true, toolCallId, itemId, quietSinceMs: null }
     this.call.in('quiet-goodbye', QUIET_POLL_MS)
     this.call.in('quiet-goodbye-limit', WORDS_HEARD_MS_MAX + this.call.playout.pendingMs())

@@ -220,11 +220,12 @@ export class EscalationSide extends Feature implements CallFeature {
     this.#request = null
     this.#transferItemId = null
     this.#closeForTransfer = false
-    const words = this.call.text(closed ? options?.closedText : options?.failedText)
+    const failed = () => this.call.text(closed ? options?.closedText : options?.failedText)
+    const words = failed()
     const takesMessage = request?.takesMessage === true && !this.call.model.dead
     const end = offer || promised || takesMessage ? null : line.endAfterFailure
     if (end !== null) {
-      const text = `${words} ${this.call.goodbye}`.trim()
+      const text = () => `${failed()} ${this.call.goodbye}`.trim()
       this.call.ask('sayThenEnd', end, `escalation failed: ${detail}`, text, true)
       return
     }

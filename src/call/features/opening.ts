@@ -167,8 +167,12 @@ export class Opening extends Feature implements CallFeature {
         if (resume.ending === null) return false
         // It waited for a tool with an effect, of which nobody knows now.
         const { effects, goodbyeText } = this.call.options
-        const words = [effects?.said.uncertain, goodbyeText].map((phrase) => this.call.text(phrase)).join(' ')
-        this.call.ask('sayThenEnd', resume.ending.reason, resume.ending.detail, words.trim(), false)
+        const words = () =>
+          [effects?.said.uncertain, goodbyeText]
+            .map((phrase) => this.call.text(phrase))
+            .join(' ')
+            .trim()
+        this.call.ask('sayThenEnd', resume.ending.reason, resume.ending.detail, words, false)
         return true
       }
       default:
@@ -199,6 +203,8 @@ export class Opening extends Feature implements CallFeature {
     if (beep === true) this.call.out({ type: 'do-not-call-undone' })
     if (state !== 'connecting' && state !== 'live') {
       this.call.line.setAmd(false)
+      // Whoever comes back from a human that was not reached is heard.
+      if (who === 'human') this.call.floor.open('recording')
       return
     }
     if (who === 'recording') return this.#hearOut()
@@ -209,8 +215,9 @@ export class Opening extends Feature implements CallFeature {
       return this.converse()
     }
     if (who === 'silence') return this.call.ask('endNow', 'nobody-there', why, true)
-    if (amd.message === null) return this.call.ask('endNow', 'answering-machine', why, true)
-    this.call.ask('sayThenEnd', 'answering-machine', why, this.call.text(amd.message), state === 'live' || !first)
+    const { message } = amd
+    if (message === null) return this.call.ask('endNow', 'answering-machine', why, true)
+    this.call.ask('sayThenEnd', 'answering-machine', why, () => this.call.text(message), state === 'live' || !first)
   }
 
   /** A recording was taken for a person: the agent is silent until its end, as before the first verdict. */

@@ -91,7 +91,7 @@ export class Presence extends Feature implements CallFeature {
           this.call.talk.learnLevelAnew('nobody else speaks')
           return this.call.in('silence', this.call.options.silence.afterMs)
         }
-        return this.call.ask('sayThenEnd', 'silence-limit', decision.detail, this.call.goodbye, false)
+        return this.call.ask('sayThenEnd', 'silence-limit', decision.detail, () => this.call.goodbye, false)
       case 'prompt':
         this.call.talk.level.ask()
         this.call.talk.putOnHold.ask()
@@ -147,7 +147,7 @@ export class Presence extends Feature implements CallFeature {
     if (this.call.line.state !== 'live' || !this.call.talk.putOnHold.waiting) return
     const detail = `put on hold for ${this.call.options.putOnHold?.maxMs ?? 0} ms`
     if (this.call.options.escalation?.callback?.numberKnown !== true || this.call.keypad.grants.has('call-back'))
-      return this.call.ask('sayThenEnd', 'silence-limit', detail, this.call.goodbye, false)
+      return this.call.ask('sayThenEnd', 'silence-limit', detail, () => this.call.goodbye, false)
     this.call.mark('put-on-hold-over', detail)
     this.call.ask('offerCallBack', '', { reason: 'put on hold', summary: '' }, true)
   }
@@ -184,7 +184,7 @@ export class Presence extends Feature implements CallFeature {
         this.call.talk.announce(this.call.text(decision.text), 'prompt')
         break
       case 'end':
-        return this.call.ask('sayThenEnd', 'silence-limit', decision.detail, this.call.goodbye, false)
+        return this.call.ask('sayThenEnd', 'silence-limit', decision.detail, () => this.call.goodbye, false)
       default:
         return assertNever(decision)
     }

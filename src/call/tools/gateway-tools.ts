@@ -207,7 +207,7 @@ const SESSION_TOOLS: readonly SessionTool[] = [
     leaves: true,
     run: (call, callId, args) => {
       const silent = !call.talk.agentSpokeLast && !call.talk.sounding
-      call.ask('endAfterSpeech', textOf(args['reason']), callId, silent ? call.goodbye : '')
+      call.ask('endAfterSpeech', textOf(args['reason']), callId, () => (silent ? call.goodbye : ''))
     },
   },
   /** Answered once it is written, or could not be. */

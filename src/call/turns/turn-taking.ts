@@ -619,9 +619,10 @@ export class TurnTaking {
   /** Ends a segment whose frames stopped coming. */
   #endOfSpeechDue(): void {
     const speech = this.#callerSpeech
-    // The frames stopped because a recording is not listened to.
-    if (!speech.speaking || this.#line.inAmd) return
-    if (speech.overdue(this.#core.nowMs - FRAMES_STOPPED_MS) === 'end') this.#segmentEnded()
+    if (!speech.speaking) return
+    // The frames stopped because a recording is not listened to: that is over with its verdict.
+    if (this.#line.inAmd) this.#core.in('end-of-speech', FRAMES_STOPPED_MS)
+    else if (speech.overdue(this.#core.nowMs - FRAMES_STOPPED_MS) === 'end') this.#segmentEnded()
     else this.#core.deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
   }
 
