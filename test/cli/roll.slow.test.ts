@@ -15,14 +15,16 @@ t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook
   // A call every half second, each of a few seconds, before, during and after the roll.
   const calls: LiveSimulatedCall[] = []
   const timers: NodeJS.Timeout[] = []
-  const ring = (): void => {
-    const call = silentCall(two.url, 'continues')
-    calls.push(call)
-    timers.push(setTimeout(() => call.hangUp(), 3000))
-  }
+  const ring = (): void => void calls.push(silentCall(two.url, 'continues'))
+  const hangUpLater = (call: LiveSimulatedCall): void => void timers.push(setTimeout(() => call.hangUp(), 3000))
   for (let i = 0; i < 4; i++) ring()
+  // On a busy machine a stream is seen seconds after it began.
   await Promise.all(calls.map((call) => streaming(two, call)))
-  const ringing = setInterval(ring, 500)
+  calls.forEach(hangUpLater)
+  const ringing = setInterval(() => {
+    ring()
+    hangUpLater(calls.at(-1) as LiveSimulatedCall)
+  }, 500)
   t.teardown(() => {
     clearInterval(ringing)
     for (const timer of timers) clearTimeout(timer)

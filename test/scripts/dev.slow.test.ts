@@ -46,7 +46,7 @@ t.test('an edit of a source file is built and served again; one that does not bu
   )
   t.equal(await health(), 'ok\n')
 
-  const source = join(folder, 'src', 'edge', 'ops-api.ts')
+  const source = join(folder, 'src', 'edge', 'ops', 'ops-api.ts')
   const text = readFileSync(source, 'utf8')
   t.match(text, "textReply('ok\\n'")
   writeFileSync(source, text.replace("textReply('ok\\n'", "textReply('edited\\n'"))
