@@ -1,4 +1,5 @@
 import { partyKey } from '../sautikit/phone.js'
+import { DAY_MS } from '../core/units.js'
 import type { Row } from './campaign.js'
 
 /** How many call backs may be promised: CALLBACKS_PER_NUMBER_DAY, CALLBACKS_PER_NUMBER_WEEK, CALLBACKS_PER_CALLER_DAY. */
@@ -8,7 +9,6 @@ export interface CallBackLimits {
   readonly perCallerDay: number
 }
 
-const DAY_MS = 24 * 3_600_000
 /** Call backs are counted for so long, also those that are over. */
 export const CALL_BACKS_COUNTED_MS = 7 * DAY_MS
 

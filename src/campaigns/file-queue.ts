@@ -1,6 +1,6 @@
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { jsonOrNull } from '../core/json.js'
+import { jsonObject, jsonOrNull } from '../core/json.js'
 import { unrefTimer } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
 import { appendWhole, writeWhole } from '../telemetry/archive/whole-file.js'
@@ -84,14 +84,14 @@ export class FileQueue implements RowQueue {
         continue
       }
       for (const line of text.split('\n')) {
-        const value = jsonOrNull(line)
+        const value = jsonObject(line)
         const read = rowSchema.safeParse(value)
         entry.lines++
         if (read.success) {
           entry.rows.set(read.data.id, read.data)
           entry.unread.delete(read.data.id)
-        } else if (typeof value === 'object' && value !== null) {
-          const id = 'id' in value && typeof value.id === 'string' ? value.id : line
+        } else if (value !== null) {
+          const id = typeof value['id'] === 'string' ? value['id'] : line
           entry.unread.set(id, line)
           entry.rows.delete(id)
         }

@@ -25,5 +25,7 @@ export function msToSamples(ms: number, sampleRateHz: number): number {
   return Math.round((ms * sampleRateHz) / 1000)
 }
 
+export const DAY_MS = 86_400_000
+
 /** Bytes of one s16le sample. */
 export const BYTES_PER_SAMPLE = 2

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
+import { isJsonObject } from '../../sautikit/call-fields.js'
 import type { ToolDefinition } from './tool-definition.js'
 
 /** Parts of a tool's definition that its answers are read with. */
@@ -33,7 +34,7 @@ const INVALID: readonly unknown[] = [400, 422]
 export function answerForm(value: unknown, tool: AnsweredTool | null): unknown {
   if (tool?.result.notFound !== undefined && isDeepStrictEqual(value, tool.result.notFound))
     return formed(NO_RESULTS, value)
-  if (isRecord(value) && 'error' in value && typeof value['status'] === 'number') {
+  if (isJsonObject(value) && 'error' in value && typeof value['status'] === 'number') {
     const { status, ...said } = value
     if (status === NOT_FOUND) return formed(NO_RESULTS, said)
     if (INVALID.includes(status)) return formed(invalid(tool), said)
@@ -44,7 +45,9 @@ export function answerForm(value: unknown, tool: AnsweredTool | null): unknown {
 
 function invalid(tool: AnsweredTool | null): Form {
   const listed = Object.entries(tool?.parameters.properties ?? {}).flatMap(([name, schema]) =>
-    isRecord(schema) && Array.isArray(schema['enum']) ? [[name, schema['enum'] as readonly unknown[]] as const] : [],
+    isJsonObject(schema) && Array.isArray(schema['enum'])
+      ? [[name, schema['enum'] as readonly unknown[]] as const]
+      : [],
   )
   return {
     ...{ status: 'invalid_argument', retryable: true, hint: INVALID_HINT },
@@ -55,19 +58,15 @@ function invalid(tool: AnsweredTool | null): Form {
 /** The tool's own words go before ours. */
 function formed(form: Form, value: unknown): Readonly<Record<string, unknown>> {
   if (Array.isArray(value)) return { ...form, results: value }
-  return isRecord(value) ? { ...form, ...value } : { ...form }
+  return isJsonObject(value) ? { ...form, ...value } : { ...form }
 }
 
 /** True for no value, and for lists and objects with nothing in them but a count of 0. */
 function isEmpty(value: unknown): boolean {
   if (value === null || value === undefined) return true
   if (Array.isArray(value)) return value.length === 0
-  if (!isRecord(value)) return false
+  if (!isJsonObject(value)) return false
   const members = Object.values(value)
   if (members.every((one) => one === null || one === undefined)) return true
   return members.some(Array.isArray) && members.every((one) => one === 0 || one === '' || isEmpty(one))
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -1,3 +1,4 @@
+import { isJsonObject } from '../../sautikit/call-fields.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { JOURNAL_FRAMES_PER_LINE_MAX } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
@@ -47,7 +48,7 @@ function parseLine(text: string, ordinal: number): Record<string, unknown> {
   } catch (thrown) {
     throw invalid(ordinal, 'not JSON', thrown)
   }
-  if (!isObject(value)) throw invalid(ordinal, 'not a JSON object')
+  if (!isJsonObject(value)) throw invalid(ordinal, 'not a JSON object')
   return value
 }
 
@@ -55,7 +56,8 @@ function parseHeader(line: Record<string, unknown>, ordinal: number): JournalHea
   const { journal, build, options, resume, media } = line
   if (journal !== JOURNAL_VERSION)
     throw invalid(ordinal, `not the header of a journal of version ${JOURNAL_VERSION}, which this build reads`)
-  if (!isObject(options) || typeof options['callSid'] !== 'string') throw invalid(ordinal, 'the header has no options')
+  if (!isJsonObject(options) || typeof options['callSid'] !== 'string')
+    throw invalid(ordinal, 'the header has no options')
   // The options were written from typed values, so the version implies their shape.
   return {
     type: 'header',
@@ -77,7 +79,7 @@ function readResume(resume: unknown, ordinal: number): SessionResume | null {
 
 function parseMedia(media: unknown, ordinal: number): JournalMedia | null {
   if (media === undefined || media === null) return null
-  const { sampleRateHz, track } = isObject(media) ? media : {}
+  const { sampleRateHz, track } = isJsonObject(media) ? media : {}
   if (sampleRateHz !== 8000 && sampleRateHz !== 16000)
     throw invalid(ordinal, 'media.sampleRateHz is neither 8000 nor 16000')
   if (track !== 'inbound_track' && track !== 'outbound_track' && track !== 'both_tracks') {
@@ -90,15 +92,15 @@ function parseEntry(line: Record<string, unknown>, ordinal: number): JournalEntr
   const { t: atMs, view: answers, in: input, runs, audio, identity, withheld, media } = line
   if (Array.isArray(media)) return { type: 'media', events: media.map((event) => parseEvent(event, ordinal)) }
   if (typeof atMs !== 'number' || !Number.isFinite(atMs)) throw invalid(ordinal, 't is not a time')
-  if (answers !== undefined && !isObject(answers)) throw invalid(ordinal, 'view is not an object')
+  if (answers !== undefined && !isJsonObject(answers)) throw invalid(ordinal, 'view is not an object')
   const view = (answers ?? {}) as PlayoutAnswers
   const out = parseOutputs(line['out'], ordinal)
-  if (isObject(input)) {
+  if (isJsonObject(input)) {
     if (typeof input['type'] !== 'string') throw invalid(ordinal, 'the input has no type')
     const type = EARLIER_INPUTS.get(input['type']) ?? input['type']
     return { type: 'input', atMs, view, out, input: { ...input, type } as unknown as CallInput }
   }
-  if (isObject(identity)) {
+  if (isJsonObject(identity)) {
     const read = withheldSchema.nullable().safeParse(withheld ?? null)
     if (!read.success) throw invalid(ordinal, 'withheld is not what was withheld of the caller')
     return { type: 'identity', atMs, view, out, identity, withheld: read.data }
@@ -118,7 +120,7 @@ function parseOutputs(out: unknown, ordinal: number): readonly CallOutput[] {
   if (out === undefined) return []
   if (!Array.isArray(out)) throw invalid(ordinal, 'out is not a list')
   return out.map((output: unknown) => {
-    if (!isObject(output) || typeof output['type'] !== 'string') throw invalid(ordinal, 'an output has no type')
+    if (!isJsonObject(output) || typeof output['type'] !== 'string') throw invalid(ordinal, 'an output has no type')
     return output as unknown as CallOutput
   })
 }
@@ -183,8 +185,4 @@ function addFigures(frames: JournalFrame[], { levels, pitch, doubt }: Record<str
     at++
     frames[i] = { ...frame, doubtful: run % 2 === 1, levelDbfs: dbfsOf(level), pitchHz: hertzOf(tone) }
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -1,5 +1,6 @@
 import { numbersIn } from './spoken-numbers.js'
 import type { Language } from '../words/language.js'
+import { DAY_MS } from '../../core/units.js'
 import { LANGUAGES } from '../words/languages.js'
 
 /**
@@ -15,7 +16,6 @@ type MoreWords = Readonly<Record<string, number>>
 const TOKENS_MAX = 40
 const HOUR_MINUTES = 60
 const DAY_MINUTES = 24 * HOUR_MINUTES
-const DAY_MS = 86_400_000
 
 /** A number, with what says how it is meant, or a word. */
 interface Token {

@@ -7,6 +7,7 @@ import { SonioxDouble } from '../../simulator/vendors/soniox-double.js'
 import { Script } from '../../simulator/vendors/double.js'
 import type { Terminal } from '../terminal.js'
 import { withDemoGateway, orderModels, callsAlone, verdictOf, KEY, PACE_MS } from './demo-gateway.js'
+import { DAY_MS } from '../../core/units.js'
 import type { DemoOptions } from './demo-gateway.js'
 
 // --- a caller who speaks Swahili and English ------------------------------------------------------------------
@@ -49,7 +50,6 @@ const MIXED_TURNS: readonly MixedTurn[] = [
 ]
 const MIXED_TOOLS = 'lookup_order, reschedule_order, search_catalogue, search_catalogue, end_call'
 const VOICES = { en: 'Adrian', sw: 'Maya' } as const
-const DAY_MS = 86_400_000
 
 /**
  * A caller who asks in Swahili, with English words in it, and goes on in English, on a cascade of doubles. The recogniser

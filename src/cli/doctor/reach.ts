@@ -9,12 +9,12 @@ import { mayConnect } from '../../http/address-guard.js'
 import { messageOf } from '../../core/errors.js'
 import { bad, good, lookAt, type Finding } from '../terminal.js'
 import { NONCE } from './probe-server.js'
+import { DAY_MS } from '../../core/units.js'
 import type { ProbeServer } from './probe-server.js'
 
 const TIMEOUT_MS = 10_000
 /** A certificate that ends sooner should be looked at: renewals are usually made a month before. */
 const DAYS_LEFT_MIN = 14
-const DAY_MS = 86_400_000
 /** How long a balancer in front may take until it sees that somebody listens here again, and how often we try. */
 const BALANCER_MS = 15_000
 const RETRY_MS = 500

@@ -33,6 +33,7 @@ import type { CallBackDesk } from '../../workers/main/main-thread-context.js'
 import { OneThreadPool } from '../one-thread-pool.js'
 import { SimulatedClock } from '../simulated-clock.js'
 import type { RememberedCall, SettledTool, SlowTool } from './scenario.js'
+import { DAY_MS } from '../../core/units.js'
 import { TextSpeech, type TextVoices } from './text-speech.js'
 
 /** Words replace the sound: no file sounds over them, or in their place. */
@@ -43,7 +44,6 @@ function withoutSounds(agent: HostedAgent): HostedAgent {
   return { ...silent, forBusiness: (business, step) => withoutSounds(forBusiness(business, step)) }
 }
 
-const DAY_MS = 86_400_000
 /** Time from the document to the media socket, in which the backend becomes ready. */
 const SOCKET_AFTER_MS = 200
 /** Path of a webhook, with the agent where it names one. */

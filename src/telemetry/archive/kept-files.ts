@@ -1,5 +1,6 @@
 import { readdirSync, statSync, unlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { DAY_MS } from '../../core/units.js'
 import { messageOf, whereThere } from '../../core/errors.js'
 
 /** Age and size up to which files are kept. */
@@ -106,7 +107,6 @@ export function logFiles(log: string): RegExp {
   return new RegExp(`^${log}-(\\d{4}-\\d{2}-\\d{2})-(\\d{4,})\\.jsonl$`)
 }
 
-const DAY_MS = 86_400_000
 /** A file that was written to this recently has a writer, possibly in another process. */
 export const ABANDONED_AFTER_MS = 60_000
 

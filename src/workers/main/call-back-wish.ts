@@ -1,11 +1,11 @@
 import type { AgentDefinition } from '../../agents/file/definition.js'
 import { contextZone } from '../../agents/tools/call-context.js'
 import { localTime, readDateAndTime } from '../../core/local-time.js'
+import { DAY_MS } from '../../core/units.js'
 import { countryZone } from '../../sautikit/phone.js'
 
 /** How far ahead a caller may want to be called. */
 const WANTED_DAYS_MAX = 90
-const DAY_MS = 24 * 3_600_000
 /** A time without seconds is that of its whole minute. */
 const MINUTE_MS = 60_000
 
