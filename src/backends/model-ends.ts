@@ -1,3 +1,4 @@
+import { DAY_MS } from '../core/units.js'
 import { ofModel } from './prices.js'
 import type { BackendWatch } from './watch.js'
 
@@ -18,12 +19,12 @@ export interface ModelEnd extends Listed {
   readonly model: string
   /** Whole days until that day; 0 or less: it is over. */
   readonly daysLeft: number
+  /** `soon`: operators are to know of it; `later`: not yet. */
+  readonly state: 'later' | 'soon' | 'over'
 }
 
 /** How long before its end a model is warned of, in days. */
 const WARNED_DAYS = 60
-
-const DAY_MS = 86_400_000
 
 const OPENAI = { source: 'https://developers.openai.com/api/docs/deprecations', readOn: '2026-11-29' }
 /** Second-hand: public pages copied these rows from the vendor's page, which could not be read whole. */
@@ -34,7 +35,8 @@ const gemini = (endsOn: string, successor: string): Listed => ({
   readOn: '2026-11-29',
 })
 const SONIOX = { source: 'https://soniox.com/docs/tts/models', readOn: '2026-11-28' }
-const CARTESIA = {
+const SONIC = {
+  ...{ endsOn: '2026-06-01', successor: 'sonic-3.5' },
   source: 'https://docs.cartesia.ai/build-with-cartesia/tts-models/api-changes',
   readOn: '2026-11-29',
 }
@@ -73,9 +75,9 @@ const MODEL_ENDS: Readonly<Record<string, Listed>> = {
   'gemini-2.5-flash': gemini('2026-12-01', 'gemini-3.5-flash-lite'),
   'gemini-3.1-flash-lite': gemini('2027-05-07', 'gemini-3.5-flash-lite'),
   'tts-rt-v1': { endsOn: '2026-08-31', successor: 'tts-rt-v2', ...SONIOX },
-  sonic: { endsOn: '2026-06-01', successor: 'sonic-3.5', ...CARTESIA },
-  'sonic-english': { endsOn: '2026-06-01', successor: 'sonic-3.5', ...CARTESIA },
-  'sonic-multilingual': { endsOn: '2026-06-01', successor: 'sonic-3.5', ...CARTESIA },
+  sonic: SONIC,
+  'sonic-english': SONIC,
+  'sonic-multilingual': SONIC,
 }
 
 /**
@@ -86,18 +88,14 @@ const MODEL_ENDS: Readonly<Record<string, Listed>> = {
 export function endOf(model: string | null, nowMs: number): ModelEnd | null {
   const listed = model === null ? undefined : ofModel(MODEL_ENDS, model)
   if (model === null || listed === undefined) return null
-  return { model, ...listed, daysLeft: Math.ceil((Date.parse(listed.endsOn) - nowMs) / DAY_MS) }
-}
-
-/** True if operators are to know of it. */
-export function isNear({ daysLeft }: ModelEnd): boolean {
-  return daysLeft <= WARNED_DAYS
+  const daysLeft = Math.ceil((Date.parse(listed.endsOn) - nowMs) / DAY_MS)
+  return { model, ...listed, daysLeft, state: daysLeft <= 0 ? 'over' : daysLeft <= WARNED_DAYS ? 'soon' : 'later' }
 }
 
 /** A sentence such as `gpt-realtime ends on 2027-01-20; use gpt-realtime-2.1 (URL, read on 2026-11-29)`. */
-export function endText({ model, endsOn, daysLeft, successor, source, readOn }: ModelEnd): string {
+export function endText({ model, endsOn, state, successor, source, readOn }: ModelEnd): string {
   const use = successor === null ? 'its vendor names no successor' : `use ${successor}`
-  return `${model} ${daysLeft > 0 ? 'ends' : 'ended'} on ${endsOn}; ${use} (${source}, read on ${readOn})`
+  return `${model} ${state === 'over' ? 'ended' : 'ends'} on ${endsOn}; ${use} (${source}, read on ${readOn})`
 }
 
 /**
@@ -115,8 +113,10 @@ export function namingEnds(
     circuit: (circuit) => watch.circuit(circuit),
     limits: (backend, limits) => watch.limits(backend, limits),
     fault: (news) => {
-      const ends = models(news.backend).map((model) => endOf(model, wallClock()))
-      const over = ends.filter((end) => end !== null && end.daysLeft <= 0).map((end) => endText(end as ModelEnd))
+      const over = models(news.backend).flatMap((model) => {
+        const end = endOf(model, wallClock())
+        return end?.state === 'over' ? [endText(end)] : []
+      })
       watch.fault({ ...news, message: [news.message, ...over].join('; ') })
     },
   }

@@ -32,7 +32,7 @@ import { carrierApi } from '../gateway/carrier-side.js'
 import { findS3Client, findSpeech, loadTraceExport } from '../gateway/on-demand.js'
 import { trialSession } from '../gateway/agents/trial-session.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
-import { endText, isNear } from '../backends/model-ends.js'
+import { endText } from '../backends/model-ends.js'
 import { priceList } from '../backends/prices.js'
 import { loadBackend } from '../backends/load-backend.js'
 import { detectsTurns, lacksOf, droppedOf } from '../backends/registry.js'
@@ -383,12 +383,10 @@ export function endFindings(
   agent: Pick<HostedAgent, 'definition' | 'shares'>,
   nowMs: number,
 ): Finding[] {
-  return endsOf(backendSettings(config), agent, nowMs)
-    .filter(isNear)
-    .map((end) => {
-      const what = `${agent.definition.name}: ${endText(end)}`
-      return end.daysLeft > 0 ? lookAt(what) : bad(what)
-    })
+  return endsOf(backendSettings(config), agent, nowMs).map((end) => {
+    const what = `${agent.definition.name}: ${endText(end)}`
+    return end.state === 'over' ? bad(what) : lookAt(what)
+  })
 }
 
 /** Parts of an agent's tool schemas that limit nothing, and parts that models do not see. */

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'
-import { endOf, endText, isNear, namingEnds } from '../../src/backends/model-ends.js'
+import { endOf, endText, namingEnds } from '../../src/backends/model-ends.js'
 import { pricedModel } from '../../src/backends/prices.js'
 import { UNWATCHED } from '../../src/backends/watch.js'
 import type { BackendFaultNews } from '../../src/backends/watch.js'
@@ -14,9 +14,9 @@ const day = (text: string): number => Date.parse(`${text}T12:00:00Z`)
 t.test('a model is warned of 60 days before its end', async (t) => {
   const at = (text: string) => endOf('gpt-realtime', day(text))
   t.match(at('2026-11-20'), { daysLeft: 61, successor: 'gpt-realtime-2.1' })
-  t.equal(isNear(at('2026-11-20') as never), false)
-  t.equal(isNear(at('2026-11-21') as never), true)
-  t.match(at('2027-01-20'), { daysLeft: 0 }, 'it is over on that day')
+  t.equal(at('2026-11-20')?.state, 'later')
+  t.equal(at('2026-11-21')?.state, 'soon')
+  t.match(at('2027-01-20'), { daysLeft: 0, state: 'over' }, 'it is over on that day')
 })
 
 t.test('the sentence names day, successor and source', async (t) => {

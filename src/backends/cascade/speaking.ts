@@ -34,7 +34,6 @@ export class Speaking {
   #ended = false
   #cut = false
   #cancelled = false
-  #wishRefused = false
   #failures = 0
   #run: Run | null = null
   /** The last one, whose sound may still be played. */
@@ -141,7 +140,7 @@ export class Speaking {
         this.#voices.worked(voice)
         this.#run = null
         this.#delivered = run
-        if (this.#wishRefused) this.#listener.refusesWishes?.()
+        if (this.#manner.plain === true) this.#listener.refusesWishes?.()
         this.#resolve()
       },
       failed: (fault, lost) => {
@@ -174,7 +173,6 @@ export class Speaking {
     // A wish never costs the work: what a service refuses may be refused for what is optional in it.
     if (fault.code === 'bad_request' && !lost && run.voice.wishes?.(this.#manner) === true) {
       this.#manner = { ...this.#manner, plain: true }
-      this.#wishRefused = true
       this.#sentences.unread(run.takeUnspoken())
       return this.#use(run.voice)
     }

@@ -361,14 +361,17 @@ export function unpricedOf(
   })
 }
 
-/** Announced ends of the models that an agent's backends use. @param nowMs  wall clock */
+/** Ends of the models that an agent's backends use, of which operators are to know now. @param nowMs  wall clock */
 export function endsOf(
   settings: BackendSettings,
   { definition, shares }: Pick<HostedAgent, 'definition' | 'shares'>,
   nowMs: number,
 ): ModelEnd[] {
   const models = namesIn(shares).flatMap((backend) => modelsOf(backend, settings, definition.backends))
-  return [...new Set(models)].map((model) => endOf(model, nowMs)).filter((end) => end !== null)
+  return [...new Set(models)].flatMap((model) => {
+    const end = endOf(model, nowMs)
+    return end === null || end.state === 'later' ? [] : [end]
+  })
 }
 
 /** Costs that our numbers' daily budgets do not count. */

@@ -17,7 +17,6 @@ import type { Log } from '../../telemetry/log.js'
 import { eachVersion } from '../../workers/main/canary.js'
 import type { HostedAgent } from '../../workers/main/main-thread-context.js'
 import { processClock } from '../../workers/shared/ticker.js'
-import { isNear } from '../../backends/model-ends.js'
 import { workerEnvironment } from '../agents/agent-environment.js'
 import { resumesAlone } from '../call-archive.js'
 import { carrierApi } from '../carrier-side.js'
@@ -173,8 +172,8 @@ function warnOfEnds(
   log: Log,
 ): void {
   for (const [agent, version] of eachVersion(agents))
-    for (const end of endsOf(backends, version, nowMs).filter(isNear))
-      if (end.daysLeft > 0) log.warn({ agent, ...end }, 'a model ends soon')
+    for (const end of endsOf(backends, version, nowMs))
+      if (end.state === 'soon') log.warn({ agent, ...end }, 'a model ends soon')
       else log.error({ agent, ...end }, 'a model is over by the list of this version; calls try it all the same')
 }
 

@@ -1,5 +1,4 @@
 import { getDefaultAutoSelectFamilyAttemptTimeout, setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
-import { isNear } from '../../backends/model-ends.js'
 import { CONNECT_ATTEMPT_MS } from '../../core/limits.js'
 import { LookupCounts, installNameLookup } from '../../http/name-lookup.js'
 import { SpeechPool } from '../../speech/speech-pool.js'
@@ -103,9 +102,8 @@ export function telemetryPart(
       )
       for (const state of ['soon', 'over'] as const)
         ending.from({ state }, () => {
-          const ends = [...agents.values()].flatMap((agent) => endsOf(backends, agent, Date.now())).filter(isNear)
-          const models = ends.filter(({ daysLeft }) => (daysLeft > 0 ? 'soon' : 'over') === state)
-          return new Set(models.map(({ model }) => model)).size
+          const ends = [...agents.values()].flatMap((agent) => endsOf(backends, agent, Date.now()))
+          return new Set(ends.filter((end) => end.state === state).map(({ model }) => model)).size
         })
     },
     stop: async () => {
