@@ -29,6 +29,17 @@ const PURE = '^src/(core|media|sautikit|call|escalation)/'
 // npm packages that do no I/O and that a pure layer may use.
 const PURE_PACKAGES = 'node_modules/(lru-cache|diff|zod|libphonenumber-js|lossless-json)/'
 
+/** Rules for a folder whose files know none of each other: only the file that lists them imports them. */
+const listed = (what, folder, list) => [
+  { name: `${what}-know-none-of-them`, severity: 'error', from: { path: folder }, to: { path: folder } },
+  {
+    name: `only-their-list-knows-${what}`,
+    severity: 'error',
+    from: { path: '^src/', pathNot: list },
+    to: { path: folder },
+  },
+]
+
 module.exports = {
   forbidden: [
     // An import of a type counts too.
@@ -40,18 +51,7 @@ module.exports = {
       from: { path: '^src/', pathNot: '^src/call/call-session\\.ts$' },
       to: { path: '^src/call/call-kernel\\.ts$', dependencyTypesNot: ['type-only'] },
     },
-    {
-      name: 'features-know-no-feature',
-      severity: 'error',
-      from: { path: '^src/call/features/' },
-      to: { path: '^src/call/features/' },
-    },
-    {
-      name: 'only-the-session-knows-features',
-      severity: 'error',
-      from: { path: '^src/', pathNot: '^src/call/call-session\\.ts$' },
-      to: { path: '^src/call/features/' },
-    },
+    ...listed('features', '^src/call/features/', '^src/call/call-session\\.ts$'),
     ...layers.slice(0, -1).map((layer, i) => ({
       name: `${layer}-imports-from-layers-above-only`,
       severity: 'error',
@@ -104,18 +104,11 @@ module.exports = {
       from: { path: `^src/workers/${from}/` },
       to: { path: `^src/workers/${to}/` },
     })),
-    {
-      name: 'parts-of-a-call-know-no-part',
-      severity: 'error',
-      from: { path: '^src/workers/(main/call|worker)/parts/' },
-      to: { path: '^src/workers/(main/call|worker)/parts/' },
-    },
-    {
-      name: 'only-their-list-knows-the-parts-of-a-call',
-      severity: 'error',
-      from: { path: '^src/', pathNot: '^src/workers/(main/call/main|worker/worker)-parts\\.ts$' },
-      to: { path: '^src/workers/(main/call|worker)/parts/' },
-    },
+    ...listed(
+      'parts-of-a-call',
+      '^src/workers/(main/call|worker)/parts/',
+      '^src/workers/(main/call/main|worker/worker)-parts\\.ts$',
+    ),
     {
       name: 'edge-speaks-through-workers',
       severity: 'error',

@@ -19,14 +19,18 @@ function exportsOf(source) {
   })
 }
 
+/** Files of src that `specifier` names in `file`: one, or none. @param parsed  every file of src, by its path */
+export function filesNamed(file, specifier, parsed) {
+  if (!specifier.startsWith('.')) return []
+  const path = normalize(join(dirname(file), specifier))
+  return ['.ts', '.tsx'].map((ending) => path.replace(/\.js$/, ending)).filter((one) => parsed.has(one))
+}
+
 /** Files of other rooms that `file` imports, by types and on demand too. */
-function* foreignFiles(file, source, parsed) {
-  for (const { fileName } of ts.preProcessFile(source.text, true, true).importedFiles) {
-    if (!fileName.startsWith('.')) continue
-    const path = normalize(join(dirname(file), fileName))
-    for (const one of ['.ts', '.tsx'].map((ending) => path.replace(/\.js$/, ending)))
-      if (parsed.has(one) && roomOf(one) !== roomOf(file)) yield one
-  }
+function foreignFiles(file, source, parsed) {
+  const { importedFiles } = ts.preProcessFile(source.text, true, true)
+  const named = importedFiles.flatMap(({ fileName }) => filesNamed(file, fileName, parsed))
+  return named.filter((one) => roomOf(one) !== roomOf(file))
 }
 
 /**

@@ -75,9 +75,9 @@ export function sessionFigures() {
   const { config } = ts.readConfigFile('tsconfig.json', ts.sys.readFile)
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
   const files = [
-    ...filesOf('src/call').filter((file) => file.endsWith('.ts')),
-    ...filesOf(FEATURES),
-    ...filesOf(OWNERS),
+    ...readdirSync('src/call', { recursive: true })
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => join('src/call', name)),
   ]
   const program = ts.createProgram(files, options)
   const checker = program.getTypeChecker()

@@ -2,9 +2,9 @@
 // `npm run -s house -- --all` prints every file whose class starts late, and the names of the rooms' faces; `--faces` these
 // alone.
 import { readFileSync, readdirSync } from 'node:fs'
-import { dirname, join, normalize } from 'node:path'
+import { join } from 'node:path'
 import ts from 'typescript'
-import { faceLines } from './house-faces.mjs'
+import { faceLines, filesNamed } from './house-faces.mjs'
 import { halvesFigures } from './house-halves.mjs'
 import { sessionFigures } from './house-session.mjs'
 
@@ -57,11 +57,7 @@ function importsOf(file, source) {
     const onlyTypes = names !== undefined && ts.isNamedImports(names) && names.elements.every((one) => one.isTypeOnly)
     return !clause.isTypeOnly && (clause.name !== undefined || !onlyTypes)
   })
-  return found.flatMap(({ moduleSpecifier: { text } }) => {
-    if (!text.startsWith('.')) return []
-    const path = normalize(join(dirname(file), text))
-    return ['.ts', '.tsx'].map((ending) => path.replace(/\.js$/, ending)).filter((one) => parsed.has(one))
-  })
+  return found.flatMap(({ moduleSpecifier: { text } }) => filesNamed(file, text, parsed))
 }
 
 const reached = new Set(SERVE)
