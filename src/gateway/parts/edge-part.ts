@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AgentTexts } from '../../agents/file/agent-texts.js'
-import { endText, isNear } from '../../backends/model-ends.js'
+import { endText } from '../../backends/model-ends.js'
 import { shownSettings } from '../../config/shown-settings.js'
 import { publicTls } from '../../config/tls-files.js'
 import { forgetRows, rowsOf } from '../../campaigns/rows-of.js'
@@ -165,7 +165,7 @@ function servicesOf(shared: EdgeShared) {
         const store = new PhraseStore(join(config.dataDir, 'voices'))
         return renderPhrase(agent, text, { speech, settings: backends, store })
       },
-      modelEnds: (agent) => endsOf(backends, agent, Date.now()).filter(isNear).map(endText),
+      modelEnds: (agent) => endsOf(backends, agent, Date.now()).map(endText),
       speech: true,
     }),
     console: consoleFiles(),
@@ -222,14 +222,15 @@ function fleetOptions({
 
 /** Asks the desk of what is placed here, if anything is. Does not reject. */
 async function servedRows<T>(
-  placing: CampaignsSide | null,
+  { placing, inputs: { config } }: Pick<EdgeShared, 'placing' | 'inputs'>,
   ask: (desk: CampaignsSide['desk']) => Promise<T>,
 ): Promise<{ readonly found: T | null; readonly unlooked: readonly string[] }> {
   if (placing === null) return { found: null, unlooked: [] }
   try {
     const { desk } = placing
+    const where = config.redisUrl === null ? 'on the disk' : 'in Redis'
     const found = await desk.reached(() => ask(desk))
-    return { found, unlooked: unreadRows(await desk.reached(() => desk.unread()), 'in Redis') }
+    return { found, unlooked: unreadRows(await desk.reached(() => desk.unread()), where) }
   } catch (thrown) {
     return { found: null, unlooked: [`campaigns and call backs (${messageOf(thrown)})`] }
   }
@@ -255,13 +256,13 @@ function callErasure({ inputs, kept, idle, calls, analyses, details, placing, fl
       kept.tell({ type: 'caller.erased', callSid: `erasure-${randomUUID()}`, agent: '', data: { callSids } }),
     forgetRows: async (target, folders) => {
       const resting = await ofRestingRows(config, folders, placing !== null, log, (queue) => forgetRows(queue, target))
-      const served = await servedRows(placing, (desk) => desk.forget(target))
+      const served = await servedRows({ placing, inputs }, (desk) => desk.forget(target))
       const rows = [...resting.found, served.found ?? 0].reduce((sum, count) => sum + count, 0)
       return { rows, unlooked: [...resting.unlooked, ...served.unlooked] }
     },
     campaignsOf: async (number, folders) => {
       const resting = await ofRestingRows(config, folders, placing !== null, log, (queue) => rowsOf(queue, number))
-      const served = await servedRows(placing, (desk) => desk.ofNumber(number))
+      const served = await servedRows({ placing, inputs }, (desk) => desk.ofNumber(number))
       return {
         rows: [...resting.found.flat(), ...(served.found?.rows ?? [])],
         doNotCall: served.found?.doNotCall ?? (await isListed(config.dataDir, number)),
