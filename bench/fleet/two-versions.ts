@@ -6,7 +6,7 @@ import { messageOf } from '../../src/core/errors.js'
 import type { SimulatedCallResult } from '../../src/carrier/call-options.js'
 import { seededRandom } from '../../src/carrier/random.js'
 import { MAIN } from '../../test/cli/mkondo-process.js'
-import { OUR_NUMBER, startFleet } from '../../test/support/fleet.js'
+import { CHARGE_TOOL, OUR_NUMBER, startFleet } from '../../test/support/fleet.js'
 import type { Fleet, FleetCall, FleetNode, NodeProgram } from '../../test/support/fleet.js'
 import { until } from '../../test/support/until.js'
 import { messagesOf, startReceiver } from '../kit/receiver.js'
@@ -72,16 +72,7 @@ const TOOLS = [
       body: { subject: '{{args.subject}}', call: '{{call.sid}}' },
     },
   },
-  {
-    name: 'charge',
-    description: 'Asks for a payment.',
-    http: {
-      method: 'POST',
-      url: '{{env.SHOP_API_URL}}/payments',
-      body: { call: '{{call.sid}}', callback: '{{continue.url}}' },
-    },
-    waits: { for: '90s', say: 'Enter your PIN.' },
-  },
+  CHARGE_TOOL,
 ]
 
 interface StepRow {

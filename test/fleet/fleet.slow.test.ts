@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import type { SimulatedCallResult } from '../../src/carrier/call-options.js'
 import { hasProgram } from '../deploy/deploy-files.js'
-import { judge, resumedMs, startFleet } from '../support/fleet.js'
+import { CHARGE_TOOL, judge, resumedMs, startFleet } from '../support/fleet.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../support/fleet.js'
 import { until } from '../support/until.js'
 import { hasRedis } from '../support/redis.js'
@@ -374,21 +374,7 @@ row(
 )
 
 /** An agent that asks for a payment as its greeting (resumable-backend.ts), whose outcome the test posts. */
-const CHARGES = {
-  backend: 'module:./resumable-backend.mjs',
-  tools: [
-    {
-      name: 'charge',
-      description: 'Asks for a payment.',
-      http: {
-        method: 'POST',
-        url: '{{env.SHOP_API_URL}}/payments',
-        body: { call: '{{call.sid}}', callback: '{{continue.url}}' },
-      },
-      waits: { for: '90s', say: 'Enter your PIN.' },
-    },
-  ],
-}
+const CHARGES = { backend: 'module:./resumable-backend.mjs', tools: [CHARGE_TOOL] }
 const PAID = JSON.stringify({ status: 'succeeded', result: { receipt: 'QX1' } })
 
 async function wordsAt(node: FleetNode, { callSid }: FleetCall): Promise<string> {

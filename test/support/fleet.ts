@@ -684,6 +684,18 @@ export function writeBackends(agentsDir: string): void {
     writeFileSync(join(agentsDir, `${name}.mjs`), reexport(new URL(url, import.meta.url)))
 }
 
+/** A tool that asks for a payment, whose outcome comes later. */
+export const CHARGE_TOOL = {
+  name: 'charge',
+  description: 'Asks for a payment.',
+  http: {
+    method: 'POST',
+    url: '{{env.SHOP_API_URL}}/payments',
+    body: { call: '{{call.sid}}', callback: '{{continue.url}}' },
+  },
+  waits: { for: '90s', say: 'Enter your PIN.' },
+}
+
 export function agentFile(more: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   return {
     version: 1,
