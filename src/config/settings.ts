@@ -680,12 +680,12 @@ export const SETTINGS = named({
   }),
   openaiLiveUrl: optional({
     kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of OpenAI's live API. When unset, it is that of OPENAI_BASE_URL, or the public one.",
+    help: "The address of OpenAI's live API, such as https://api.openai.com/v1, or https://RESOURCE.openai.azure.com/openai/v1 for Azure, which gets the key as `api-key`. When unset, it is that of OPENAI_BASE_URL, or the public one.",
   }),
   openaiLiveModel: define({
     kind: modelName,
-    fallback: 'gpt-live-1',
-    help: 'The model of the backend openai-live.',
+    fallback: 'gpt-live-1.1',
+    help: 'The model of the backend openai-live. At Azure: the name of its deployment.',
   }),
   openaiLiveDelegate: define<'responses' | 'client'>({
     kind: oneOf('responses', 'client'),
