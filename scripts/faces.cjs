@@ -184,6 +184,8 @@ module.exports = {
     'failover/circuit-breaker',
     'load-backend',
     'model-ends',
+    'openai-realtime/openai-backend',
+    'openai-realtime/session-config',
     'pre-roll',
     'prices',
     'prompts',
@@ -192,7 +194,9 @@ module.exports = {
     'split',
     'timers',
     'tool-text',
+    'transport/realtime-backend',
     'vendor-urls',
+    'vocabulary',
     'watch',
   ],
   workers: [

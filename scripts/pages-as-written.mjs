@@ -35,6 +35,7 @@ const NOT_RUN = {
     'export AUTO_BACKEND=openai': A_KEY,
     'export AUTO_BACKEND=openai-live': A_KEY,
     'export AUTO_BACKEND=gemini': A_KEY,
+    'export AUTO_BACKEND=azure-voice-live': A_KEY,
     'export AUTO_BACKEND=self-hosted': 'needs a realtime server',
     'export AUTO_BACKEND=cascade': 'needs three services',
     'export PUBLIC_URL=https://gw.example.com HOST=0.0.0.0': AN_ACCOUNT,

@@ -1,5 +1,6 @@
+import { AZURE_VOICE_LIVE, USUAL_TURNS } from '../vendors/azure-voice-live/facts.js'
 import type { LocalizedText } from '../call/spoken/localized-text.js'
-import type { BackendOptions, OpenAiTurns } from '../agents/file/backend-options.js'
+import type { BackendOptions } from '../agents/file/backend-options.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { omitNullish } from '../core/omit-nullish.js'
@@ -60,13 +61,14 @@ const unusable = (name: string): GatewayError =>
  * Turn detection by a service with OpenAI's API. Where the gateway decides what interrupts, the service does not.
  * @param by  as the settings have it, where the agent's file says nothing
  */
-function openAiTurns(
+function realtimeTurns<By extends string, Own extends { readonly by: string }>(
   { gatewayTurns, gatewayInterrupts }: BackendContext,
-  own: OpenAiTurns | undefined,
-  by: OpenAiTurns['by'],
-): OpenAiTurns {
-  const turns = own ?? { by: gatewayTurns ? 'gateway' : by }
-  return turns.by === 'gateway' || !gatewayInterrupts ? turns : { interruptResponse: false, ...turns }
+  own: Own | undefined,
+  by: By,
+): Own | { readonly by: By | 'gateway'; readonly interruptResponse?: false } {
+  const usual: { readonly by: By | 'gateway' } = { by: gatewayTurns ? 'gateway' : by }
+  const turns = own ?? usual
+  return turns.by === 'gateway' || !gatewayInterrupts ? turns : { interruptResponse: false as const, ...turns }
 }
 
 /** Settings for the services that can detect turns. */
@@ -74,7 +76,28 @@ function realtime({ clock, settings: { messageMs, streamSilence } }: BackendCont
   return { nowMs: clock, streamSilence, ...omitNullish({ messageMs }) }
 }
 
-const MAKERS: Readonly<Record<BackendName, Maker>> = {
+/** A backend whose code is read when an agent uses it. */
+async function azureVoiceLiveMaker(): Promise<Maker> {
+  const { azureVoiceLive } = await import('../vendors/azure-voice-live/client.js')
+  return (sink, context) => {
+    const { apiKey, baseUrl, model: usual } = context.settings.azureVoiceLive
+    const own = context.options['azure-voice-live']
+    const model = own?.model ?? usual
+    if (apiKey === null || baseUrl === null || model === null) throw unusable(AZURE_VOICE_LIVE)
+    const turns = realtimeTurns(context, own?.turns, USUAL_TURNS)
+    return azureVoiceLive(sink, {
+      ...realtime(context),
+      ...own,
+      apiKey,
+      baseUrl,
+      model,
+      turns,
+      legRateHz: context.legRateHz,
+    })
+  }
+}
+
+const MAKERS: Readonly<Record<Exclude<BackendName, typeof AZURE_VOICE_LIVE>, Maker>> = {
   openai: (sink, context) => {
     const { openai } = context.settings
     const own = context.options.openai
@@ -87,7 +110,7 @@ const MAKERS: Readonly<Record<BackendName, Maker>> = {
       // North America and Japan, loses nothing by it.
       audio: context.legRateHz === 8000 ? 'pcma' : 'pcm',
       ...own,
-      turns: openAiTurns(context, own?.turns, openai.turns),
+      turns: realtimeTurns(context, own?.turns, openai.turns),
     })
   },
   'openai-live': (sink, { settings, options, clock, legRateHz }) => {
@@ -129,7 +152,7 @@ const MAKERS: Readonly<Record<BackendName, Maker>> = {
       name: 'self-hosted',
       ...realtime(context),
       ...own,
-      turns: openAiTurns(context, own?.turns, by),
+      turns: realtimeTurns(context, own?.turns, by),
     })
   },
   cascade: (sink, { settings: { cascade }, options, clock, after, legRateHz, ownVoice, voices, message, waitWords }) =>
@@ -164,6 +187,10 @@ interface BackendModule {
  */
 export async function loadBackend(name: string, context: BackendContext): Promise<BackendFactory> {
   if (!name.startsWith(MODULE_PREFIX)) {
+    if (name === AZURE_VOICE_LIVE) {
+      const make = await azureVoiceLiveMaker()
+      return (sink) => make(sink, context)
+    }
     const make = (MAKERS as Readonly<Record<string, Maker | undefined>>)[name]
     if (make === undefined)
       throw new GatewayError('AGENT_INVALID', `there is no backend ${name}; allowed: ${BACKENDS.join(', ')}`)

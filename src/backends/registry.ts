@@ -1,3 +1,5 @@
+import { USUAL_TURNS, azureVoiceLiveLacks } from '../vendors/azure-voice-live/facts.js'
+import type { AzureVoiceLiveSettings } from '../vendors/azure-voice-live/facts.js'
 import type { BackendOptions } from '../agents/file/backend-options.js'
 import { GatewayError } from '../core/errors.js'
 import { missingForServices, serviceLacks, serviceModels } from './cascade/service-facts.js'
@@ -34,6 +36,7 @@ export interface BackendSettings {
     readonly model: string
     readonly turns: 'gateway' | 'server'
   }
+  readonly azureVoiceLive: AzureVoiceLiveSettings
   /** A self-hosted realtime server. */
   readonly selfHosted:
     | (ServiceSettings & {
@@ -104,6 +107,16 @@ const FACTS = {
     missing: ({ gemini }) => (gemini.apiKey === null ? 'GEMINI_API_KEY' : null),
     detectsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
     models: ({ gemini }, { gemini: own }) => [own?.model ?? gemini.model],
+  },
+  'azure-voice-live': {
+    missing: ({ azureVoiceLive }, { 'azure-voice-live': own }) => azureVoiceLiveLacks(azureVoiceLive, own?.model),
+    detectsTurns: (_, { 'azure-voice-live': own }) => (own?.turns?.by ?? USUAL_TURNS) !== 'gateway',
+    usesLegRate: () => true,
+    // The list of OpenAI's prices and ends does not hold at Azure.
+    models: ({ azureVoiceLive: { model, baseUrl } }, { 'azure-voice-live': own }) => {
+      const used = own?.model ?? model
+      return used === null || baseUrl === null ? [] : [pricedModel(used, baseUrl)]
+    },
   },
   'self-hosted': {
     missing: ({ selfHosted }) => (selfHosted === null ? 'REALTIME_URL' : null),

@@ -23,6 +23,7 @@ import { SherpaDouble, VoskDouble } from '../simulator/vendors/own-server-double
 import { SonioxDouble } from '../simulator/vendors/soniox-double.js'
 import type { ServiceDouble, ServiceDoubleOptions } from '../simulator/vendors/service-double.js'
 import { TranscriptionDouble } from '../simulator/vendors/transcription-double.js'
+import { AzureVoiceLiveDouble } from '../vendors/azure-voice-live/double.js'
 import { UsageError } from './exit-codes.js'
 import type { Terminal } from './terminal.js'
 
@@ -58,6 +59,7 @@ function ofSession(
   faults: readonly DoubleFault[],
   settings: readonly [key: string, url: string],
   start: (wanted: DoubleWanted) => Promise<Pick<ServiceDouble, 'baseUrl' | 'refuse' | 'close'>>,
+  more: Readonly<Record<string, string>> = {},
 ): Service {
   const [keySetting, urlSetting] = settings
   return {
@@ -65,7 +67,7 @@ function ofSession(
     start: async (wanted) => {
       const double = await start(wanted)
       if (wanted.faults.includes('never-ready')) double.refuse = 'never'
-      const env = { AUTO_BACKEND: backend, [keySetting]: wanted.key, [urlSetting]: double.baseUrl }
+      const env = { AUTO_BACKEND: backend, [keySetting]: wanted.key, [urlSetting]: double.baseUrl, ...more }
       return { env, close: () => double.close() }
     },
   }
@@ -73,8 +75,11 @@ function ofSession(
 
 const SESSION_FAULTS = ['deaf', 'empty-answers', 'no-quota', 'never-ready'] as const
 
-async function openAi({ options, faults }: DoubleWanted): Promise<OpenAiDouble> {
-  const double = await OpenAiDouble.start(options)
+async function openAi(
+  { options, faults }: DoubleWanted,
+  of: typeof OpenAiDouble = OpenAiDouble,
+): Promise<OpenAiDouble> {
+  const double = await of.start(options)
   double.faults.deaf = faults.includes('deaf')
   if (faults.includes('empty-answers')) double.faults.emptyAnswers = EMPTY_FOREVER
   if (faults.includes('no-quota')) double.refuse = NO_QUOTA_REFUSAL
@@ -163,7 +168,7 @@ function ofCascade(
 }
 
 const SERVICES: Readonly<Record<DoubleName, Service>> = {
-  openai: ofSession('openai', SESSION_FAULTS, ['OPENAI_API_KEY', 'OPENAI_BASE_URL'], openAi),
+  openai: ofSession('openai', SESSION_FAULTS, ['OPENAI_API_KEY', 'OPENAI_BASE_URL'], (wanted) => openAi(wanted)),
   'openai-live': ofSession(
     'openai-live',
     ['no-quota', 'never-ready', 'delegate-hangs'],
@@ -182,7 +187,14 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
     if (faults.includes('no-quota')) double.closeAtOnce = { code: 1011, reason: NO_QUOTA }
     return double
   }),
-  realtime: ofSession('self-hosted', SESSION_FAULTS, ['REALTIME_API_KEY', 'REALTIME_URL'], openAi),
+  realtime: ofSession('self-hosted', SESSION_FAULTS, ['REALTIME_API_KEY', 'REALTIME_URL'], (wanted) => openAi(wanted)),
+  'azure-voice-live': ofSession(
+    'azure-voice-live',
+    SESSION_FAULTS,
+    ['AZURE_VOICE_LIVE_KEY', 'AZURE_VOICE_LIVE_URL'],
+    (wanted) => openAi(wanted, AzureVoiceLiveDouble),
+    { AZURE_VOICE_LIVE_MODEL: 'double' },
+  ),
   cascade: {
     faults: ['no-quota', 'never-ready'],
     start: async ({ options, key, faults, thinkMs, models }) => {

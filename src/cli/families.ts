@@ -44,7 +44,7 @@ export async function familiesFinding(
 
 /** The same of each service that is set up for backends, once for each host. */
 export async function serviceFamilies(
-  { openai, openaiLive, gemini, selfHosted, cascade }: BackendSettings,
+  { openai, openaiLive, gemini, azureVoiceLive, selfHosted, cascade }: BackendSettings,
   find?: Lookup,
 ): Promise<readonly Finding[]> {
   const ofCascade = (['stt', 'llm', 'tts'] as const).flatMap((part) =>
@@ -57,6 +57,7 @@ export async function serviceFamilies(
     ['openai', keyed(openai)] as const,
     ['openai', keyed(openaiLive)] as const,
     ['gemini', keyed(gemini)] as const,
+    ['azure-voice-live', azureVoiceLive.baseUrl === null ? null : { baseUrl: azureVoiceLive.baseUrl }] as const,
     ['realtime', selfHosted] as const,
     ...ofCascade,
   ]

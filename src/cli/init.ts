@@ -25,6 +25,7 @@ const BACKENDS = {
   openai: ['OPENAI_API_KEY', 'OPENAI_MODEL'],
   'openai-live': ['OPENAI_API_KEY', 'OPENAI_LIVE_MODEL'],
   gemini: ['GEMINI_API_KEY', 'GEMINI_MODEL'],
+  'azure-voice-live': ['AZURE_VOICE_LIVE_URL', 'AZURE_VOICE_LIVE_KEY', 'AZURE_VOICE_LIVE_MODEL'],
   'self-hosted': ['REALTIME_URL', 'REALTIME_API_KEY', 'REALTIME_MODEL'],
   cascade: [
     'STT_URL',

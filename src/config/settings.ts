@@ -653,7 +653,7 @@ export const SETTINGS = named({
     help: "The secret that protects the tokens in the gateway's URLs, the requests between nodes, and the states of live calls in Redis or on the disk. A fleet requires it, and all its nodes have the same one. A gateway without other nodes goes on with its calls after it has died only if it is set. To replace it, set two, separated by a comma: the first one signs, both are accepted.",
   }),
   autoBackend: optional({
-    kind: oneOf('openai', 'openai-live', 'gemini', 'self-hosted', 'cascade', 'embedded'),
+    kind: oneOf('openai', 'openai-live', 'gemini', 'azure-voice-live', 'self-hosted', 'cascade', 'embedded'),
     help: 'The backend that an agent with `backend: auto` uses. When unset, it is the first of openai, gemini and embedded that is configured. If it fails, embedded takes over for agents with an `offline:` block.',
   }),
   openaiApiKey: optional({
@@ -680,12 +680,12 @@ export const SETTINGS = named({
   }),
   openaiLiveUrl: optional({
     kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of OpenAI's live API, such as https://api.openai.com/v1, or https://RESOURCE.openai.azure.com/openai/v1 for Azure, which gets the key as `api-key`. When unset, it is that of OPENAI_BASE_URL, or the public one.",
+    help: "The address of OpenAI's live API. When unset, it is that of OPENAI_BASE_URL, or the public one.",
   }),
   openaiLiveModel: define({
     kind: modelName,
-    fallback: 'gpt-live-1.1',
-    help: 'The model of the backend openai-live. At Azure: the name of its deployment.',
+    fallback: 'gpt-live-1',
+    help: 'The model of the backend openai-live.',
   }),
   openaiLiveDelegate: define<'responses' | 'client'>({
     kind: oneOf('responses', 'client'),
@@ -715,6 +715,18 @@ export const SETTINGS = named({
     kind: oneOf('gateway', 'server'),
     fallback: 'gateway',
     help: 'Who decides that the caller has finished speaking on the backend gemini, unless the agent says so: the gateway, or Gemini itself (`server`).',
+  }),
+  azureVoiceLiveUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
+    help: 'The address of the Azure resource for the backend azure-voice-live, such as https://RESOURCE.services.ai.azure.com. A version of the API may follow it as ?api-version=.',
+  }),
+  azureVoiceLiveKey: optional({
+    kind: apiKey,
+    help: 'The key of that resource.',
+  }),
+  azureVoiceLiveModel: optional({
+    kind: modelName,
+    help: 'The model of the backend azure-voice-live, where the agent names none. It has no default, because each region has its own list.',
   }),
   realtimeUrl: optional({
     kind: url('https:', 'http:', 'wss:', 'ws:'),

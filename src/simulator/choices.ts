@@ -30,6 +30,7 @@ export const DOUBLES = {
   gemini: { what: 'Gemini Live', port: 7703 },
   realtime: { what: "a realtime server of one's own, in OpenAI's shape", port: 7704 },
   cascade: { what: 'the three services of a cascade: recogniser, language model, voice', port: 7705 },
+  'azure-voice-live': { what: 'Azure Voice Live', port: 7706 },
 } as const
 
 /** Services of one or two parts of a cascade, as `DOUBLES`; what they need beside them takes the next ports. */

@@ -7,7 +7,7 @@ import { SpeechPool } from '../../src/speech/speech-pool.js'
 import { cascadeHarness } from './cascade-harness.js'
 import { embeddedHarness } from './embedded-harness.js'
 import { geminiHarness } from './gemini-harness.js'
-import { openAiHarness } from './openai-harness.js'
+import { azureHarness, openAiHarness } from './openai-harness.js'
 import { liveHarness } from './openai-live-harness.js'
 import { passSuite } from './pass-suite.js'
 import { sonioxHarness } from './soniox-harness.js'
@@ -53,6 +53,9 @@ const harnesses = [
     inputRateHz: 16_000,
     outputRateHz: 16_000,
   }),
+  azureHarness('Azure Voice Live, 8 kHz, its multilingual VAD'),
+  azureHarness("Azure Voice Live, the gateway's VAD, 16 kHz", { turns: { by: 'gateway' }, legRateHz: 16_000 }),
+  azureHarness('Azure Voice Live, server VAD, A-law', { turns: { by: 'server_vad', silenceMs: 500 }, audio: 'pcma' }),
   liveHarness('GPT-Live, hosted delegate', 'responses'),
   liveHarness('GPT-Live, our own delegate, G.711', 'client', { audio: 'pcmu' }),
   geminiHarness("Gemini, the gateway's VAD"),

@@ -1,9 +1,11 @@
-import type { BackendErrorCode } from '../../src/backends/backend.js'
+import type { Backend, BackendErrorCode, BackendSink } from '../../src/backends/backend.js'
 import type { ConformanceHarness, ConformanceSetup, ConformanceVendor } from '../../src/backends/conformance.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/session-config.js'
 import type { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { azureVoiceLive } from '../../src/vendors/azure-voice-live/client.js'
+import { AzureVoiceLiveDouble } from '../../src/vendors/azure-voice-live/double.js'
 
 export const TEST_KEY = 'sk-test-0123456789abcdef0123456789abcdef'
 
@@ -14,23 +16,51 @@ interface OpenAiHarness extends ConformanceHarness {
 
 /** The OpenAI backend with these options, connected to its double. */
 export function openAiHarness(name: string, options: Partial<OpenAiRealtimeOptions> = {}): OpenAiHarness {
+  return harnessOf(
+    name,
+    () => OpenAiDouble.start({ key: TEST_KEY, dialect: options.dialect ?? 'ga' }),
+    (sink, double) =>
+      new OpenAiRealtimeBackend(sink, {
+        apiKey: TEST_KEY,
+        model: 'gpt-realtime-2.1',
+        baseUrl: double.baseUrl,
+        ...options,
+        ...waits(double),
+        // In the beta dialect the double, like some servers, does not confirm the session. A refusal comes before that.
+        ...(double.refuseSession === null ? { confirmMs: 100 } : {}),
+      }),
+  )
+}
+
+/** Azure Voice Live's backend with these options, connected to its double. */
+export function azureHarness(name: string, own: Partial<Parameters<typeof azureVoiceLive>[1]> = {}): OpenAiHarness {
+  return harnessOf(
+    name,
+    () => AzureVoiceLiveDouble.start({ key: TEST_KEY }),
+    (sink, double) =>
+      azureVoiceLive(sink, {
+        ...{ apiKey: TEST_KEY, model: 'gpt-4.1', baseUrl: double.baseUrl, legRateHz: 8000 as const },
+        ...own,
+        ...waits(double),
+      }),
+  )
+}
+
+const waits = (double: OpenAiDouble) => ({ connectTimeoutMs: double.refuse === 'never' ? 1500 : 10_000 })
+
+function harnessOf(
+  name: string,
+  start: () => Promise<OpenAiDouble>,
+  make: (sink: BackendSink, double: OpenAiDouble) => Backend,
+): OpenAiHarness {
   return {
     name,
     connectFaults: ['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'],
     lacks: { expiry: 'the service does not announce the end; the backend measures the time itself' },
     setup: async (): Promise<ConformanceSetup & { readonly address: string }> => {
-      const double = await OpenAiDouble.start({ key: TEST_KEY, dialect: options.dialect ?? 'ga' })
+      const double = await start()
       return {
-        backend: (sink) =>
-          new OpenAiRealtimeBackend(sink, {
-            apiKey: TEST_KEY,
-            model: 'gpt-realtime-2.1',
-            baseUrl: double.baseUrl,
-            ...options,
-            connectTimeoutMs: double.refuse === 'never' ? 1500 : 10_000,
-            // In the beta dialect the double, like some servers, does not confirm the session. A refusal comes before that.
-            ...(double.refuseSession === null ? { confirmMs: 100 } : {}),
-          }),
+        backend: (sink) => make(sink, double),
         vendor: vendorOf(double),
         secret: TEST_KEY,
         address: double.baseUrl,

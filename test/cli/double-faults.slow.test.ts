@@ -14,7 +14,13 @@ import { loadResamplers } from '../support/media-modules.js'
 t.setTimeout(300_000)
 
 const resamplers = await loadResamplers()
-const BACKENDS = { openai: 'openai', 'openai-live': 'openai-live', gemini: 'gemini', realtime: 'self-hosted' } as const
+const BACKENDS = {
+  openai: 'openai',
+  'openai-live': 'openai-live',
+  gemini: 'gemini',
+  'azure-voice-live': 'azure-voice-live',
+  realtime: 'self-hosted',
+} as const
 type Service = keyof typeof BACKENDS
 
 const isFailed = ({ status }: { readonly status: string }): boolean => status === 'failed'
@@ -69,13 +75,13 @@ async function callOn(t: Test, service: Service, ...options: readonly string[]) 
   return { backend, recorder, connected: backend.connect(conformanceSession(), new AbortController().signal) }
 }
 
-for (const service of ['openai', 'openai-live', 'gemini'] as const)
+for (const service of ['openai', 'openai-live', 'gemini', 'azure-voice-live'] as const)
   t.test(`--fault no-quota: ${service} refuses its sessions, and the call is told why`, async (t) => {
     const { connected } = await callOn(t, service, '--fault', 'no-quota')
     await t.rejects(connected, { code: 'BACKEND_QUOTA' })
   })
 
-for (const service of ['openai', 'gemini'] as const)
+for (const service of ['openai', 'gemini', 'azure-voice-live'] as const)
   t.test(`--fault empty-answers: ${service} is asked once more, and then has failed`, async (t) => {
     const { backend, connected, recorder } = await callOn(t, service, '--fault', 'empty-answers')
     await connected

@@ -60,7 +60,7 @@ const ranWell = (call: CallReport | undefined): string[] =>
 
 // That each protocol of a cascade carries speech is in test/simulator/spoken-doubles.test.ts; a server with OpenAI's protocol
 // passes the suite of conformance.
-for (const service of ['openai', 'openai-live', 'gemini', 'cascade']) {
+for (const service of ['openai', 'openai-live', 'gemini', 'azure-voice-live', 'cascade']) {
   // The tools of support are one path for all.
   const support = service === 'cascade'
   const calls = `a call on the order line${support ? ' and one of support' : ''}`

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { azureVoiceLiveOptions } from '../../vendors/azure-voice-live/facts.js'
 import { isOwnBackend } from './own-backends.js'
 import { faultIn } from './faults.js'
 
@@ -252,43 +253,8 @@ export const LIVE_VOICES = [
   'willow',
 ] as const
 
-/** Words for the voice of a live model; the same in every call, because its prompt is made once, with the session. */
-const liveWords = (chars: number) =>
-  z
-    .string()
-    .trim()
-    .min(1)
-    .max(chars)
-    .regex(/^(?![\s\S]*\{\{)/, { error: 'must have no {{…}}: what differs by call belongs into instructions' })
-/** Cases in which the voice delegates, or does not. */
-const liveCases = z.array(liveWords(200)).min(1).max(12).exactOptional()
-
 const openaiLive = z.strictObject({
   model,
-  live: z
-    .strictObject({
-      prompt: liveWords(1500)
-        .exactOptional()
-        .describe(
-          'Who the voice is and how it speaks, without procedures: the voice gets this, and never `instructions`. ' +
-            'Default: made from the name, the languages and the greeting.',
-        ),
-      backchannels: liveWords(400)
-        .exactOptional()
-        .describe('Under the heading Backchannel policy: its short sounds while the caller speaks. Default: few.'),
-      interruptions: liveWords(400)
-        .exactOptional()
-        .describe('Under the heading Interruption policy. Default: it stops as soon as the caller speaks.'),
-      delegateWhen: liveCases.describe(
-        'Under the heading Delegation policy: when the delegate does it. Default: tools, facts, corrections, goodbyes.',
-      ),
-      answerYourselfWhen: liveCases.describe(
-        'Under the heading Delegation policy: when the voice answers by itself. Default: small talk, what was said ' +
-          'before, and questions back.',
-      ),
-    })
-    .exactOptional()
-    .describe('The short prompt of the voice. Its headings and the list of tools are made by the gateway.'),
   audio: z
     .enum(['pcm16k', 'pcm24k', 'pcmu', 'pcma'])
     .exactOptional()
@@ -483,7 +449,16 @@ const cascade = z.strictObject({
 /** A language model, as `backends.cascade.llm` of an agent names it; of a list only the first is used elsewhere. */
 export const languageModelOptions = cascade.shape.llm
 
-const WITH_OPTIONS: readonly string[] = ['openai', 'openai-live', 'gemini', 'self-hosted', 'cascade']
+const azureVoiceLive = azureVoiceLiveOptions({ model, maxOutputTokens, messageMs, streamSilence }, interruptResponse)
+
+const WITH_OPTIONS: readonly string[] = [
+  'openai',
+  'openai-live',
+  'gemini',
+  'azure-voice-live',
+  'self-hosted',
+  'cascade',
+]
 
 /** The `backends:` block of an agent: options of the backends that it uses, by name. */
 export const backendOptionsSchema = z
@@ -491,6 +466,7 @@ export const backendOptionsSchema = z
     openai: openai.exactOptional(),
     'openai-live': openaiLive.exactOptional(),
     gemini: gemini.exactOptional(),
+    'azure-voice-live': azureVoiceLive.exactOptional(),
     'self-hosted': selfHosted.exactOptional(),
     cascade: cascade.exactOptional(),
   })
@@ -506,6 +482,7 @@ export function strangeOptions(name: string, agent: Parameters<typeof isOwnBacke
 export type OpenAiOptions = z.output<typeof openai>
 export type OpenAiLiveOptions = z.output<typeof openaiLive>
 export type GeminiOptions = z.output<typeof gemini>
+export type AzureVoiceLiveOptions = z.output<typeof azureVoiceLive>
 export type SelfHostedOptions = z.output<typeof selfHosted>
 type CascadeOptions = z.output<typeof cascade>
 type Entry<Part extends PartName> = Exclude<Extract<NonNullable<CascadeOptions[Part]>, object>, readonly unknown[]>

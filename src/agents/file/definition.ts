@@ -323,7 +323,7 @@ const PERCENT_TOLERANCE = 0.001
 
 const backendName = z.string().regex(/^(?:[a-z][a-z0-9-]{0,39}|module:\S{1,500})$/, {
   error:
-    'must be auto, openai, openai-live, gemini, self-hosted, cascade, embedded, or module: and what to import, such as module:./mine.mjs',
+    'must be auto, openai, openai-live, gemini, azure-voice-live, self-hosted, cascade, embedded, or module: and what to import, such as module:./mine.mjs',
 })
 
 const backendsInOrder = z.union([backendName, z.array(backendName).min(1).max(5)], {

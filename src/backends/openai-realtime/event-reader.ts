@@ -2,7 +2,7 @@ import { MessageReader, eventParser } from '../transport/message-reader.js'
 import { noRealtimeStats } from '../transport/realtime-backend.js'
 import type { ServerEvent } from './wire.js'
 
-type Unread = 'ignored' | 'hosted-mcp' | 'sip'
+type Unread = 'ignored' | 'hosted-mcp' | 'sip' | 'warning'
 export type OpenAiStats = ReturnType<typeof noOpenAiStats>
 
 /** Reads the messages of one session. */
@@ -15,6 +15,7 @@ export class EventReader extends MessageReader<ServerEvent, Unread> {
       unread: (why) => {
         if (why === 'hosted-mcp') stats.hostedMcpEvents++
         else if (why === 'sip') stats.sipEvents++
+        else if (why === 'warning') stats.serviceWarnings++
       },
     })
   }
@@ -82,6 +83,7 @@ export const parseServerEvent = eventParser<ServerEvent, Unread>(
   },
   (type) => {
     if (IGNORED.has(type)) return 'ignored'
+    if (type === 'warning') return 'warning'
     return HOSTED_MCP.test(type) ? 'hosted-mcp' : SIP.test(type) ? 'sip' : 'unknown'
   },
   RENAMED,
@@ -94,6 +96,8 @@ export function noOpenAiStats() {
     /** Events of hosted MCP tools and of SIP calls, which are not read. */
     hostedMcpEvents: 0,
     sipEvents: 0,
+    /** Warnings of a service that has such (Azure Voice Live): it left out what it was asked for. */
+    serviceWarnings: 0,
     lateEvents: 0,
     toolCallsGivenUp: 0,
     /** `response.create` that was refused because another response was under way. */

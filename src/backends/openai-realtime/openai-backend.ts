@@ -18,6 +18,7 @@ import { AudioItems, PartialTranscripts, ResponseScheduler, ServiceConversation,
 import type { Response, ToolCall } from './responses.js'
 import {
   OPENAI_SESSION_MS,
+  betaItem,
   betaSessionConfig,
   changesSpeed,
   functionTool,
@@ -98,7 +99,10 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
       target: () => ({
         url: realtimeUrl(options.baseUrl ?? VENDOR_URLS.openai, options.model),
         // Selects the beta's event names on a server that supports both.
-        headers: { ...(options.dialect === 'beta' ? { 'OpenAI-Beta': 'realtime=v1' } : {}), ...headersOf(options) },
+        headers: {
+          ...(options.dialect === 'beta' && options.ownForm === undefined ? { 'OpenAI-Beta': 'realtime=v1' } : {}),
+          ...headersOf(options),
+        },
       }),
       closeFault,
       law: lawOf(options.audio ?? 'pcm'),
@@ -244,8 +248,14 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
 
   #createItem(item: NewItem): string {
     const id = `mk${++this.#itemsCreated}`
-    this.#send({ type: 'conversation.item.create', item: { ...item, id } })
+    this.#sendItem({ ...item, id })
     return id
+  }
+
+  #sendItem(item: NewItem & { readonly id?: string }): void {
+    const event = { type: 'conversation.item.create', item } satisfies ClientEvent
+    const beta = this.options.dialect === 'beta'
+    this.connection.send(JSON.stringify(beta ? { ...event, item: betaItem(item) } : event))
   }
 
   /** The service changes it between responses only. */
@@ -364,6 +374,8 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
   #configure(): void {
     if (this.session === null || this.#configured) return
     this.#configured = true
+    const { ownForm } = this.options
+    if (ownForm !== undefined) return this.#update(ownForm.session(this.session))
     if (this.options.dialect !== 'beta') return this.#update(sessionConfig(this.options, this.session))
     this.#update(betaSessionConfig(this.options, this.session))
     // Some servers do not confirm it; an error arrives sooner than this.
@@ -374,7 +386,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
     const session = this.session
     if (session === null || this.connection.isReady || !this.connection.alive) return
     this.#retry.clear()
-    for (const item of replayItems(session)) this.#send({ type: 'conversation.item.create', item })
+    for (const item of replayItems(session)) this.#sendItem(item)
     this.expiresAfter(this.options.maxSessionMs ?? OPENAI_SESSION_MS)
     this.connection.ready(() => this.uplink.retry())
   }

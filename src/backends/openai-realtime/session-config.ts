@@ -32,6 +32,8 @@ export type OpenAiRealtimeOptions = RealtimeOptions &
     readonly outputRateHz?: SampleRateHz
     /** `ga` when not given. `beta`: the flat session of 2024, for self-hosted servers that still use it. */
     readonly dialect?: 'ga' | 'beta'
+    /** For a service with events of that dialect whose session has a form of its own. */
+    readonly ownForm?: OwnForm
     /**
      * In the beta dialect: a session that the server does not confirm in this time is taken as ready; 1500 ms when not
      * given.
@@ -40,6 +42,14 @@ export type OpenAiRealtimeOptions = RealtimeOptions &
     /** 60 minutes when not given; the service closes without a warning. */
     readonly maxSessionMs?: number
   }
+
+/** The session of a service that has OpenAI's events, but other options; it confirms each session. */
+interface OwnForm {
+  /** `session` of the first `session.update`. */
+  readonly session: (session: BackendSession) => object
+  /** Terms that the model which transcribes the caller is given. */
+  readonly terms: (session: BackendSession) => string[]
+}
 
 const OPENAI_TRANSCRIPTION = 'gpt-transcribe'
 /** openai 7.55.0, RealtimeAudioFormats.AudioPCM: the one rate of `audio/pcm`. */
@@ -62,14 +72,8 @@ export function realtimeUrl(baseUrl: string, model: string): string {
 }
 
 /** Those of a session. They hold the key. */
-/** Hosts of Azure's resources, which take a key as `api-key` alone. */
-const AZURE_HOST = /\.(openai\.azure|services\.ai\.azure|cognitiveservices\.azure)\.com$/
-
-/** The key as the service at `baseUrl` takes it, and the headers of the agent's own. */
-export function headersOf({ apiKey, baseUrl, headers }: RealtimeOptions): Readonly<Record<string, string>> {
-  if (apiKey === null) return { ...headers }
-  const azure = baseUrl !== undefined && AZURE_HOST.test(new URL(baseUrl).hostname)
-  return { ...(azure ? { 'api-key': apiKey } : { Authorization: `Bearer ${apiKey}` }), ...headers }
+export function headersOf({ apiKey, headers }: RealtimeOptions): Readonly<Record<string, string>> {
+  return { ...(apiKey === null ? {} : { Authorization: `Bearer ${apiKey}` }), ...headers }
 }
 
 /** The coding of a session's audio; null for samples as they are. */
@@ -178,6 +182,12 @@ export function doneItems(session: BackendSession): CallItem[] {
   })
 }
 
+/** An item in the beta's form: what the agent said is `text` there. */
+export function betaItem(item: NewItem): object {
+  if (item.type !== 'message' || item.role !== 'assistant') return item
+  return { ...item, content: item.content.map(({ text }) => ({ type: 'text', text })) }
+}
+
 export function messageItem(role: TextOptions['role'], text: string): NewItem {
   if (role === 'agent') return { type: 'message', role: 'assistant', content: [{ type: 'output_text', text }] }
   return { type: 'message', role: role === 'caller' ? 'user' : 'system', content: [{ type: 'input_text', text }] }
@@ -250,6 +260,7 @@ export function transcriptionModel({ transcription: set }: OpenAiRealtimeOptions
 
 /** Terms that the model which transcribes the caller is given. */
 export function keywordsOf(options: OpenAiRealtimeOptions, session: BackendSession): string[] {
+  if (options.ownForm !== undefined) return options.ownForm.terms(session)
   const model = transcriptionModel(options)
   return model !== null && HINTED.includes(model) ? termsOf(options.keywords, session.vocabulary) : []
 }

@@ -267,8 +267,9 @@ interface RealtimeService<Options extends RealtimeOptions> extends Pick<VendorCo
 export function socketUrl(baseUrl: string, path: string): URL {
   const url = new URL(baseUrl)
   url.protocol = url.protocol.replace('http', 'ws')
-  url.pathname = url.pathname.replace(/\/+$/, '')
-  if (!url.pathname.endsWith(path)) url.pathname += path
+  // An address without a path has the path `/`.
+  const base = url.pathname.replace(/\/+$/, '')
+  url.pathname = base.endsWith(path) ? base : base + path
   return url
 }
 

@@ -640,14 +640,7 @@ function parseCall(fields: ReadonlyMap<string, Buffer>): StoredCall | null {
     log.push(chunk)
   }
   const owner = { node, incarnation, nonce, epoch: Number(text('epoch')) }
-  const overAt = text('over-at')
-  return {
-    owner,
-    phase,
-    ...(WHOLE.test(overAt) ? { overAtMs: Number(overAt) } : {}),
-    state: fields.get('state') ?? null,
-    log,
-  }
+  return { owner, phase, state: fields.get('state') ?? null, log }
 }
 
 const PHASES = ['claimed', 'owned', 'over'] as const

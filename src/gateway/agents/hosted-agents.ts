@@ -553,6 +553,11 @@ export function backendSettings(config: Config): BackendSettings {
       model: config.geminiModel,
       turns: config.geminiTurns,
     },
+    azureVoiceLive: {
+      apiKey: config.azureVoiceLiveKey,
+      baseUrl: config.azureVoiceLiveUrl,
+      model: config.azureVoiceLiveModel,
+    },
     selfHosted:
       config.realtimeUrl === null
         ? null

@@ -76,11 +76,8 @@ export function callsPart(shared: CallsShared): Part {
         earlier: kept.left.map(({ record }) => record),
         isLive: (callSid) => calls.find(callSid) !== undefined,
         recordOf: (callSid) => calls.record(callSid),
-        recordAt: async (callSid, ours) => {
-          const left = kept.left.find(({ record }) => record === shared.unsettledCalls.record(callSid))
-          const stored = left === undefined ? 'nowhere' : await kept.inStorage(callSid)
-          return stored === 'nowhere' ? recordAt(fleet.node, callSid, ours, left?.atWallMs) : stored
-        },
+        recordAt: (callSid, ours) =>
+          recordAt(fleet.node, callSid, ours, shared.unsettledCalls.record(callSid) !== undefined),
         isKept: kept.openRecords !== null,
         log: log.component('workers'),
       })

@@ -28,6 +28,8 @@ import {
 export interface OpenAiDoubleOptions extends DoubleOptions {
   /** `beta`: the beta's event names, without the events that some self-hosted servers leave out. Default: `ga`. */
   readonly dialect?: 'ga' | 'beta'
+  /** It leaves events out, and asks for no form of the session. Default: true in the dialect of the beta. */
+  readonly loose?: boolean
 }
 
 /**
@@ -37,7 +39,7 @@ export interface OpenAiDoubleOptions extends DoubleOptions {
  */
 export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
   protected override readonly scheme = 'ws'
-  protected override readonly basePath = '/v1'
+  protected override readonly basePath: string = '/v1'
   /** Answers `session.update` with this error; null accepts it. */
   refuseSession: RefusedSession | null = null
   /** How the service misbehaves, as users of its peers have reported. */
@@ -54,13 +56,15 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
   /** Reported at the beginning of each response; null: no report. */
   limits: RealtimeRateLimits | null = null
   readonly dialect: 'ga' | 'beta'
+  readonly loose: boolean
 
   constructor(options: OpenAiDoubleOptions = {}) {
     super(options)
     this.dialect = options.dialect ?? 'ga'
+    this.loose = options.loose ?? this.dialect === 'beta'
   }
 
-  protected accept(client: WebSocket): OpenAiDoubleSession {
+  protected accept(client: WebSocket, _url?: URL): OpenAiDoubleSession {
     return new OpenAiDoubleSession(client, this)
   }
 
@@ -81,7 +85,7 @@ interface Answer {
 
 type Unnumbered<T> = T extends unknown ? Omit<T, 'event_id'> : never
 /** An event before it gets its number. */
-type NewServerEvent = Unnumbered<RealtimeServerEvent>
+export type NewServerEvent = Unnumbered<RealtimeServerEvent>
 
 const PIECE_MS = 100
 /** Pieces of audio that are still sent after a response is cancelled. */
@@ -97,8 +101,12 @@ const BETA_NAMES: Readonly<Record<string, string>> = {
 /** Events that servers with the beta dialect are known to leave out. */
 const BETA_OMITS: ReadonlySet<string> = new Set(['response.created', 'session.updated', 'conversation.item.done'])
 
+/** A session as it is used here, or why it is refused. */
+export type ReadSession =
+  { readonly session: RealtimeSessionCreateRequest } | { readonly refused: Omit<RefusedSession, 'type'> }
+
 /** One session: handles a client's messages as the vendor's server does. */
-class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
+export class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
   /** Every message of the client but audio, as it came. */
   readonly received: RealtimeClientEvent[] = []
   readonly items: ConversationItem[] = []
@@ -106,6 +114,8 @@ class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
   /** Errors that were sent. A correct client causes none. */
   readonly errors: { readonly code: string; readonly eventId: string | null }[] = []
   config: RealtimeSessionCreateRequest | null = null
+  /** The session as the client asked for it. */
+  given: object = {}
   /** True: sends nothing more and ignores `response.create`, like the far side of a half-open connection. */
   silent = false
   #utterance = 0
@@ -118,22 +128,22 @@ class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
   constructor(client: WebSocket, double: OpenAiDouble) {
     super(client, double, 24_000)
     // The beta dialect has no `session.updated` to delay.
-    this.later(double.dialect === 'beta' ? double.readyDelayMs : 0, () =>
+    this.later(double.loose ? double.readyDelayMs : 0, () =>
       this.send({ type: 'session.created', session: { type: 'realtime', model: 'double' } }),
     )
   }
 
   send(event: NewServerEvent): void {
     if (this.silent) return
-    const { dialect } = this.double
-    if (dialect === 'beta' && BETA_OMITS.has(event.type)) return
+    const { dialect, loose } = this.double
+    if (loose && BETA_OMITS.has(event.type)) return
     const type = dialect === 'beta' ? (BETA_NAMES[event.type] ?? event.type) : event.type
     this.sendRaw(JSON.stringify({ ...event, type, event_id: `event_${++this.#ids}` }))
   }
 
-  error(code: string, message: string, eventId: string | null = null, type = 'invalid_request_error'): void {
+  error(code: string, message: string, eventId: string | null = null, param: string | null = null): void {
     this.errors.push({ code, eventId })
-    this.send({ type: 'error', error: { type, code, message, event_id: eventId, param: null } })
+    this.send({ type: 'error', error: { type: 'invalid_request_error', code, message, event_id: eventId, param } })
   }
 
   closeWith(code: number, reason: string): void {
@@ -170,7 +180,7 @@ class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
         this.#utterance = 0
         return this.send({ type: 'input_audio_buffer.cleared' })
       case 'conversation.item.create':
-        return this.#create(event.item)
+        return this.#create(event.item, eventId)
       case 'conversation.item.truncate':
         return this.#truncate(event.item_id, event.audio_end_ms, eventId)
       case 'conversation.item.delete':
@@ -199,18 +209,33 @@ class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
     }
   }
 
-  #configure(session: RealtimeSessionCreateRequest, eventId: string | null): void {
+  /** What a `session.update` asks for. */
+  protected read(session: RealtimeSessionCreateRequest): ReadSession {
+    if (this.double.loose || session.type === 'realtime') return { session }
+    return { refused: { code: 'missing_required_parameter', message: 'Missing required parameter: session.type.' } }
+  }
+
+  /** Why an item of the client's is refused; null if it is not. */
+  protected itemFault(_item: ConversationItem): string | null {
+    return null
+  }
+
+  #configure(given: RealtimeSessionCreateRequest, eventId: string | null): void {
     const refused = this.double.refuseSession
     if (refused !== null) {
       return this.send({ type: 'error', error: { ...refused, param: refused.param ?? null, event_id: null } })
     }
-    if (this.double.dialect === 'ga' && session.type !== 'realtime') {
-      return this.error('missing_required_parameter', 'Missing required parameter: session.type.')
+    const read = this.read(given)
+    if ('refused' in read) {
+      const { code, message, param = null } = read.refused
+      return this.error(code, message, eventId, param)
     }
+    const { session } = read
     if (this.#answer !== null && session.audio?.output?.speed !== undefined) {
       return this.error('invalid_value', 'The speed can only be changed in between model turns.', eventId)
     }
     const audio = { ...this.config?.audio, ...session.audio }
+    this.given = { ...this.given, ...given }
     this.config = { ...this.config, ...session, ...(session.audio === undefined ? {} : { audio }) }
     this.detector = new LevelDetector({ sampleRateHz: this.#inputRateHz, ...this.double.turns })
     this.later(this.double.readyDelayMs, () => this.send({ type: 'session.updated', session: this.config ?? session }))
@@ -225,8 +250,7 @@ class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
   }
 
   get #listens(): boolean {
-    if (this.double.dialect === 'beta')
-      return (this.config as { turn_detection?: unknown } | null)?.turn_detection !== null
+    if (this.double.loose) return (this.config as { turn_detection?: unknown } | null)?.turn_detection !== null
     return this.config?.audio?.input?.turn_detection !== null
   }
 
@@ -305,7 +329,7 @@ class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
       status: 'completed',
       content: [{ type: 'input_audio', transcript }],
     })
-    if (!this.config?.audio?.input?.transcription && this.double.dialect === 'ga') return
+    if (!this.config?.audio?.input?.transcription && !this.double.loose) return
     // Another model transcribes, so the transcript comes later.
     setTimeout(() => {
       this.send({
@@ -324,7 +348,9 @@ class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
     }, 5)
   }
 
-  #create(item: ConversationItem): void {
+  #create(item: ConversationItem, eventId: string | null): void {
+    const fault = this.itemFault(item)
+    if (fault !== null) return this.error('invalid_value', fault, eventId, 'item.content')
     this.#add({ ...item, id: ('id' in item ? item.id : undefined) ?? `item_${++this.#ids}` })
   }
 
