@@ -3,21 +3,9 @@ import type { Attributes, HrTime, SpanContext } from '@opentelemetry/api'
 import type { Resource } from '@opentelemetry/resources'
 import type { ReadableSpan, TimedEvent } from '@opentelemetry/sdk-trace-base'
 import { ATTR_ERROR_TYPE } from '@opentelemetry/semantic-conventions'
-import {
-  ATTR_GEN_AI_AGENT_NAME,
-  ATTR_GEN_AI_AGENT_VERSION,
-  ATTR_GEN_AI_CONVERSATION_ID,
-  ATTR_GEN_AI_OPERATION_NAME,
-  ATTR_GEN_AI_OUTPUT_TYPE,
-  ATTR_GEN_AI_PROVIDER_NAME,
-  ATTR_GEN_AI_REQUEST_MODEL,
-  ATTR_GEN_AI_TOOL_NAME,
-  ATTR_GEN_AI_TOOL_TYPE,
-  ATTR_GEN_AI_USAGE_INPUT_TOKENS,
-  ATTR_GEN_AI_USAGE_OUTPUT_TOKENS,
-} from '@opentelemetry/semantic-conventions/incubating'
 import type { LoggedToolCall } from '../call/documents/log-entry.js'
 import type { CallRecord, TimelineMark } from '../call/documents/record.js'
+import { GEN_AI, GEN_AI_PROVIDERS } from './gen-ai.js'
 import { CALL_SPAN, spanIdOf, toolSpanKey, traceIdOf } from './trace-id.js'
 
 /** Spans of one call: they are made at its end, between two ticks. */
@@ -60,13 +48,6 @@ const PLAIN_DETAILS: ReadonlySet<string> = new Set([
   'bridged',
 ])
 
-/** The names that the semantic conventions have for the providers of backends; any other is its own. */
-const PROVIDERS: Readonly<Record<string, string>> = {
-  openai: 'openai',
-  'openai-live': 'openai',
-  gemini: 'gcp.gemini',
-}
-
 /** Content of a call's span; times since the webhook. */
 interface Span {
   readonly name: string
@@ -108,7 +89,7 @@ export function callSpans(record: CallRecord, log: ToolCallLog, resource: Resour
       duration: hrTime(tookMs),
       ended: true,
       status: { code: ok ? SpanStatusCode.UNSET : SpanStatusCode.ERROR },
-      attributes: { 'call.sid': record.callSid, [ATTR_GEN_AI_CONVERSATION_ID]: record.callSid, ...attributes },
+      attributes: { 'call.sid': record.callSid, [GEN_AI.conversationId]: record.callSid, ...attributes },
       links: [],
       events: isRoot ? record.timeline.map((mark) => eventOf(mark, time(mark.atMs))) : [],
       resource,
@@ -143,14 +124,14 @@ function wholeCall(record: CallRecord, streamMs: number): Span {
       'mkondo.turns': turns.length,
       'mkondo.marks_dropped': record.timelineDropped,
       'mkondo.spans_left_out': Math.max(0, spans - SPANS_PER_CALL_MAX),
-      [ATTR_GEN_AI_OPERATION_NAME]: 'invoke_agent',
-      [ATTR_GEN_AI_AGENT_NAME]: record.agent,
-      ...(record.agentVersion === null ? {} : { [ATTR_GEN_AI_AGENT_VERSION]: record.agentVersion }),
-      [ATTR_GEN_AI_PROVIDER_NAME]: PROVIDERS[backend] ?? backend,
-      [ATTR_GEN_AI_OUTPUT_TYPE]: 'speech',
-      ...(model === null ? {} : { [ATTR_GEN_AI_REQUEST_MODEL]: model }),
-      [ATTR_GEN_AI_USAGE_INPUT_TOKENS]: usage.inputTokens,
-      [ATTR_GEN_AI_USAGE_OUTPUT_TOKENS]: usage.outputTokens,
+      [GEN_AI.operationName]: 'invoke_agent',
+      [GEN_AI.agentName]: record.agent,
+      ...(record.agentVersion === null ? {} : { [GEN_AI.agentVersion]: record.agentVersion }),
+      [GEN_AI.providerName]: GEN_AI_PROVIDERS[backend] ?? backend,
+      [GEN_AI.outputType]: 'speech',
+      ...(model === null ? {} : { [GEN_AI.requestModel]: model }),
+      [GEN_AI.usageInputTokens]: usage.inputTokens,
+      [GEN_AI.usageOutputTokens]: usage.outputTokens,
     },
     ok: record.outcome !== 'failed',
   }
@@ -195,9 +176,9 @@ function partsOf(
       fromMs: streamMs + startMs,
       tookMs: Math.max(0, ms),
       attributes: {
-        [ATTR_GEN_AI_OPERATION_NAME]: 'execute_tool',
-        [ATTR_GEN_AI_TOOL_NAME]: name,
-        [ATTR_GEN_AI_TOOL_TYPE]: 'function',
+        [GEN_AI.operationName]: 'execute_tool',
+        [GEN_AI.toolName]: name,
+        [GEN_AI.toolType]: 'function',
         ...(ok ? {} : { [ATTR_ERROR_TYPE]: errorTypeOf(error) }),
       },
       ok,
