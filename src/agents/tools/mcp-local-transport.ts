@@ -37,6 +37,8 @@ export class LocalTransport implements Transport {
   onmessage?: (message: JSONRPCMessage) => void
   onerror?: (error: Error) => void
   onclose?: () => void
+  /** With `pid`, how the client knows a local server: one that is silent or ends when it is asked for its versions is an older one. */
+  readonly stderr = null
   readonly #server: LocalServer
   readonly #buffer: ReadBuffer
   #process: ChildProcessByStdio<Writable, Readable, null> | null = null
@@ -46,6 +48,11 @@ export class LocalTransport implements Transport {
   constructor(server: LocalServer) {
     this.#server = server
     this.#buffer = new ReadBuffer({ maxBufferSize: server.messageBytesMax })
+  }
+
+  /** Of the server; null: it does not run. */
+  get pid(): number | null {
+    return this.#process?.pid ?? null
   }
 
   async start(): Promise<void> {

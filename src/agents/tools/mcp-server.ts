@@ -20,8 +20,13 @@ import type { Tool, ToolContext } from './tool.js'
 const CONNECT_MS = 5000
 /** A first call waits this long for the list; the tools of a later one are put into the session when they come. */
 const MCP_FIRST_LIST_MS = 1500
+/** How long a server may take to say which versions it speaks; a local one that is silent for so long is taken for an older one. */
+const VERSIONS_MS = 2500
 /** The list is asked for again: it says that the server is still there, and what has changed without a notice. */
 const REFRESH_MS = 60_000
+/** The bounds of the time that a server itself names for that (`ttlMs`). */
+const REFRESH_MS_MIN = 5000
+const REFRESH_MS_MAX = 5 * 60_000
 /** Waits between attempts to connect: doubled each time, with a random part so that workers do not come together. */
 const RETRY_MS_MIN = 1000
 const RETRY_MS_MAX = 60_000
@@ -48,7 +53,7 @@ const SERVER_RATES = {
  * worker, shared by all calls of the agent there, so that JSON and child processes of servers stay off the main thread, and a
  * worker that dies takes only its own connections with it.
  *
- *     idle --a call--> connecting --list--> up --list_changed, REFRESH_MS--> up, with the new list
+ *     idle --a call--> connecting --list--> up --list_changed, REFRESH_MS or the list's ttlMs--> up, with the new list
  *     connecting, up --failure, closed--> down, without tools --RETRY_MS_MIN, doubled up to RETRY_MS_MAX--> connecting
  *     up --a request is answered with 404: the session is lost--> up, with a new session, in which the request is sent again
  *     up, down --IDLE_MS without a call; no call, once the agent's file was edited--> idle
@@ -68,6 +73,8 @@ export class McpServer {
   #missing: readonly string[] = []
   #state: 'idle' | 'connecting' | 'up' | 'down' | 'out' = 'idle'
   #client: Client | null = null
+  /** It speaks the versions with sessions only, so the next connection does not ask it for others. */
+  #isOlder = false
   #firstList: Promise<void> = Promise.resolve()
   /** A new session in place of a lost one, while it is being opened. */
   #renewal: Promise<Client | null> | null = null
@@ -178,8 +185,29 @@ export class McpServer {
     }
   }
 
-  /** A connection after its handshake. @throws what the client throws */
+  /**
+   * A connection after its handshake, in the newest version that both speak.
+   * @throws what the client throws
+   */
   async #opened(): Promise<Client> {
+    const asked = this.#isOlder
+    try {
+      const client = await this.#openedAs(this.#isOlder)
+      this.#isOlder = client.getProtocolEra() === 'legacy'
+      return client
+    } catch (thrown) {
+      // It may have been replaced by a newer one.
+      this.#isOlder = false
+      // Some older local servers end when anything comes before their handshake.
+      const ended = thrown instanceof Error && codeOf(thrown) === 'ERA_NEGOTIATION_FAILED'
+      if (asked || !ended || this.#definition.command === undefined || this.#state === 'out') throw thrown
+      const client = await this.#openedAs(true)
+      this.#isOlder = true
+      return client
+    }
+  }
+
+  async #openedAs(isOlder: boolean): Promise<Client> {
     let client: Client | null = null
     try {
       const sdk = await import('@modelcontextprotocol/client')
@@ -187,6 +215,9 @@ export class McpServer {
         { name: 'mkondo', version: '1' },
         {
           listMaxPages: LIST_PAGES_MAX,
+          versionNegotiation: { mode: isOlder ? 'legacy' : 'auto', probe: { timeoutMs: VERSIONS_MS } },
+          // Nobody answers a server's questions in the middle of a call.
+          inputRequired: { autoFulfill: false },
           // Only the model reads what a tool answers. A check of it would run the server's patterns on the server's texts.
           jsonSchemaValidator: {
             getValidator: () => (data) => ({ valid: true, data: data as never, errorMessage: undefined }),
@@ -287,7 +318,7 @@ export class McpServer {
   }
 
   async #list(client: Client): Promise<void> {
-    const { tools: listed } = await client.listTools(undefined, { timeout: CONNECT_MS, cacheMode: 'refresh' })
+    const { tools: listed, ttlMs } = await client.listTools(undefined, { timeout: CONNECT_MS, cacheMode: 'refresh' })
     if (this.#client !== client) return
     const tools = new Map<string, McpTool>()
     const missing: string[] = []
@@ -309,7 +340,7 @@ export class McpServer {
     this.#reason = ''
     this.#tools = tools
     this.#missing = missing
-    this.#after(REFRESH_MS, () => void this.#refresh())
+    this.#after(listedForMs(ttlMs), () => void this.#refresh())
     if (describe(tools.values()) !== before) this.#tell(event)
   }
 
@@ -429,6 +460,8 @@ export class McpServer {
       const code = thrown instanceof Error ? codeOf(thrown) : undefined
       // A number is the server's own answer; anything else leaves open whether the tool ran.
       if (typeof code === 'number') throw new McpToolError(this.name, messageOf(thrown))
+      if (code === 'UNSUPPORTED_RESULT_TYPE')
+        throw new McpToolError(this.name, 'it wants an answer of a person first, which cannot be given here')
       if (code === 'INVALID_RESULT')
         throw new GatewayError('TOOL_RESPONSE', `${this.name} gave an answer that is no result of a tool`)
       this.#lost(asked, reasonOf(thrown))
@@ -489,6 +522,12 @@ export class McpToolError extends GatewayError {
   }
 }
 
+/** How long a list counts. @param ttlMs  what the server says of it; absent or 0: nothing that could be relied on */
+export function listedForMs(ttlMs: unknown): number {
+  if (typeof ttlMs !== 'number' || !(ttlMs > 0)) return REFRESH_MS
+  return Math.min(REFRESH_MS_MAX, Math.max(REFRESH_MS_MIN, ttlMs))
+}
+
 function codeOf(thrown: Error): unknown {
   return 'code' in thrown ? thrown.code : undefined
 }
@@ -504,7 +543,12 @@ function reasonOf(thrown: unknown): string {
   for (let cause: unknown = thrown; cause instanceof Error; cause = cause.cause) {
     if (cause instanceof GatewayError) return cause.message
     const code = codeOf(cause)
-    if (typeof code === 'string' && /^[A-Z][A-Z0-9_]+$/.test(code)) return networkReason(cause)
+    // Only its cause says why.
+    if (code === 'ERA_NEGOTIATION_FAILED' && cause.cause !== undefined) continue
+    if (code === 'ERA_NEGOTIATION_FAILED' && !('status' in cause))
+      return 'it speaks no version of MCP that the gateway speaks'
+    if (typeof code === 'string' && code !== 'ERA_NEGOTIATION_FAILED' && /^[A-Z][A-Z0-9_]+$/.test(code))
+      return networkReason(cause)
     if ('status' in cause && typeof cause.status === 'number') return `it answered with ${cause.status}`
   }
   return thrown instanceof Error ? thrown.name : messageOf(thrown)
