@@ -255,6 +255,7 @@ export function noCascadeStats() {
     malformedChunks: 0,
     /** Times that the oldest half of the conversation was left out, because it was too long for the model. */
     conversationsShortened: 0,
+    wishesRefused: 0,
     /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
     draftsUsed: 0,
     draftsDropped: 0,

@@ -322,6 +322,9 @@ export class CascadeBackend implements Backend {
       malformed: () => {
         this.stats.malformedChunks++
       },
+      wishRefused: () => {
+        this.stats.wishesRefused++
+      },
       shortened: () => {
         this.stats.conversationsShortened++
       },

@@ -129,7 +129,7 @@ class ChatRequests extends ModelRequests<ChatOptions> {
       stream: true,
       stream_options: { include_usage: true },
       ...(functions.length === 0 ? {} : { tools: functions, tool_choice: 'auto' }),
-      ...omitNullish({ temperature, max_tokens: maxTokens, seed }),
+      ...omitNullish(this.wished({ temperature, max_tokens: maxTokens, seed })),
     }
   }
 }

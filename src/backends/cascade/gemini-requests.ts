@@ -113,12 +113,14 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
       ...(instructions.trim() === '' ? {} : { systemInstruction: { parts: [{ text: instructions }] } }),
       contents: turns.map(({ role, parts }) => ({ role: role === 'agent' ? 'model' : 'user', parts })),
       ...(functionDeclarations.length === 0 ? {} : { tools: [{ functionDeclarations }] }),
-      generationConfig: omitNullish({
-        temperature,
-        maxOutputTokens: maxTokens,
-        seed,
-        thinkingConfig: thinkingLevel && { thinkingLevel: thinkingLevel.toUpperCase() as Uppercase<ThinkingLevel> },
-      }),
+      generationConfig: omitNullish(
+        this.wished({
+          temperature,
+          maxOutputTokens: maxTokens,
+          seed,
+          thinkingConfig: thinkingLevel && { thinkingLevel: thinkingLevel.toUpperCase() as Uppercase<ThinkingLevel> },
+        }),
+      ),
     }
   }
 

@@ -22,6 +22,7 @@ export function serviceContext(
     used: () => undefined,
     malformed: () => undefined,
     shortened: () => undefined,
+    wishRefused: () => undefined,
     http: new HttpHosts(nowMs, signal),
     ...own,
   }

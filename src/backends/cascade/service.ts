@@ -34,6 +34,8 @@ export interface ServiceContext {
   readonly malformed: () => void
   /** Counts a conversation whose oldest half was left out, because it was too long for the model. */
   readonly shortened: () => void
+  /** Counts an optional field that a model refused, and that its later requests leave out. */
+  readonly wishRefused: () => void
   /** The HTTP services of this call. */
   readonly http: HttpHosts
 }
