@@ -364,7 +364,7 @@ interface Ports {
 }
 
 /** What is looked at of a record. */
-type KeptRecord = Pick<CallRecord, 'callSid' | 'durationMs' | 'endReason' | 'waits'>
+type KeptRecord = Pick<CallRecord, 'callSid' | 'durationMs' | 'endReason' | 'waits' | 'resumed'>
 
 /** `mkondo serve` under one name, which may be started again. */
 export class FleetNode {
