@@ -11,6 +11,7 @@ const layers = [
   'http',
   'messages',
   'speech',
+  'vendors',
   'agents',
   'backends',
   'sautikit-api',
@@ -25,6 +26,18 @@ const layers = [
   'cli',
   'console',
 ]
+// A vendor's folder has files of three kinds; each obeys the law of the layer where its kind is needed.
+const VENDOR_FACTS = ['^src/vendors/(vendor|list)\\.ts$', '^src/vendors/[^/]+/facts\\.ts$']
+const VENDOR_DOUBLES = '^src/vendors/[^/]+/[a-z-]*double\\.ts$'
+const VENDOR_CODE = '^src/vendors/[^/]+/[a-z-]*(account|services|speech|to-text|wire|client)\\.ts$'
+/** The files of a layer. */
+const filesOf = (layer) =>
+  ({
+    vendors: VENDOR_FACTS,
+    backends: ['^src/backends/', VENDOR_CODE],
+    simulator: ['^src/simulator/', VENDOR_DOUBLES],
+  })[layer] ?? [`^src/${layer}/`]
+
 const PURE = '^src/(core|media|sautikit|call|escalation)/'
 // npm packages that do no I/O and that a pure layer may use.
 const PURE_PACKAGES = 'node_modules/(lru-cache|diff|zod|libphonenumber-js|lossless-json)/'
@@ -55,8 +68,8 @@ module.exports = {
     ...layers.slice(0, -1).map((layer, i) => ({
       name: `${layer}-imports-from-layers-above-only`,
       severity: 'error',
-      from: { path: `^src/${layer}/` },
-      to: { path: `^src/(${layers.slice(i + 1).join('|')})/` },
+      from: { path: filesOf(layer) },
+      to: { path: layers.slice(i + 1).flatMap(filesOf) },
     })),
     // A room is entered by its face.
     ...Object.entries(faces).map(([room, files]) => ({
@@ -91,7 +104,27 @@ module.exports = {
       name: 'gateway-runs-without-the-simulator',
       severity: 'error',
       from: { path: '^src/gateway/' },
-      to: { path: '^src/simulator/' },
+      to: { path: filesOf('simulator') },
+    },
+    {
+      name: 'vendors-have-files-of-three-kinds',
+      severity: 'error',
+      from: { path: '^src/vendors/', pathNot: [...VENDOR_FACTS, VENDOR_CODE, VENDOR_DOUBLES] },
+      to: {},
+    },
+    {
+      // Only their list knows them, and they know none of each other.
+      name: 'vendors-know-none-of-them',
+      severity: 'error',
+      from: { path: '^src/vendors/([^/]+)/' },
+      to: { path: '^src/vendors/[^/]+/', pathNot: '^src/vendors/$1/' },
+    },
+    {
+      name: 'vendors-are-known-by-their-list',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(vendors|cli/demo|backends/(openai|gemini)-[a-z]+)/' },
+      // Realtime services are named by the registry of backends, not by the list.
+      to: { path: '^src/vendors/[^/]+/', pathNot: '^src/vendors/azure-voice-live/' },
     },
     // A call's two halves meet in shared memory and messages alone.
     ...[
@@ -113,7 +146,7 @@ module.exports = {
       name: 'edge-speaks-through-workers',
       severity: 'error',
       from: { path: '^src/edge/' },
-      to: { path: '^src/(agents|backends)/' },
+      to: { path: '^src/(agents|backends|vendors)/' },
     },
     {
       name: 'one-file-imports-uws',

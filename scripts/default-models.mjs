@@ -1,9 +1,9 @@
 // Refuses models that are a default of this version, or are named as arguments, and end within 90 days
-// (src/backends/model-ends.ts). Needs a build.
+// (the facts of src/vendors). Needs a build.
 import { parseArgs } from 'node:util'
-import { SERVICES } from '../dist/src/backends/cascade/service-facts.js'
 import { endOf, endText } from '../dist/src/backends/model-ends.js'
 import { SETTINGS } from '../dist/src/config/settings.js'
+import { SERVICES } from '../dist/src/vendors/list.js'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -21,7 +21,7 @@ const settings = Object.entries(SETTINGS).filter(
 )
 const defaults = [
   ...settings.map(([, { fallback }]) => fallback),
-  ...Object.values(SERVICES).flatMap((part) => Object.values(part).flatMap(({ own }) => own?.model ?? [])),
+  ...Object.values(SERVICES).flatMap((part) => [...part.values()].flatMap(({ own }) => own?.model ?? [])),
 ]
 const wrong = [...new Set([...defaults, ...positionals])]
   .map((model) => endOf(model, Date.parse(values.on)))

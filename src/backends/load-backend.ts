@@ -11,7 +11,7 @@ import { CascadeBackend } from './cascade/cascade-backend.js'
 import { messageTaker } from './cascade/message-taker.js'
 import type { MessagePhrases } from './cascade/message-taker.js'
 import type { OwnVoice } from './cascade/own-voice.js'
-import { loadServiceModules, factoriesOf } from './cascade/services.js'
+import { loadServiceModules, loadVendors, factoriesOf } from './cascade/services.js'
 import { EmbeddedBackend } from './embedded/embedded-backend.js'
 import { GeminiLiveBackend } from './gemini-live/gemini-backend.js'
 import { OpenAiLiveBackend } from './openai-live/live-backend.js'
@@ -194,7 +194,11 @@ export async function loadBackend(name: string, context: BackendContext): Promis
     const make = (MAKERS as Readonly<Record<string, Maker | undefined>>)[name]
     if (make === undefined)
       throw new GatewayError('AGENT_INVALID', `there is no backend ${name}; allowed: ${BACKENDS.join(', ')}`)
-    if (name === 'cascade') await loadServiceModules(context.options.cascade ?? {})
+    if (name === 'cascade') {
+      const own = context.options.cascade ?? {}
+      await loadVendors(context.settings.cascade, own)
+      await loadServiceModules(own)
+    }
     return (sink) => make(sink, context)
   }
   const specifier = name.slice(MODULE_PREFIX.length)

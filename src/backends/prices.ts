@@ -1,143 +1,19 @@
-import { VENDOR_URLS } from './vendor-urls.js'
 import type { CarrierRates, ModelPrice, PriceFile, Prices } from '../agents/file/prices.js'
 import type { BackendUsage } from '../call/backend-events.js'
-
-interface ListedPrice extends ModelPrice {
-  /** The page of the vendor that says so. */
-  readonly source: string
-  /** The day on which it was read. */
-  readonly readOn: string
-}
+import { VENDORS } from '../vendors/list.js'
+import type { ListedPrice } from '../vendors/vendor.js'
 
 /** The currency of `LIST_PRICES`. */
 const LIST_CURRENCY = 'USD'
-
-const openAi = (model: string): Pick<ListedPrice, 'source' | 'readOn'> => ({
-  source: `https://developers.openai.com/api/docs/models/${model}`,
-  readOn: '2026-11-21',
-})
-/** Prices of Google's paid tier, as several public projects read them there on the day given. */
-const GEMINI = { source: 'https://ai.google.dev/gemini-api/docs/pricing', readOn: '2026-09-28' }
-
-/** Pay-as-you-go prices, second-hand for Nova and the multilingual Flux: public pages quote them from Deepgram's. */
-const DEEPGRAM = { source: 'https://deepgram.com/pricing', readOn: '2026-11-25' }
-
-/** Second-hand as well. */
-const ELEVENLABS = { source: 'https://elevenlabs.io/pricing/api', readOn: '2026-11-25' }
-
-/** Second-hand: several public projects quote them from Azure's page; some say 16 for the voice. Regions may differ. */
-const AZURE = {
-  source: 'https://azure.microsoft.com/pricing/details/cognitive-services/speech-services/',
-  readOn: '2026-11-27',
-}
-
-/** Second-hand: several public projects quote them from Google's pages; the recogniser's is that without data logging. */
-const GOOGLE_SPEECH = { source: 'https://cloud.google.com/text-to-speech/pricing', readOn: '2026-11-27' }
-const GOOGLE_RECOGNISER = {
-  perMinute: 0.024,
-  source: 'https://cloud.google.com/speech-to-text/pricing',
-  readOn: '2026-11-28',
-}
-
-/** Prices of prompts up to 100,000 tokens, as several public projects read them on Anthropic's page. */
-const anthropic = (input: number, cached: number, output: number): ListedPrice => ({
-  inputPerMillionTokens: input,
-  cachedPerMillionTokens: cached,
-  // Price of the five-minute cache, which requests ask for.
-  cacheWritePerMillionTokens: input * 1.25,
-  outputPerMillionTokens: output,
-  source: 'https://platform.claude.com/docs/en/about-claude/pricing',
-  readOn: '2026-10-24',
-})
-
-/** The large realtime models of OpenAI. */
-const REALTIME = {
-  inputPerMillionTokens: 4,
-  cachedPerMillionTokens: 0.4,
-  outputPerMillionTokens: 24,
-  inputAudioPerMillionTokens: 32,
-  cachedAudioPerMillionTokens: 0.4,
-  outputAudioPerMillionTokens: 64,
-}
-const REALTIME_MINI = {
-  inputPerMillionTokens: 0.6,
-  cachedPerMillionTokens: 0.06,
-  outputPerMillionTokens: 2.4,
-  inputAudioPerMillionTokens: 10,
-  cachedAudioPerMillionTokens: 0.3,
-  outputAudioPerMillionTokens: 20,
-}
-const GEMINI_LIVE = {
-  inputPerMillionTokens: 0.75,
-  outputPerMillionTokens: 4.5,
-  inputAudioPerMillionTokens: 3,
-  outputAudioPerMillionTokens: 12,
-}
 
 /**
  * The vendors' public prices by model, in US dollars. A model that is not here, and a unit that a model does not have
  * here, costs an unknown amount.
  */
-export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
-  'gpt-realtime-2.1': { ...REALTIME, ...openAi('gpt-realtime-2.1') },
-  'gpt-realtime-2': { ...REALTIME, ...openAi('gpt-realtime-2') },
-  'gpt-realtime-1.5': { ...REALTIME, outputPerMillionTokens: 16, ...openAi('gpt-realtime-1.5') },
-  'gpt-realtime-2.1-mini': { ...REALTIME_MINI, ...openAi('gpt-realtime-2.1-mini') },
-  'gpt-live-1': { perMinute: 0.05, ...openAi('gpt-live-1') },
-  'gpt-live-1.1': { perMinute: 0.05, ...openAi('gpt-live-1.1') },
-  // The delegate of GPT-Live unless another is set. Second-hand: public projects quote it, as of June 2026, from OpenAI's
-  // page, which was not read for this table; PRICES_FILE overrides it.
-  'gpt-5.4-mini': {
-    inputPerMillionTokens: 0.75,
-    cachedPerMillionTokens: 0.075,
-    outputPerMillionTokens: 4.5,
-    source: 'https://developers.openai.com/api/docs/pricing',
-    readOn: '2026-06-30',
-  },
-  'claude-haiku-5-5': anthropic(0.1, 0.01, 0.5),
-  'claude-haiku-4-5': anthropic(1, 0.1, 5),
-  'claude-sonnet-5-5': anthropic(2, 0.1, 10),
-  'claude-sonnet-5': anthropic(2, 0.2, 10),
-  'claude-sonnet-4-6': anthropic(3, 0.3, 15),
-  'claude-opus-5-5': anthropic(4, 0.2, 20),
-  'claude-opus-5': anthropic(5, 0.5, 25),
-  // Until the end of 2026; what comes from its cache has no price here, and so costs the whole one.
-  'gemini-3.8-flash': {
-    inputPerMillionTokens: 0.75,
-    outputPerMillionTokens: 3.75,
-    ...GEMINI,
-    readOn: '2026-09-03',
-  },
-  'gpt-transcribe': { perMinute: 0.0045, ...openAi('gpt-transcribe') },
-  'whisper-1': { perMinute: 0.006, ...openAi('whisper-1') },
-  'gpt-live-transcribe': { perMinute: 0.017, ...openAi('gpt-live-transcribe') },
-  'nova-3': { perMinute: 0.0077, ...DEEPGRAM },
-  'flux-general-en': { perMinute: 0.0065, ...DEEPGRAM },
-  'flux-general-multi': { perMinute: 0.0078, ...DEEPGRAM },
-  'azure-speech-to-text': { perMinute: 1 / 60, ...AZURE },
-  'azure-neural-voice': { perMillionCharacters: 15, ...AZURE },
-  'google-speech-to-text': GOOGLE_RECOGNISER,
-  command_and_search: GOOGLE_RECOGNISER,
-  latest_long: GOOGLE_RECOGNISER,
-  latest_short: GOOGLE_RECOGNISER,
-  telephony: GOOGLE_RECOGNISER,
-  'chirp3-hd': { perMillionCharacters: 30, ...GOOGLE_SPEECH },
-  eleven_v3_conversational: { perMillionCharacters: 20, ...ELEVENLABS },
-  eleven_flash_v2_5: { perMillionCharacters: 20, ...ELEVENLABS },
-  eleven_flash_v2: { perMillionCharacters: 20, ...ELEVENLABS },
-  'tts-1': { perMillionCharacters: 15, ...openAi('tts-1') },
-  'tts-1-hd': { perMillionCharacters: 30, ...openAi('tts-1') },
-  'gemini-3.8-live': { ...GEMINI_LIVE, ...GEMINI },
-  'gemini-3.1-flash-live-preview': { ...GEMINI_LIVE, ...GEMINI },
-  'gemini-2.5-flash-native-audio-preview-12-2025': {
-    inputPerMillionTokens: 0.5,
-    outputPerMillionTokens: 2,
-    inputAudioPerMillionTokens: 3,
-    outputAudioPerMillionTokens: 12,
-    ...GEMINI,
-    readOn: '2026-07-04',
-  },
-}
+export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = Object.assign(
+  {},
+  ...VENDORS.map(({ prices = {} }) => prices),
+)
 
 /** The carrier's published charges: the price of the stream is quoted second-hand from its page of prices. */
 export const CARRIER_RATES: CarrierRates & Pick<ListedPrice, 'source'> = {
@@ -300,20 +176,11 @@ export function ofModel<Row>(rows: Readonly<Record<string, Row>>, model: string)
   return Object.hasOwn(rows, name) ? rows[name] : Object.hasOwn(rows, family) ? rows[family] : undefined
 }
 
-/** Hosts of vendors whose models are in `LIST_PRICES`. */
-const LISTED_HOSTS: readonly string[] = (['openai', 'deepgram', 'anthropic', 'gemini', 'elevenlabs'] as const).map(
-  (vendor) => new URL(VENDOR_URLS[vendor]).host,
-)
-
-/** Azure's are those of its regions, Google's of the world or of a region. */
-const REGIONAL_HOSTS =
-  /^(?:[a-z0-9]+\.(?:stt|tts)\.speech\.microsoft\.com|(?:[a-z0-9-]+-)?(?:texttospeech|speech)\.googleapis\.com)$/
-
 /**
  * The name under which a service's model is priced: the vendor's list does not hold for a server that only has the
  * vendor's shape, so the model of any other server has its host after it, such as `tts-1@localhost:8000`.
  */
 export function pricedModel(model: string, baseUrl: string): string {
   const { host } = new URL(baseUrl)
-  return LISTED_HOSTS.includes(host) || REGIONAL_HOSTS.test(host) ? model : `${model}@${host}`
+  return VENDORS.some(({ hosts }) => hosts?.test(host) === true) ? model : `${model}@${host}`
 }

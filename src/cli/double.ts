@@ -3,27 +3,20 @@ import type { Server } from 'node:net'
 import { join } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
 import { GRPC_PACKAGES, onDemand } from '../gateway/on-demand.js'
-import { DOUBLES, SCENARIO_DOUBLES, SERVICE_DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
+import { DOUBLES, SCENARIO_DOUBLES, SERVICE_DOUBLES, type DoubleFault } from '../simulator/choices.js'
 import type { HttpDouble } from '../simulator/http-double.js'
 import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.js'
-import { AzureSpeechDouble } from '../simulator/vendors/azure-speech-double.js'
-import { CartesiaVoiceDouble } from '../simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
 import type { CascadeModels } from '../simulator/vendors/cascade-models.js'
-import { DeepgramDouble, DeepgramVoiceDouble } from '../simulator/vendors/deepgram-double.js'
 import type { DoubleOptions } from '../simulator/vendors/double.js'
-import { ElevenLabsVoiceDouble } from '../simulator/vendors/elevenlabs-voice-double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
-import type { GoogleSpeechDouble } from '../simulator/vendors/google-speech-double.js'
-import { GoogleVoiceDouble } from '../simulator/vendors/google-voice-double.js'
 import { OpenAiLiveDouble } from '../simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
 import { PeopleDouble } from '../simulator/vendors/people-double.js'
-import { SherpaDouble, VoskDouble } from '../simulator/vendors/own-server-double.js'
-import { SonioxDouble } from '../simulator/vendors/soniox-double.js'
 import type { ServiceDouble, ServiceDoubleOptions } from '../simulator/vendors/service-double.js'
-import { TranscriptionDouble } from '../simulator/vendors/transcription-double.js'
 import { AzureVoiceLiveDouble } from '../vendors/azure-voice-live/double.js'
+import { VENDORS } from '../vendors/list.js'
+import type { ServiceDoubleFacts, Vendor } from '../vendors/vendor.js'
 import { UsageError } from './exit-codes.js'
 import type { Terminal } from './terminal.js'
 
@@ -94,31 +87,19 @@ type CascadeService = readonly [
   ...urlSettings: string[],
 ]
 
-/** With a package that most do without. */
-async function startGoogleSpeech(options: ServiceDoubleOptions): Promise<GoogleSpeechDouble> {
-  const load = () => import('../simulator/vendors/google-speech-double.js')
-  const { GoogleSpeechDouble: Double } = await onDemand('double google', GRPC_PACKAGES, load)
-  return Double.start(options)
-}
-
 const PORT_MAX = 65_535
 const PART_FAULTS = { STT: 'deaf', TTS: 'mute' } as const
 
 /**
  * A service that is given to a cascade, each of its servers at a port, and at the next one what it needs beside it: the
  * language model, and a recogniser or a voice over HTTP. All of them share one understanding of the conversation.
- * @param key  the setting of their key; null where they ask for none
- * @param parts  that they take
  */
-function ofCascade(
-  key: string | null,
-  parts: readonly ('STT' | 'TTS')[],
-  ...servers: readonly CascadeService[]
-): Service {
+function ofCascade(name: string, { key, parts }: ServiceDoubleFacts, vendor: Vendor): Service {
   return {
     faults: [...parts.map((part) => PART_FAULTS[part]), 'never-ready'],
     start: async (wanted) => {
       const { options, faults, thinkMs } = wanted
+      const servers = await serversOf(name, vendor)
       const { port: first = 0 } = options
       const last = PORT_MAX - servers.length
       if (first > last) throw new UsageError(`--port leaves no room for the ports after it; allowed: up to ${last}`)
@@ -130,7 +111,7 @@ function ofCascade(
         await Promise.all(running.map((one) => one.close()))
       }
       const env: Record<string, string> = { AUTO_BACKEND: 'cascade' }
-      if (key !== null) env[key] = wanted.key
+      if (key !== undefined) env[key] = wanted.key
       try {
         for (const [i, [service, ...urls]] of servers.entries()) {
           const double = await service.start({
@@ -167,7 +148,12 @@ function ofCascade(
   }
 }
 
-const SERVICES: Readonly<Record<DoubleName, Service>> = {
+const SERVICES: Readonly<Record<string, Service>> = {
+  ...Object.fromEntries(
+    VENDORS.flatMap((vendor) =>
+      Object.entries(vendor.doubles ?? {}).map(([name, facts]) => [name, ofCascade(name, facts, vendor)] as const),
+    ),
+  ),
   openai: ofSession('openai', SESSION_FAULTS, ['OPENAI_API_KEY', 'OPENAI_BASE_URL'], (wanted) => openAi(wanted)),
   'openai-live': ofSession(
     'openai-live',
@@ -225,25 +211,19 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
       }
     },
   },
-  soniox: ofCascade('SONIOX_API_KEY', ['STT', 'TTS'], [SonioxDouble, 'SONIOX_STT_URL', 'SONIOX_TTS_URL']),
-  deepgram: ofCascade(
-    'DEEPGRAM_API_KEY',
-    ['STT', 'TTS'],
-    [DeepgramDouble, 'DEEPGRAM_STT_URL'],
-    [DeepgramVoiceDouble, 'DEEPGRAM_TTS_URL'],
-  ),
-  azure: ofCascade('AZURE_SPEECH_KEY', ['STT', 'TTS'], [AzureSpeechDouble, 'AZURE_STT_URL', 'AZURE_TTS_URL']),
-  'openai-transcription': ofCascade('OPENAI_API_KEY', ['STT'], [TranscriptionDouble, 'OPENAI_BASE_URL']),
-  vosk: ofCascade(null, ['STT'], [VoskDouble, 'VOSK_URL']),
-  sherpa: ofCascade(null, ['STT'], [SherpaDouble, 'SHERPA_URL']),
-  google: ofCascade(
-    'GOOGLE_SPEECH_API_KEY',
-    ['STT', 'TTS'],
-    [{ start: startGoogleSpeech }, 'GOOGLE_STT_URL'],
-    [GoogleVoiceDouble, 'GOOGLE_TTS_URL'],
-  ),
-  cartesia: ofCascade('CARTESIA_API_KEY', ['TTS'], [CartesiaVoiceDouble, 'CARTESIA_TTS_URL']),
-  elevenlabs: ofCascade('ELEVENLABS_API_KEY', ['TTS'], [ElevenLabsVoiceDouble, 'ELEVENLABS_TTS_URL']),
+}
+
+/** The servers of a vendor's double, which are imported when one is started. */
+async function serversOf(name: string, { folder, services }: Vendor): Promise<readonly CascadeService[]> {
+  const load = () =>
+    import(`../vendors/${folder}/double.js`) as Promise<{
+      readonly doubles: Readonly<Record<string, readonly CascadeService[]>>
+    }>
+  const grpc = Object.values(services)
+    .flatMap((part) => Object.values(part))
+    .some((service) => service.grpc === true)
+  const { doubles } = grpc ? await onDemand(`double ${name}`, GRPC_PACKAGES, load) : await load()
+  return doubles[name] ?? []
 }
 
 /** The options of `mkondo double`. */
@@ -262,13 +242,20 @@ export interface RunDoubleOptions {
 
 /** `mkondo double`. Resolves when the signal is aborted. */
 export async function runDouble(
-  name: DoubleName,
+  name: string,
   options: RunDoubleOptions,
   { out, env }: Pick<Terminal, 'out' | 'env'>,
   signal: AbortSignal,
 ): Promise<void> {
   const service = SERVICES[name]
-  const known = { ...DOUBLES, ...SERVICE_DOUBLES, ...SCENARIO_DOUBLES }[name]
+  const all: Readonly<Record<string, { readonly what: string; readonly port: number }>> = {
+    ...DOUBLES,
+    ...SERVICE_DOUBLES,
+    ...SCENARIO_DOUBLES,
+  }
+  const known = all[name]
+  if (service === undefined || known === undefined)
+    throw new UsageError(`there is no double ${name}; allowed: ${Object.keys(all).join(', ')}`)
   const { host, key, thinkMs, silenceMs, breaksAfter, fault: faults = [] } = options
   const unknown = faults.find((fault) => !service.faults.includes(fault))
   if (unknown !== undefined)

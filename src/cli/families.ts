@@ -1,7 +1,8 @@
 import { lookup } from 'node:dns/promises'
 import { connect, isIP } from 'node:net'
 import type { BackendSettings } from '../backends/registry.js'
-import { VENDOR_URLS } from '../backends/vendor-urls.js'
+import { SERVICES } from '../vendors/list.js'
+import { PARTS } from '../vendors/vendor.js'
 import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
 import { networkReason } from '../http/http-client.js'
 import { bad, good, lookAt } from './terminal.js'
@@ -42,14 +43,23 @@ export async function familiesFinding(
   )
 }
 
+/** The public address of a vendor's API, which its realtime backend and its service of a cascade share. */
+function publicUrl(name: string): string | undefined {
+  return (SERVICES.stt.get(name) ?? SERVICES.llm.get(name))?.own?.baseUrl
+}
+
 /** The same of each service that is set up for backends, once for each host. */
 export async function serviceFamilies(
   { openai, openaiLive, gemini, azureVoiceLive, selfHosted, cascade }: BackendSettings,
   find?: Lookup,
 ): Promise<readonly Finding[]> {
-  const ofCascade = (['stt', 'llm', 'tts'] as const).flatMap((part) =>
-    Object.entries<{ readonly baseUrl?: string } | null>(cascade[part]).map(
-      ([name, own]) => [`${name} ${part}` in VENDOR_URLS ? `${name} ${part}` : name, own] as const,
+  const ofCascade = PARTS.flatMap((part) =>
+    Object.entries(cascade[part]).map(
+      ([name, own]) =>
+        [name, own === null ? null : { ...SERVICES[part].get(name)?.own, ...own }] as readonly [
+          string,
+          { readonly baseUrl?: string } | null,
+        ],
     ),
   )
   const keyed = <T extends { readonly apiKey: string | null }>(own: T): T | null => (own.apiKey === null ? null : own)
@@ -63,7 +73,7 @@ export async function serviceFamilies(
   ]
   const hosts = new Map<string, readonly [name: string, url: URL]>()
   for (const [name, own] of services) {
-    const address = own === null ? undefined : (own.baseUrl ?? (VENDOR_URLS as Readonly<Record<string, string>>)[name])
+    const address = own === null ? undefined : (own.baseUrl ?? publicUrl(name))
     if (address === undefined) continue
     const url = new URL(address)
     if (!hosts.has(url.host)) hosts.set(url.host, [name, url])

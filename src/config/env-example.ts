@@ -1,5 +1,6 @@
-import { SETTINGS, defaultOf } from './settings.js'
-import type { Setting } from './settings.js'
+import { SETTINGS } from './settings.js'
+import { defaultOf } from '../core/setting.js'
+import type { Setting } from '../core/setting.js'
 
 /** Longest line of a comment. */
 const COLUMNS = 118

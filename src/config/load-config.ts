@@ -3,7 +3,8 @@ import { isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
 import { nearest } from '../agents/file/faults.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { SETTINGS } from './settings.js'
-import type { Config, Setting } from './settings.js'
+import type { Config } from './settings.js'
+import type { Setting } from '../core/setting.js'
 
 /** Mistakes of the settings that are listed at once. */
 const SETTINGS_ERRORS_MAX = 100

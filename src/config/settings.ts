@@ -3,6 +3,8 @@ import { NODE_NAME, nodeNameOf } from '../fleet/node-name.js'
 import { REDIS_URL_FORM, parseRedisUrl } from '../fleet/store/redis-url.js'
 import { parseNetwork } from '../edge/http/client-address.js'
 import { INTERNAL_PORT_DEFAULT } from '../core/limits.js'
+import { apiKey, define, integer, modelName, named, oneOf, optional, secret, text, url } from '../core/setting.js'
+import type { Kind, Setting } from '../core/setting.js'
 import type { SayAction } from '../sautikit/actions.js'
 import { COUNTRY_DEFAULT, isCountry } from '../sautikit/phone.js'
 import { API_PATHS, isApiPath } from '../sautikit-api/api-paths.js'
@@ -10,6 +12,7 @@ import { LOG_LEVELS, parseLogSettings } from '../telemetry/log.js'
 import type { FsyncPolicy } from '../telemetry/archive/archive-messages.js'
 import type { TranscriptPolicy } from '../telemetry/archive/redaction.js'
 import type { LogSettings } from '../telemetry/log.js'
+import { VENDOR_SETTINGS } from '../vendors/list.js'
 
 /** Networks of trusted proxies. */
 const TRUSTED_PROXIES_MAX = 64
@@ -19,56 +22,6 @@ const WEBHOOK_SECRETS_MAX = 16
 const TOKEN_SECRETS_MAX = 2
 /** Master keys in STORAGE_KEYS: two while one is replaced by the other. */
 const STORAGE_KEYS_MAX = 2
-
-/** Converts a setting's text to its value. Never throws: undefined means "not allowed". */
-interface Kind<T> {
-  readonly allowed: string
-  readonly parse: (text: string) => T | undefined
-  readonly secret?: true
-}
-
-/** One setting: its environment variable, its key in mkondo.yaml, its allowed values and its default. */
-export interface Setting<T> {
-  readonly env: string
-  readonly key: string
-  readonly kind: Kind<T>
-  readonly fallback: T
-  /** Its value is never shown, even when it is invalid. */
-  readonly secret?: true
-  /** The default in words, where the value depends on the machine or reads badly. */
-  readonly defaultText?: string
-  /** Purpose, in full sentences. */
-  readonly help: string
-}
-
-/** The default of a setting as people read it; null for none. */
-export function defaultOf({ fallback, defaultText }: Setting<unknown>): string | null {
-  if (defaultText !== undefined) return defaultText
-  return typeof fallback === 'number' || typeof fallback === 'boolean' || typeof fallback === 'string'
-    ? String(fallback)
-    : null
-}
-
-const text = (allowed = 'any text', pattern = /./su): Kind<string> => ({
-  allowed,
-  parse: (value) => (pattern.test(value) ? value : undefined),
-})
-
-const secret = <T>(kind: Kind<T>): Kind<T> => ({ ...kind, secret: true })
-
-const integer = (min: number, max: number): Kind<number> => ({
-  allowed: `a whole number from ${min} to ${max}`,
-  parse: (value) => {
-    if (!/^\d{1,9}$/.test(value)) return undefined
-    const number = Number(value)
-    return number >= min && number <= max ? number : undefined
-  },
-})
-
-const oneOf = <T extends string>(...names: readonly T[]): Kind<T> => ({
-  allowed: `one of ${names.join(', ')}`,
-  parse: (value) => names.find((name) => name === value),
-})
 
 const logLevels: Kind<LogSettings> = {
   allowed: `one of ${LOG_LEVELS.join(', ')}, and component=level for single components, separated by commas`,
@@ -80,15 +33,6 @@ const logLevels: Kind<LogSettings> = {
     }
   },
 }
-
-const url = (...protocols: readonly string[]): Kind<string> => ({
-  allowed: `a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
-  parse: (value) => {
-    if (!URL.canParse(value)) return undefined
-    const parsed = new URL(value)
-    return protocols.includes(parsed.protocol) && parsed.hostname !== '' ? value.replace(/\/+$/, '') : undefined
-  },
-})
 
 const origin = (...protocols: readonly string[]): Kind<string> => {
   const base = url(...protocols)
@@ -232,26 +176,7 @@ const yesNo: Kind<boolean> = {
 /** Where the embedded backend and the media engine leave one core to the sockets. */
 const defaultWorkers = Math.max(1, Math.min(8, availableParallelism() - 1))
 
-const apiKey = secret(text('an API key in ASCII without spaces', /^[\x21-\x7e]{8,4096}$/))
 const token = secret(text('at least 16 characters without spaces', /^\S{16,512}$/))
-const modelName = text('the name of a model without spaces', /^\S{1,200}$/)
-
-/** A setting without what follows from its place in `SETTINGS` and from its kind. */
-type Given<T> = Omit<Setting<T>, 'env' | 'key' | 'secret'> & Partial<Pick<Setting<T>, 'env' | 'key'>>
-
-const define = <T>(setting: Given<T>): Given<T> => setting
-const optional = <T>(setting: Omit<Given<T>, 'fallback'>): Given<T | null> => ({ ...setting, fallback: null })
-
-/** `agentsDir` is the variable AGENTS_DIR unless `env` names another; the key in mkondo.yaml follows from the variable. */
-function named<T extends object>(settings: { readonly [K in keyof T]: Given<T[K]> }) {
-  const entries = Object.entries<Given<unknown>>(settings).map(([name, setting]) => {
-    const env = setting.env ?? name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
-    const key = setting.key ?? env.toLowerCase().replace(/_(.)/g, (_, letter: string) => letter.toUpperCase())
-    return [name, { ...setting, env, key, ...(setting.kind.secret && { secret: true }) }]
-  })
-  return Object.fromEntries(entries) as { readonly [K in keyof T]: Setting<T[K]> }
-}
-
 /** All settings, in the order in which `mkondo help settings` prints them. Names are the contract's. */
 export const SETTINGS = named({
   port: define({
@@ -656,78 +581,7 @@ export const SETTINGS = named({
     kind: oneOf('openai', 'openai-live', 'gemini', 'azure-voice-live', 'self-hosted', 'cascade', 'embedded'),
     help: 'The backend that an agent with `backend: auto` uses. When unset, it is the first of openai, gemini and embedded that is configured. If it fails, embedded takes over for agents with an `offline:` block.',
   }),
-  openaiApiKey: optional({
-    kind: apiKey,
-    help: 'The API key for OpenAI, which the backends openai and openai-live need.',
-  }),
-  geminiApiKey: optional({
-    kind: apiKey,
-    help: 'The API key for Gemini, which the backend gemini needs; a cascade uses it for its language model.',
-  }),
-  openaiBaseUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of OpenAI's API. When unset, it is the public one.",
-  }),
-  openaiModel: define({
-    kind: modelName,
-    fallback: 'gpt-realtime-2.1',
-    help: 'The realtime model of the backend openai.',
-  }),
-  openaiTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({
-    kind: oneOf('server_vad', 'semantic_vad', 'gateway'),
-    fallback: 'server_vad',
-    help: 'Who decides that the caller has finished speaking on the backend openai, unless the agent says so: one of the two detectors of OpenAI, or the gateway.',
-  }),
-  openaiLiveUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of OpenAI's live API. When unset, it is that of OPENAI_BASE_URL, or the public one.",
-  }),
-  openaiLiveModel: define({
-    kind: modelName,
-    fallback: 'gpt-live-1',
-    help: 'The model of the backend openai-live.',
-  }),
-  openaiLiveDelegate: define<'responses' | 'client'>({
-    kind: oneOf('responses', 'client'),
-    fallback: 'responses',
-    help: 'Who uses the tools for the backend openai-live, unless the agent says so: a model that OpenAI runs beside the live one (`responses`), or the model at LLM_URL (`client`).',
-  }),
-  openaiLiveDelegateModel: define({
-    kind: modelName,
-    fallback: 'gpt-5.4-mini',
-    help: 'The model that OpenAI runs beside the live model when OPENAI_LIVE_DELEGATE is `responses`.',
-  }),
-  geminiBaseUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of Gemini's API. When unset, it is the public one.",
-  }),
-  geminiModel: define({
-    kind: modelName,
-    fallback: 'gemini-3.8-live',
-    help: 'The live model of the backend gemini.',
-  }),
-  geminiTextModel: define({
-    kind: modelName,
-    fallback: 'gemini-3.8-flash',
-    help: "Gemini's language model for a cascade, where the agent names none.",
-  }),
-  geminiTurns: define<'gateway' | 'server'>({
-    kind: oneOf('gateway', 'server'),
-    fallback: 'gateway',
-    help: 'Who decides that the caller has finished speaking on the backend gemini, unless the agent says so: the gateway, or Gemini itself (`server`).',
-  }),
-  azureVoiceLiveUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: 'The address of the Azure resource for the backend azure-voice-live, such as https://RESOURCE.services.ai.azure.com. A version of the API may follow it as ?api-version=.',
-  }),
-  azureVoiceLiveKey: optional({
-    kind: apiKey,
-    help: 'The key of that resource.',
-  }),
-  azureVoiceLiveModel: optional({
-    kind: modelName,
-    help: 'The model of the backend azure-voice-live, where the agent names none. It has no default, because each region has its own list.',
-  }),
+  ...VENDOR_SETTINGS,
   realtimeUrl: optional({
     kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of a realtime server that speaks OpenAI's protocol, which the backend self-hosted needs.",
@@ -755,147 +609,6 @@ export const SETTINGS = named({
     kind: oneOf('16000', '24000'),
     fallback: '24000',
     help: 'The sample rate, in Hz, of the audio to and from the server at REALTIME_URL.',
-  }),
-  sttUrl: optional({
-    kind: url('https:', 'http:'),
-    help: 'The address, up to /v1, of the speech recogniser of the backend cascade.',
-  }),
-  sttApiKey: optional({
-    kind: apiKey,
-    help: 'The API key for the recogniser at STT_URL, if it requires one.',
-  }),
-  sttModel: define({
-    kind: modelName,
-    fallback: 'whisper-1',
-    help: 'The model of the recogniser at STT_URL.',
-  }),
-  llmUrl: optional({
-    kind: url('https:', 'http:'),
-    help: 'The address, up to /v1, of the language model of the backend cascade.',
-  }),
-  llmApiKey: optional({
-    kind: apiKey,
-    help: 'The API key for the language model at LLM_URL, if it requires one.',
-  }),
-  llmModel: define({
-    kind: modelName,
-    fallback: 'default',
-    help: 'The name of the language model at LLM_URL.',
-  }),
-  anthropicApiKey: optional({
-    kind: apiKey,
-    help: 'The API key for Anthropic, a language model of the backend cascade.',
-  }),
-  anthropicBaseUrl: optional({
-    kind: url('https:', 'http:'),
-    help: "The address of Anthropic's API. When unset, it is the public one.",
-  }),
-  anthropicModel: define({
-    kind: modelName,
-    fallback: 'claude-haiku-5-5',
-    help: "Anthropic's model for a cascade, where the agent names none.",
-  }),
-  ttsUrl: optional({
-    kind: url('https:', 'http:'),
-    help: 'The address, up to /v1, of the voice (text to speech) of the backend cascade.',
-  }),
-  ttsApiKey: optional({
-    kind: apiKey,
-    help: 'The API key for the voice at TTS_URL, if it requires one.',
-  }),
-  ttsModel: define({
-    kind: modelName,
-    fallback: 'tts-1',
-    help: 'The model of the voice at TTS_URL.',
-  }),
-  sonioxApiKey: optional({
-    kind: apiKey,
-    help: 'The API key for Soniox, a recogniser and a voice of the backend cascade. With it, a part of the cascade without an address of its own uses Soniox.',
-  }),
-  sonioxSttUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of Soniox's recogniser. When unset, it is the public one.",
-  }),
-  sonioxTtsUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of Soniox's voice. When unset, it is the public one.",
-  }),
-  deepgramApiKey: optional({
-    kind: apiKey,
-    help: 'The API key for Deepgram, a recogniser and a voice of the backend cascade. With it, a part of the cascade without an address of its own uses Deepgram.',
-  }),
-  deepgramSttUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of Deepgram's recognisers. When unset, it is the public one.",
-  }),
-  deepgramTtsUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of Deepgram's voice. When unset, it is the public one.",
-  }),
-  azureSpeechKey: optional({
-    kind: apiKey,
-    help: "The key of an Azure Speech resource, a recogniser and a voice of the backend cascade. With it, a part of the cascade without an address of its own uses Azure. It holds in the resource's region only.",
-  }),
-  azureSpeechRegion: define({
-    kind: text('the name of an Azure region, such as southafricanorth', /^[a-z0-9]{3,40}$/),
-    fallback: 'southafricanorth',
-    help: 'The region of the Azure Speech resource.',
-  }),
-  azureSttUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of Azure's recogniser. When unset, it is that of AZURE_SPEECH_REGION.",
-  }),
-  azureTtsUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of Azure's voice. When unset, it is that of AZURE_SPEECH_REGION.",
-  }),
-  cartesiaApiKey: optional({
-    kind: apiKey,
-    help: 'The API key for Cartesia, a voice of the backend cascade.',
-  }),
-  cartesiaTtsUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of Cartesia's voice. When unset, it is the public one.",
-  }),
-  googleSpeechApiKey: optional({
-    kind: apiKey,
-    help: 'An API key of a Google Cloud project for Speech-to-Text and Text-to-Speech, a recogniser and a voice of the backend cascade.',
-  }),
-  googleSpeechCredentials: optional({
-    kind: text('the path of a file'),
-    help: 'The file with the JSON key of a Google Cloud service account, in place of GOOGLE_SPEECH_API_KEY, which it goes before.',
-  }),
-  googleSttUrl: optional({
-    kind: url('https:', 'http:'),
-    help: "The address of Google Cloud's Speech-to-Text, such as https://eu-speech.googleapis.com. When unset, it is the global one.",
-  }),
-  googleTtsUrl: optional({
-    kind: url('https:', 'http:'),
-    help: "The address of Google Cloud's Text-to-Speech, such as https://eu-texttospeech.googleapis.com. When unset, it is the global one.",
-  }),
-  elevenLabsApiKey: optional({
-    env: 'ELEVENLABS_API_KEY',
-    key: 'elevenLabsApiKey',
-    kind: apiKey,
-    help: 'The API key for ElevenLabs, a voice of the backend cascade.',
-  }),
-  elevenLabsTtsUrl: optional({
-    env: 'ELEVENLABS_TTS_URL',
-    key: 'elevenLabsTtsUrl',
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of ElevenLabs's voice. When unset, it is the public one.",
-  }),
-  sttRealtimeUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: "The address of a recogniser of one's own with OpenAI's realtime transcription (speaches), or of vLLM, for the backend cascade. Key and model are STT_API_KEY and STT_MODEL.",
-  }),
-  voskUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: 'The address of a vosk-server, a recogniser of the backend cascade.',
-  }),
-  sherpaUrl: optional({
-    kind: url('https:', 'http:', 'wss:', 'ws:'),
-    help: 'The address of the online WebSocket server of sherpa-onnx, a recogniser of the backend cascade.',
   }),
   pricesFile: optional({
     kind: text('the path of a file'),

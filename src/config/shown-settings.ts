@@ -1,6 +1,7 @@
 import { maskText } from '../telemetry/redact.js'
 import { SETTINGS } from './settings.js'
-import type { Config, Setting } from './settings.js'
+import type { Config } from './settings.js'
+import type { Setting } from '../core/setting.js'
 
 /** Settings by their variables, as an operator may see them: of a secret only whether it is set. */
 export function shownSettings(config: Config): Readonly<Record<string, unknown>> {

@@ -1,3 +1,6 @@
+import { VENDORS } from '../vendors/list.js'
+import type { ServiceDoubleFacts } from '../vendors/vendor.js'
+
 /** Who answers at a called number. */
 export const CALLEE_KINDS = ['person', 'machine', 'nobody', 'busy', 'no-answer', 'declined'] as const
 export type CalleeKind = (typeof CALLEE_KINDS)[number]
@@ -34,23 +37,17 @@ export const DOUBLES = {
 } as const
 
 /** Services of one or two parts of a cascade, as `DOUBLES`; what they need beside them takes the next ports. */
-export const SERVICE_DOUBLES = {
-  soniox: { what: 'recogniser and voice of Soniox', port: 7711 },
-  deepgram: { what: "Deepgram's recognisers, Nova and Flux, and its voice", port: 7721 },
-  azure: { what: 'recogniser and voice of Azure Speech', port: 7781 },
-  'openai-transcription': { what: "OpenAI's realtime transcription, and vLLM's", port: 7731 },
-  vosk: { what: 'vosk-server, a recogniser', port: 7741 },
-  sherpa: { what: 'the online WebSocket server of sherpa-onnx, a recogniser', port: 7751 },
-  google: { what: 'recogniser and voice of Google Cloud', port: 7791 },
-  cartesia: { what: "Cartesia's voice", port: 7761 },
-  elevenlabs: { what: "ElevenLabs' voice", port: 7771 },
-} as const
+export const SERVICE_DOUBLES: Readonly<Record<string, ServiceDoubleFacts>> = Object.assign(
+  {},
+  ...VENDORS.map(({ doubles }) => doubles),
+)
 
 /** Not for calls: what `mkondo simulate` asks. */
 export const SCENARIO_DOUBLES = {
   people: { what: 'a language model that plays callers and judges of scenarios', port: 7801 },
 } as const
-export type DoubleName = keyof typeof DOUBLES | keyof typeof SERVICE_DOUBLES | keyof typeof SCENARIO_DOUBLES
+
+const VOICES = Object.entries(SERVICE_DOUBLES).flatMap(([name, { parts }]) => (parts.includes('TTS') ? [name] : []))
 
 /** How a double misbehaves from its first session on. */
 export const DOUBLE_FAULTS = {
@@ -58,7 +55,7 @@ export const DOUBLE_FAULTS = {
   'empty-answers': 'its answers have nothing in them',
   'no-quota': 'refuses sessions: the account is empty',
   'never-ready': 'leaves connections without an answer',
-  mute: 'its voice takes texts and says nothing (soniox, deepgram, azure, google, cartesia, elevenlabs)',
+  mute: `its voice takes texts and says nothing (${VOICES.join(', ')})`,
   'delegate-hangs': 'its delegate begins and never ends (openai-live)',
 } as const
 export type DoubleFault = keyof typeof DOUBLE_FAULTS

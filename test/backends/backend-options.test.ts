@@ -17,7 +17,7 @@ import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
-import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import { SonioxDouble } from '../../src/vendors/soniox/double.js'
 import { loadText } from '../support/agent-text.js'
 import { loadResamplers } from '../support/media-modules.js'
 import { until } from '../support/until.js'
@@ -413,7 +413,7 @@ t.test('a wrong option of a service of a cascade is named', async (t) => {
   )
   t.match(
     await faults('stt: deepspeech'),
-    /must be one of whisper, soniox, deepgram, azure, realtime, vosk, sherpa, openai, google, module:SPECIFIER/,
+    /must be one of whisper, realtime, vosk, sherpa, soniox, deepgram, azure, openai, google, module:SPECIFIER/,
   )
   t.match(await faults('stt: { service: azure, locales: [sw] }'), /must be a language and a region, such as sw-TZ/)
   t.match(await faults('llm: []'), /llm/)

@@ -7,7 +7,7 @@ import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.
 import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
-import type { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import type { SonioxDouble } from '../../src/vendors/soniox/double.js'
 import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
 import { sonioxAround } from './soniox-harness.js'
 

@@ -1,8 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import t from 'tap'
-import { googleHeaders } from '../../src/backends/cascade/google-account.js'
+import { googleHeaders } from '../../src/vendors/google/account.js'
 import { loadConfig } from '../../src/config/load-config.js'
-import { readServiceAccount } from '../../src/config/service-account-file.js'
 import { backendSettings } from '../../src/gateway/agents/hosted-agents.js'
 import { maskText } from '../../src/telemetry/redact.js'
 import { accountFile, serviceAccount } from '../support/service-account.js'
@@ -51,16 +50,18 @@ t.test('two accounts have a token each, and an API key goes in a header of its o
 t.test('the file of a service account sets up the voice, and no line of a log has its key', async (t) => {
   const path = accountFile(t.testdir(), account)
   const { tts } = backendSettings(loadConfig({ GOOGLE_SPEECH_CREDENTIALS: path }, null)).cascade
-  t.match(tts.google, { apiKey: null, account: { email: account.email, keyId: account.keyId } })
+  t.match(tts['google'], { apiKey: null, account: { email: account.email, keyId: account.keyId } })
   const [, secret = 'none'] = account.privateKey.split('\n')
-  for (const shown of [account.privateKey, JSON.stringify(tts.google), `refused: ${account.privateKey}`])
+  for (const shown of [account.privateKey, JSON.stringify(tts['google']), `refused: ${account.privateKey}`])
     t.notMatch(maskText(shown), secret)
 })
+
+const read = (path: string): unknown => backendSettings(loadConfig({ GOOGLE_SPEECH_CREDENTIALS: path }, null))
 
 t.test('a file that is no key of a service account is refused without its content', async (t) => {
   const folder = t.testdir()
   const path = accountFile(folder, account, { type: 'authorized_user' })
-  t.throws(() => readServiceAccount(path), {
+  t.throws(() => read(path), {
     code: 'CONFIG_INVALID',
     message: /account\.json:2 type: must be service_account/,
   })
@@ -70,7 +71,7 @@ t.test('a file that is no key of a service account is refused without its conten
     account.privateKey.slice(0, 300),
   ]) {
     accountFile(folder, account, { private_key: key })
-    const refused = (): unknown => readServiceAccount(path)
+    const refused = (): unknown => read(path)
     t.throws(refused, { message: /account\.json:5 private_key: must be an RSA key as PEM without a passphrase/ })
     try {
       refused()
@@ -78,5 +79,5 @@ t.test('a file that is no key of a service account is refused without its conten
       t.notMatch(String(thrown), key.split('\n')[1])
     }
   }
-  t.throws(() => readServiceAccount(`${path}.not`), { message: /GOOGLE_SPEECH_CREDENTIALS is .*ENOENT/ })
+  t.throws(() => read(`${path}.not`), { message: /GOOGLE_SPEECH_CREDENTIALS is .*ENOENT/ })
 })

@@ -1,10 +1,10 @@
 import type { BackendErrorCode } from '../../src/backends/backend.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
-import { sonioxSpeechToText, sonioxTextToSpeech } from '../../src/backends/cascade/soniox.js'
+import { sonioxSpeechToText, sonioxTextToSpeech } from '../../src/vendors/soniox/services.js'
 import type { ConformanceHarness, ConformanceSetup } from '../../src/backends/conformance.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
-import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import { SonioxDouble } from '../../src/vendors/soniox/double.js'
 import { CASCADE_TEST_KEY, cascadeOptions, cascadeVendor } from './cascade-harness.js'
 
 /** Soniox's recogniser and voice around the chat model of `double`; they share its script. */

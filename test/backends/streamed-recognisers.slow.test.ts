@@ -1,8 +1,8 @@
 import t from 'tap'
-import { googleSpeechToText } from '../../src/backends/cascade/google-speech-to-text.js'
+import { googleSpeechToText } from '../../src/vendors/google/speech-to-text.js'
 import { serviceContext } from '../../src/backends/cascade/service-context.js'
 import { KeptSound } from '../../src/backends/cascade/turn-sound.js'
-import { GoogleSpeechDouble } from '../../src/simulator/vendors/google-speech-double.js'
+import { GoogleSpeechDouble } from '../../src/vendors/google/speech-double.js'
 import { until } from '../support/until.js'
 
 const RATE_HZ = 8000

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
 import { SETTINGS } from '../../src/config/settings.js'
-import type { Setting } from '../../src/config/settings.js'
+import type { Setting } from '../../src/core/setting.js'
 import { startGateway } from '../edge/gateway.js'
 
 /** Text of a file of the repository, whatever folder the test was compiled to. */

@@ -1,5 +1,6 @@
-import { SETTINGS, defaultOf } from '../../src/config/settings.js'
-import type { Setting } from '../../src/config/settings.js'
+import { SETTINGS } from '../../src/config/settings.js'
+import { defaultOf } from '../../src/core/setting.js'
+import type { Setting } from '../../src/core/setting.js'
 
 /** Headings of docs/CONFIGURATION.md, each with the setting that begins its table. */
 const SECTIONS: readonly (readonly [heading: string, first: keyof typeof SETTINGS])[] = [
@@ -10,10 +11,8 @@ const SECTIONS: readonly (readonly [heading: string, first: keyof typeof SETTING
   ["The carrier's API and outbound calls", 'apiKey'],
   ['Webhooks and tokens', 'webhookSecrets'],
   ['Models and their keys', 'autoBackend'],
-  ['OpenAI', 'openaiBaseUrl'],
-  ['Gemini', 'geminiBaseUrl'],
+  ['Services by vendor', 'sttUrl'],
   ['A realtime server of your own', 'realtimeUrl'],
-  ['Cascade: recogniser, language model, voice', 'sttUrl'],
   ['Prices and messages', 'pricesFile'],
   ['Capacity', 'mediaWorkers'],
   ['Other services and logs', 'shopApiUrl'],
@@ -34,7 +33,7 @@ outboundPrefixes: ['+254', '+255']
 once, with what is allowed, and \`mkondo help settings\` prints this page's tables. Keys and other secrets (marked) are never shown or
 logged. An agent has settings of its own in its file (docs/AGENTS.md).
 
-\`npm run documents\` writes this page from the table in \`src/config/settings.ts\`.
+\`npm run documents\` writes this page from the tables in \`src/config/settings.ts\` and \`src/vendors\`.
 `
 
 /** The page of all settings: docs/CONFIGURATION.md. */

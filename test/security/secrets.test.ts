@@ -12,7 +12,7 @@ import {
 import { startGateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { SETTINGS } from '../../src/config/settings.js'
-import type { Setting } from '../../src/config/settings.js'
+import type { Setting } from '../../src/core/setting.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { newSid, post, ringing } from '../edge/gateway.js'
 import { loadText } from '../support/agent-text.js'

@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ServiceAccount } from '../../src/backends/cascade/google-account.js'
+import type { ServiceAccount } from '../../src/vendors/google/facts.js'
 
 interface TestAccount extends ServiceAccount {
   readonly publicKey: KeyObject

@@ -79,7 +79,7 @@ t.test("the vendor's client configures, asks, and gets sound and words", async (
     content: [{ type: 'input_text', text: 'Habari' }],
   } as never)
   await client.sendEvent({ type: 'response.create' })
-  await until(() => types(events).includes('response.done'))
+  await until(() => types(events).includes('response.done'), 5000, 'the event of the service')
   let bytes = 0
   let words = ''
   for (const event of events) {
@@ -97,14 +97,18 @@ t.test("the vendor's client takes a tool call and gives its answer", async (t) =
   double.script.reply({ calls: [{ callId: 'c1', name: 'lookup', args: { order: '4711' } }] }, { say: 'On its way.' })
   const { client, events } = await vendorClient(t, double)
   await client.sendEvent({ type: 'response.create' })
-  await until(() => types(events).includes('response.done'))
+  await until(() => types(events).includes('response.done'), 5000, 'the event of the service')
   t.match(
     events.find(({ type }) => type === 'response.function_call_arguments.done'),
     { name: 'lookup', callId: 'c1', arguments: '{"order":"4711"}' },
   )
   await client.addConversationItem({ type: 'function_call_output', callId: 'c1', output: '{}' } as never)
   await client.sendEvent({ type: 'response.create' })
-  await until(() => types(events).filter((type) => type === 'response.done').length === 2)
+  await until(
+    () => types(events).filter((type) => type === 'response.done').length === 2,
+    5000,
+    'a second response.done',
+  )
   t.equal(double.session.errors.length, 0)
 })
 
@@ -175,7 +179,7 @@ t.test("our session is the one that the vendor's client sends", async (t) => {
     maxResponseOutputTokens: 500,
     reasoningEffort: 'low',
   } as RequestSession)
-  await until(() => types(events).includes('session.updated'))
+  await until(() => types(events).includes('session.updated'), 5000, 'the event of the service')
   const theirs = JSON.parse(JSON.stringify(sent(double))) as { tools: unknown }
   t.same({ ...ours, tools: 0 }, { ...theirs, tools: 0 })
   t.same(
@@ -248,7 +252,7 @@ t.test('a version in the address stays', async (t) => {
 t.test("what the agent said before is told in the beta's form", async (t) => {
   const double = await started(t)
   await connected(t, double, {}, { history: [{ role: 'agent', text: 'Karibu.' }] })
-  await until(() => double.session.items.length > 0)
+  await until(() => double.session.items.length > 0, 5000, 'the event of the service')
   t.match(double.session.received.at(-1), { item: { role: 'assistant', content: [{ type: 'text' }] } })
   t.equal(double.session.errors.length, 0)
 })
@@ -271,7 +275,7 @@ t.test('the double refuses what the service does not take', async (t) => {
   ] as const) {
     const { client, events } = await vendorClient(t, double)
     await client.updateSession(session as unknown as RequestSession)
-    await until(() => types(events).includes('error'))
+    await until(() => types(events).includes('error'), 5000, 'the event of the service')
     t.match(
       events.find(({ type }) => type === 'error'),
       { error: { code: 'invalid_value', param } },
@@ -287,7 +291,7 @@ t.test('a warning of the service is counted and ends nothing', async (t) => {
   t.teardown(() => backend.close('test'))
   await backend.connect(conformanceSession(), new AbortController().signal)
   double.session.sendRaw(JSON.stringify({ type: 'warning', warning: { code: 'x', message: 'left out' } }))
-  await until(() => backend.counters()['serviceWarnings'] === 1)
+  await until(() => backend.counters()['serviceWarnings'] === 1, 5000, 'the event of the service')
   t.equal(backend.counters()['unknownEvents'], 0)
 })
 

@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { azureVoiceLiveOptions } from '../../vendors/azure-voice-live/facts.js'
+import { SERVICES } from '../../vendors/list.js'
+import type { PartName } from '../../vendors/vendor.js'
 import { isOwnBackend } from './own-backends.js'
 import { faultIn } from './faults.js'
 
@@ -303,49 +305,26 @@ const openaiLive = z.strictObject({
   messageMs,
 })
 
-/** Services of the parts of a cascade, and which options each of them has besides `service`. */
-const PART_SERVICES = {
-  stt: {
-    whisper: ['model', 'timeoutMs', 'prompt'],
-    soniox: ['model', 'terms', 'context'],
-    deepgram: ['model', 'terms'],
-    azure: ['terms', 'locales'],
-    realtime: ['model', 'terms', 'context', 'dialect'],
-    vosk: [],
-    sherpa: [],
-    openai: ['model', 'terms', 'context'],
-    google: ['model', 'terms', 'locales'],
-  },
-  llm: {
-    chat: ['model', 'timeoutMs', 'temperature', 'maxTokens'],
-    anthropic: ['model', 'timeoutMs', 'maxTokens'],
-    gemini: ['model', 'timeoutMs', 'temperature', 'maxTokens', 'thinkingLevel'],
-  },
-  tts: {
-    speech: ['model', 'timeoutMs', 'voice', 'speed', 'sampleRateHz'],
-    soniox: ['model', 'timeoutMs', 'voice', 'speed'],
-    // The voice is part of the model.
-    deepgram: ['model', 'timeoutMs', 'speed'],
-    azure: ['timeoutMs', 'voice', 'speed'],
-    google: ['timeoutMs', 'voice', 'speed'],
-    cartesia: ['model', 'timeoutMs', 'voice', 'speed', 'dictionary'],
-    elevenlabs: ['model', 'timeoutMs', 'voice', 'speed', 'dictionary'],
-  },
-} as const satisfies Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>
-
-type PartName = keyof typeof PART_SERVICES
 const IS_MODULE = /^module:\S{1,300}$/
+
+const voices = [...SERVICES.tts.values()]
+const SPEED_RANGES = voices
+  .flatMap(({ vendor, speeds }) => (speeds === undefined ? [] : [`${vendor.title}: ${speeds[0]} to ${speeds[1]}`]))
+  .join('; ')
+const VERSIONED = voices
+  .flatMap(({ vendor, versionedDictionary }) => (versionedDictionary ? [vendor.title] : []))
+  .join(', ')
 
 /** The service of an entry that names none: the one that has an address of its own in the settings. */
 const USUAL_SERVICE = { stt: 'whisper', llm: 'chat', tts: 'speech' } as const
 
 /** One service, by its name or with its options, or a list of them. */
 function partOf<Shape extends z.ZodRawShape>(part: PartName, shape: Shape) {
-  const services: Readonly<Record<string, readonly string[]>> = PART_SERVICES[part]
-  const names = [...Object.keys(services), 'module:SPECIFIER'].join(', ')
+  const services = SERVICES[part]
+  const names = [...services.keys(), 'module:SPECIFIER'].join(', ')
   const service = z
     .string()
-    .refine((name) => Object.hasOwn(services, name) || IS_MODULE.test(name), { error: `must be one of ${names}` })
+    .refine((name) => services.has(name) || IS_MODULE.test(name), { error: `must be one of ${names}` })
   const options = z
     .strictObject({
       service: service.exactOptional().describe(`${names}. Default: ${USUAL_SERVICE[part]}.`),
@@ -355,14 +334,15 @@ function partOf<Shape extends z.ZodRawShape>(part: PartName, shape: Shape) {
     .superRefine((given, context) => {
       const fault = faultIn(context)
       const { service: name = USUAL_SERVICE[part], ...own } = given as { readonly service?: string }
-      const has: readonly string[] = services[name] ?? ['options']
+      const known = services.get(name)
+      const has = known?.options ?? ['options']
       const { dictionary } = own as { readonly dictionary?: { readonly version?: string } }
-      const versioned = name === 'elevenlabs'
+      const versioned = known?.versionedDictionary === true
       if (dictionary !== undefined && has.includes('dictionary') && (dictionary.version !== undefined) !== versioned)
         fault(
           ['dictionary'],
           versioned
-            ? 'lacks version, without which ElevenLabs takes none'
+            ? `lacks version, without which ${name} takes none`
             : `has a version, which those of ${name} have not; leave it out`,
         )
       for (const key of Object.keys(own))
@@ -422,14 +402,12 @@ const cascade = z.strictObject({
       .min(0.25)
       .max(4)
       .exactOptional()
-      .describe(
-        '0.25 to 4; Soniox: 0.7 to 1.3; Deepgram: 0.5 to 1.5; Azure: 0.5 to 2; Google: 0.25 to 2; Cartesia: 0.6 to 1.5; ElevenLabs: 0.7 to 1.2. What is beyond a range is cut to it.',
-      ),
+      .describe(`0.25 to 4; ${SPEED_RANGES}. What is beyond a range is cut to it.`),
     sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Rate of raw samples. Default: 24000.'),
     dictionary: z
       .strictObject({
         id: vendorId.describe('Its id in your account.'),
-        version: vendorId.exactOptional().describe('ElevenLabs: required.'),
+        version: vendorId.exactOptional().describe(`${VERSIONED}: required.`),
       })
       .exactOptional()
       .describe("A pronunciation dictionary of the vendor's, stored in your account there. Default: none."),

@@ -1,4 +1,3 @@
-import { VENDOR_URLS } from '../vendor-urls.js'
 import { omitNullish } from '../../core/omit-nullish.js'
 import { HINTED } from '../../agents/file/backend-options.js'
 import { OPENAI_SESSION_MS } from '../openai-realtime/session-config.js'
@@ -9,7 +8,6 @@ import { vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { wordIn } from './recogniser-turns.js'
 import type { RecogniserTurns, SessionTurn } from './recogniser-turns.js'
-import { SERVICES } from './service-facts.js'
 import { overSocket, serviceRefusal, socketUrl } from './service-socket.js'
 import type { ServiceMessage } from './service-socket.js'
 import { termsOf } from '../vocabulary.js'
@@ -17,8 +15,10 @@ import type { SpeechToText, ServiceContext, ServiceFactory } from './service.js'
 import { StreamedRecogniser } from './streamed-recogniser.js'
 import type { RecogniserOptions, RecogniserService, RecogniserWire } from './streamed-recogniser.js'
 
-/** `baseUrl` may have `/realtime` at its end. */
-interface OpenAiOptions extends RecogniserOptions {
+export interface OpenAiOptions extends RecogniserOptions {
+  /** It may have `/realtime` at its end. */
+  readonly baseUrl: string
+  readonly model: string
   /** `vllm`: vLLM's own messages at the same path. `openai` when not given. */
   readonly dialect?: 'openai' | 'vllm'
   /** In faults and counters; `openai` when not given. */
@@ -53,26 +53,20 @@ export function openAiSpeechToText({
   ...options
 }: OpenAiOptions): ServiceFactory<SpeechToText> {
   return {
-    ...overSocket(
-      'stt',
-      name,
-      SERVICES.stt.openai.own,
-      options,
-      StreamedRecogniser,
-      dialect === 'vllm' ? vllm : openAi,
-    ),
+    ...overSocket('stt', name, options, options, StreamedRecogniser, dialect === 'vllm' ? vllm : openAi),
     rates: dialect === 'vllm' ? [VLLM_RATE_HZ] : [8000, PCM_RATE_HZ],
   }
 }
 
 function openAi(service: RecogniserService, context: ServiceContext): RecogniserWire {
-  const { baseUrl, model, priced, context: about = '' } = service
+  const { model, priced, context: about = '' } = service
   const terms = termsOf(service.terms, context.vocabulary)
   const { languages, inputRateHz } = context
   const [language, ...others] = languages
   const hinted = HINTED.includes(model)
   const mulaw = inputRateHz === 8000
-  const own = new URL(baseUrl).host !== new URL(VENDOR_URLS.openai).host
+  // A model of the vendor's own server is priced by its name alone.
+  const own = priced !== model
   const session: TranscriptionSession = {
     type: 'transcription',
     audio: {

@@ -2,25 +2,14 @@ import { serviceEntries } from '../../agents/file/backend-options.js'
 import { SERVICE_EXPORTS } from '../../agents/file/own-backends.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { omitNullish } from '../../core/omit-nullish.js'
+import { SERVICES } from '../../vendors/list.js'
+import { PARTS } from '../../vendors/vendor.js'
+import type { PartName } from '../../vendors/vendor.js'
 import type { CascadeOptions } from './cascade-backend.js'
-import { anthropic } from './anthropic-requests.js'
-import { azureSpeechToText, azureTextToSpeech } from './azure-speech.js'
-import { cartesiaTextToSpeech } from './cartesia-text-to-speech.js'
-import { chat } from './chat-requests.js'
-import { deepgramSpeechToText, deepgramTextToSpeech } from './deepgram.js'
-import { elevenLabsTextToSpeech } from './elevenlabs-text-to-speech.js'
-import { gemini } from './gemini-requests.js'
-import { googleSpeechToText } from './google-speech-to-text.js'
-import { googleTextToSpeech } from './google-text-to-speech.js'
-import { openAiSpeechToText } from './openai-speech-to-text.js'
-import { sherpaSpeechToText, voskSpeechToText } from './own-server-speech-to-text.js'
 import { OwnVoice } from './own-voice.js'
-import { entriesOf, isModule, settingsOf, PARTS } from './service-facts.js'
-import type { CascadeOwn, CascadeSettings, EntryOf, PartName } from './service-facts.js'
-import { sonioxSpeechToText, sonioxTextToSpeech } from './soniox.js'
-import { speech } from './speech-requests.js'
+import { entriesOf, isModule, settingsOf } from './service-facts.js'
+import type { CascadeOwn, CascadeSettings, EntryOf } from './service-facts.js'
 import type { LanguageModel, SpeechToText, ServiceContext, ServiceFactory, TextToSpeech } from './service.js'
-import { whisper } from './whisper-requests.js'
 
 interface Services {
   readonly stt: SpeechToText
@@ -28,45 +17,37 @@ interface Services {
   readonly tts: TextToSpeech
 }
 
-type Maker<Options, Service> = (options: Options) => ServiceFactory<Service>
+/** Makers of a vendor's services, by part and name: `services` of the file services.ts in its folder. */
+type VendorCode = {
+  readonly [Name in PartName]?: Readonly<Record<string, (options: never) => ServiceFactory<Services[Name]>>>
+}
 
-const MAKERS: {
-  readonly [Name in PartName]: {
-    readonly [One in keyof CascadeSettings[Name]]: Maker<
-      NonNullable<CascadeSettings[Name][One]> & EntryOf<Name>,
-      Services[Name]
-    >
+/** By folder; those that this thread's agents use, so at most as many as there are vendors. */
+const loadedCode = new Map<string, VendorCode>()
+
+/** Imports the code of the vendors of an agent's services for `parts`: those that no agent uses cost nothing. */
+export async function loadVendors(
+  settings: CascadeSettings,
+  own: CascadeOwn,
+  parts: readonly PartName[] = PARTS,
+): Promise<void> {
+  for (const part of parts) {
+    for (const { service } of entriesOf<PartName>(part, settings, own)) {
+      const folder = SERVICES[part].get(service)?.vendor.folder
+      if (folder === undefined || loadedCode.has(folder)) continue
+      const code = (await import(`../../vendors/${folder}/services.js`)) as { readonly services: VendorCode }
+      loadedCode.set(folder, code.services)
+    }
   }
-} = {
-  stt: {
-    whisper,
-    soniox: sonioxSpeechToText,
-    deepgram: deepgramSpeechToText,
-    azure: azureSpeechToText,
-    realtime: openAiSpeechToText,
-    vosk: voskSpeechToText,
-    sherpa: sherpaSpeechToText,
-    openai: openAiSpeechToText,
-    google: googleSpeechToText,
-  },
-  llm: { chat, anthropic, gemini },
-  tts: {
-    speech,
-    soniox: sonioxTextToSpeech,
-    deepgram: deepgramTextToSpeech,
-    azure: azureTextToSpeech,
-    cartesia: cartesiaTextToSpeech,
-    google: googleTextToSpeech,
-    elevenlabs: elevenLabsTextToSpeech,
-  },
 }
 
 /** The fixed phrases of an agent in the first voice of its list. */
-export function ownVoiceOf(
+export async function ownVoiceOf(
   settings: CascadeSettings,
   own: CascadeOwn,
   phrases: Omit<ConstructorParameters<typeof OwnVoice>[0], 'factory' | 'settings'>,
-): OwnVoice | null {
+): Promise<OwnVoice | null> {
+  await loadVendors(settings, own, ['tts'])
   const [entry] = entriesOf('tts', settings, own)
   if (entry === undefined) return null
   const factory = (): ServiceFactory<TextToSpeech> => factoryOf('tts', entry, settings)
@@ -75,14 +56,18 @@ export function ownVoiceOf(
 }
 
 /** The text model of an agent, for work after its calls; null where none is set. */
-export function textModelOf(settings: CascadeSettings, own: CascadeOwn): ServiceFactory<LanguageModel> | null {
+export async function textModelOf(
+  settings: CascadeSettings,
+  own: CascadeOwn,
+): Promise<ServiceFactory<LanguageModel> | null> {
+  await loadVendors(settings, own, ['llm'])
   const [entry] = entriesOf('llm', settings, own)
   return entry === undefined || settingsOf(settings, 'llm', entry.service) === null
     ? null
     : factoryOf('llm', entry, settings)
 }
 
-/** The services of one call. The modules among them were loaded. */
+/** The services of one call. Their vendors' code and the modules among them were loaded. */
 export function factoriesOf(
   settings: CascadeSettings,
   own: CascadeOwn,
@@ -116,14 +101,16 @@ function factoryOf<Name extends PartName>(
     if (create === undefined) throw new GatewayError('AGENT_INVALID', `${part}: ${name} was not loaded`)
     return { service: name, model: name, make: (context) => create(context, options) }
   }
-  const make = (MAKERS[part] as Readonly<Record<string, Maker<never, Services[Name]>>>)[name]
-  if (make === undefined) {
-    const allowed = Object.keys(MAKERS[part]).join(', ')
+  const service = SERVICES[part].get(name)
+  if (service === undefined) {
+    const allowed = [...SERVICES[part].keys()].join(', ')
     throw new GatewayError('AGENT_INVALID', `${part}: there is no service ${name}; allowed: ${allowed}`)
   }
   const set = settingsOf(settings, part, name)
   if (set === null) throw new GatewayError('BACKEND_KEY_MISSING', `${part}: ${name} is not set up`)
-  return make({ ...set, ...(entry as object) } as never)
+  const make = loadedCode.get(service.vendor.folder)?.[part]?.[name]
+  if (make === undefined) throw new GatewayError('AGENT_INVALID', `${part}: ${name} was not loaded`)
+  return make({ ...set, ...(entry as object) } as never) as ServiceFactory<Services[Name]>
 }
 
 // --- services from modules --------------------------------------------------------------------------------------

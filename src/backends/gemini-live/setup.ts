@@ -1,6 +1,6 @@
+import { gemini as facts } from '../../vendors/gemini/facts.js'
 import { LRUCache } from 'lru-cache'
 import { atMost } from '../../core/at-most.js'
-import { VENDOR_URLS } from '../vendor-urls.js'
 import type { GeminiOptions } from '../../agents/file/backend-options.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
@@ -114,7 +114,7 @@ export function blocks(tool: ToolSpec, traits: ModelTraits): boolean {
 /** The address of a session. It holds the key: do not keep or log it. */
 export function liveUrl(options: GeminiLiveOptions): string {
   if (options.url !== undefined) return options.url
-  const { apiKey, baseUrl = VENDOR_URLS.gemini, apiVersion = 'v1beta' } = options
+  const { apiKey, baseUrl = facts.services.llm.gemini.own.baseUrl, apiVersion = 'v1beta' } = options
   const url = new URL(baseUrl)
   url.protocol = url.protocol.replace('http', 'ws')
   const ephemeral = apiKey?.startsWith('auth_tokens/') === true

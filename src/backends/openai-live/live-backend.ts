@@ -1,4 +1,4 @@
-import { VENDOR_URLS } from '../vendor-urls.js'
+import { openAi as facts } from '../../vendors/openai/facts.js'
 import { noUsage } from '../../call/usage.js'
 import { BACKEND_CLOSE_MS, BACKEND_PRE_ROLL_MS } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
@@ -88,7 +88,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<OpenAiLiveOptions, LiveSt
       options,
       secrets: delegate.by === 'client' ? [delegate.llm.apiKey ?? ''] : [],
       target: () => ({
-        url: socketUrl(options.baseUrl ?? VENDOR_URLS.openai, '/live/sessions').toString(),
+        url: socketUrl(options.baseUrl ?? facts.services.stt.openai.own.baseUrl, '/live/sessions').toString(),
         headers: headersOf(options),
       }),
       closeFault,

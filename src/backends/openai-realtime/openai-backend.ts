@@ -1,4 +1,4 @@
-import { VENDOR_URLS } from '../vendor-urls.js'
+import { openAi as facts } from '../../vendors/openai/facts.js'
 import { BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
@@ -97,7 +97,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
     super(sink, {
       options,
       target: () => ({
-        url: realtimeUrl(options.baseUrl ?? VENDOR_URLS.openai, options.model),
+        url: realtimeUrl(options.baseUrl ?? facts.services.stt.openai.own.baseUrl, options.model),
         // Selects the beta's event names on a server that supports both.
         headers: {
           ...(options.dialect === 'beta' && options.ownForm === undefined ? { 'OpenAI-Beta': 'realtime=v1' } : {}),

@@ -1,4 +1,4 @@
-import { DOUBLES, DOUBLE_FAULTS, SCENARIO_DOUBLES, SERVICE_DOUBLES, type DoubleName } from '../../simulator/choices.js'
+import { DOUBLES, DOUBLE_FAULTS, SCENARIO_DOUBLES, SERVICE_DOUBLES } from '../../simulator/choices.js'
 import type { RunDoubleOptions } from '../double.js'
 import { UsageError, withExitCodes } from '../exit-codes.js'
 import { chosenArgument, oneOf, repeated, text, valued, whole } from '../options.js'
@@ -48,7 +48,7 @@ ${listed(Object.entries(SCENARIO_DOUBLES).map(([name, { what, port }]) => [name,
 Faults:
 ${listed(Object.entries(DOUBLE_FAULTS))}`,
     )
-  withExitCodes(command, 'stopped', 'failed').action(async (service: DoubleName, options: RunDoubleOptions) => {
+  withExitCodes(command, 'stopped', 'failed').action(async (service: string, options: RunDoubleOptions) => {
     const { runDouble } = await import('../double.js')
     await untilSignal(terminal, (signal) => runDouble(service, options, terminal, signal))
     ends(0)

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { packageVersion } from '../../config/package-root.js'
-import type { Setting } from '../../config/settings.js'
+import type { Setting } from '../../core/setting.js'
 import { UsageError } from '../exit-codes.js'
 import { filledHelp, helpColumns } from '../terminal.js'
 import type { Define } from './define.js'
@@ -39,7 +39,8 @@ export const defineHelp: Define = (program, terminal) => {
 }
 
 async function settingsHelp(): Promise<string> {
-  const { SETTINGS, defaultOf } = await import('../../config/settings.js')
+  const { SETTINGS } = await import('../../config/settings.js')
+  const { defaultOf } = await import('../../core/setting.js')
   const rows = Object.values(SETTINGS).map((setting: Setting<unknown>) => {
     const value = defaultOf(setting)
     const about = [...(setting.secret === true ? ['secret'] : []), ...(value === null ? [] : [`default ${value}`])]

@@ -2,7 +2,8 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Environment } from '../../agents/file/template.js'
 import { SETTINGS } from '../../config/settings.js'
-import type { Config, Setting } from '../../config/settings.js'
+import type { Config } from '../../config/settings.js'
+import type { Setting } from '../../core/setting.js'
 
 /**
  * Variables of the gateway's own secrets: settings that are secret, and what the trace exporter reads from the

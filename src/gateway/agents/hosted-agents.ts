@@ -19,16 +19,17 @@ import { endOf } from '../../backends/model-ends.js'
 import type { ModelEnd } from '../../backends/model-ends.js'
 import { modelsOf, resolveBackend } from '../../backends/registry.js'
 import type { BackendSettings } from '../../backends/registry.js'
-import { usesGrpc } from '../../backends/cascade/service-facts.js'
+import { cascadeSettings, grpcService } from '../../backends/cascade/service-facts.js'
 import type { ServiceSettings } from '../../backends/cascade/service-facts.js'
 import { allCallsOn, namesIn, resolveShares } from '../../backends/split.js'
 import { packageRoot } from '../../config/package-root.js'
 import { readPrices } from '../../config/prices-file.js'
-import { readServiceAccount } from '../../config/service-account-file.js'
+import { SETTINGS } from '../../config/settings.js'
 import type { Config } from '../../config/settings.js'
+import { readYamlFile } from '../../config/yaml-file.js'
+import { VENDORS } from '../../vendors/list.js'
 import type { WallClock } from '../../core/clock.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
-import { omitNullish } from '../../core/omit-nullish.js'
 import { dialTo } from '../../escalation/documents.js'
 import type { VoiceAction } from '../../sautikit/actions.js'
 import { useCountry } from '../../sautikit/phone.js'
@@ -99,7 +100,8 @@ function hosted(
 
 /** @throws GatewayError where packages of the agent's cascade are not installed */
 function findCascade({ name, backends }: AgentDefinition, settings: BackendSettings): void {
-  if (usesGrpc(settings.cascade, backends.cascade ?? {})) findGrpc(`the recogniser google of the agent ${name}`)
+  const service = grpcService(settings.cascade, backends.cascade ?? {})
+  if (service !== null) findGrpc(`the recogniser ${service} of the agent ${name}`)
 }
 
 /**
@@ -515,22 +517,24 @@ export function agentFacts(
   }
 }
 
+/** Contents of the files that settings of vendors name. @throws GatewayError CONFIG_INVALID, without the contents */
+function filesOf(config: Config): Readonly<Record<string, unknown>> {
+  const values = config as Readonly<Record<string, unknown>>
+  return Object.fromEntries(
+    VENDORS.flatMap(({ files = {} }) =>
+      Object.entries(files).flatMap(([name, file]) => {
+        const path = values[name]
+        if (typeof path !== 'string') return []
+        return [[name, readYamlFile(path, { ...file, setting: SETTINGS[name as keyof Config].env })] as const]
+      }),
+    ),
+  )
+}
+
 /** The part of the settings that media workers need to open backends. */
 export function backendSettings(config: Config): BackendSettings {
-  const service = (baseUrl: string | null, apiKey: string | null, model: string): ServiceSettings | null =>
-    baseUrl === null ? null : { baseUrl, apiKey, model }
-  const vendor = <More extends object>(apiKey: string | null, baseUrl: string | null, more = {} as More) =>
-    apiKey === null ? null : { apiKey, ...omitNullish({ baseUrl }), ...more }
-  const azure = (part: 'stt' | 'tts', address: string | null) => {
-    const { azureSpeechKey: apiKey, azureSpeechRegion: region } = config
-    return apiKey === null ? null : { apiKey, baseUrl: address ?? `wss://${region}.${part}.speech.microsoft.com` }
-  }
-  const account = config.googleSpeechCredentials === null ? null : readServiceAccount(config.googleSpeechCredentials)
-  const google = (baseUrl: string | null) => {
-    const { googleSpeechApiKey: apiKey } = config
-    return apiKey === null && account === null ? null : { apiKey, ...omitNullish({ account, baseUrl }) }
-  }
-  const llm = service(config.llmUrl, config.llmApiKey, config.llmModel)
+  const cascade = cascadeSettings(config, filesOf(config))
+  const llm = cascade.llm['chat'] as ServiceSettings | null
   return {
     auto: config.autoBackend,
     openai: {
@@ -569,33 +573,7 @@ export function backendSettings(config: Config): BackendSettings {
             dialect: config.realtimeDialect,
             rateHz: config.realtimeRateHz === '16000' ? 16000 : 24000,
           },
-    cascade: {
-      stt: {
-        whisper: service(config.sttUrl, config.sttApiKey, config.sttModel),
-        soniox: vendor(config.sonioxApiKey, config.sonioxSttUrl),
-        deepgram: vendor(config.deepgramApiKey, config.deepgramSttUrl),
-        azure: azure('stt', config.azureSttUrl),
-        realtime: service(config.sttRealtimeUrl, config.sttApiKey, config.sttModel),
-        vosk: config.voskUrl === null ? null : { baseUrl: config.voskUrl },
-        sherpa: config.sherpaUrl === null ? null : { baseUrl: config.sherpaUrl },
-        openai: vendor(config.openaiApiKey, config.openaiBaseUrl),
-        google: google(config.googleSttUrl),
-      },
-      llm: {
-        chat: llm,
-        anthropic: vendor(config.anthropicApiKey, config.anthropicBaseUrl, { model: config.anthropicModel }),
-        gemini: vendor(config.geminiApiKey, config.geminiBaseUrl, { model: config.geminiTextModel }),
-      },
-      tts: {
-        speech: service(config.ttsUrl, config.ttsApiKey, config.ttsModel),
-        soniox: vendor(config.sonioxApiKey, config.sonioxTtsUrl),
-        deepgram: vendor(config.deepgramApiKey, config.deepgramTtsUrl),
-        azure: azure('tts', config.azureTtsUrl),
-        cartesia: vendor(config.cartesiaApiKey, config.cartesiaTtsUrl),
-        google: google(config.googleTtsUrl),
-        elevenlabs: vendor(config.elevenLabsApiKey, config.elevenLabsTtsUrl),
-      },
-    },
+    cascade,
     prices: config.pricesFile === null ? null : readPrices(config.pricesFile),
     messageMs: config.backendMessageMs,
     streamSilence: config.backendStreamSilence,

@@ -65,7 +65,7 @@ export async function renderPhrase(
   const own =
     backend !== 'cascade'
       ? null
-      : ownVoiceOf(options.settings.cascade, definition.backends.cascade ?? {}, {
+      : await ownVoiceOf(options.settings.cascade, definition.backends.cascade ?? {}, {
           store: options.store,
           voice: voice['cascade'] ?? null,
           legRateHz: SAY_RATE_HZ,

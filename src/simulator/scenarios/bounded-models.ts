@@ -1,7 +1,8 @@
 import type { BackendOptions } from '../../agents/file/backend-options.js'
+import { textModelName } from '../../backends/cascade/service-facts.js'
 import { textModelOf } from '../../backends/cascade/services.js'
 import { serviceContext } from '../../backends/cascade/service-context.js'
-import type { LanguageModel, ModelRequest, ServiceFactory } from '../../backends/cascade/service.js'
+import type { ModelRequest } from '../../backends/cascade/service.js'
 import { wholeAnswer } from '../../backends/cascade/transcript-form.js'
 import { CostMeter } from '../../backends/cost-meter.js'
 import { priceList, type PriceList } from '../../backends/prices.js'
@@ -65,24 +66,24 @@ export class BoundedModels {
 
   /** The reason why this model cannot be asked within the bounds; null where it can. */
   missing(llm: Llm): { readonly setting: true } | { readonly bound: string } | null {
-    const factory = this.#factory(llm)
-    if (factory === null) return { setting: true }
-    const price = this.#prices.priceOf(CASCADE, factory.model)
-    if (price === null) return { bound: `the model ${factory.model} has no price, so that --model-cost cannot hold` }
+    const model = this.nameOf(llm)
+    if (model === null) return { setting: true }
+    const price = this.#prices.priceOf(CASCADE, model)
+    if (price === null) return { bound: `the model ${model} has no price, so that --model-cost cannot hold` }
     return this.#options.costMax === 0 &&
       Object.values(price).some((amount) => typeof amount === 'number' && amount > 0)
-      ? { bound: `the model ${factory.model} costs money, and --model-cost is 0` }
+      ? { bound: `the model ${model} costs money, and --model-cost is 0` }
       : null
   }
 
   /** The model that this names, as it is priced; null: none is set. */
   nameOf(llm: Llm): string | null {
-    return this.#factory(llm)?.model ?? null
+    return textModelName(this.#options.settings.cascade, ownModel(llm))
   }
 
   /** @throws Error whose message has none of the words of the conversation */
   async ask(llm: Llm, request: ModelRequest): ReturnType<typeof wholeAnswer> {
-    const factory = this.#factory(llm)
+    const factory = await textModelOf(this.#options.settings.cascade, ownModel(llm))
     if (factory === null) throw new Error('no text model is set')
     this.#keepBounds()
     this.#requests++
@@ -116,8 +117,8 @@ export class BoundedModels {
     this.#reached ??= why
     this.#stopped.abort()
   }
+}
 
-  #factory(llm: Llm): ServiceFactory<LanguageModel> | null {
-    return textModelOf(this.#options.settings.cascade, llm === undefined ? {} : { llm })
-  }
+function ownModel(llm: Llm): { readonly llm?: NonNullable<Llm> } {
+  return llm === undefined ? {} : { llm }
 }

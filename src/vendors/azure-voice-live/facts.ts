@@ -1,9 +1,31 @@
 import { z } from 'zod'
+import { SOCKET_OR_HTTP, apiKey, modelName, optional } from '../../core/setting.js'
+import { vendor } from '../vendor.js'
 
 // Plain facts about Azure Voice Live: https://learn.microsoft.com/azure/ai-services/speech-service/voice-live, and the
 // types of @azure/ai-voicelive 1.1.0.
 
 export const AZURE_VOICE_LIVE = 'azure-voice-live'
+
+export const azureVoiceLive = vendor({
+  folder: 'azure-voice-live',
+  title: 'Azure Voice Live',
+  settings: {
+    azureVoiceLiveUrl: optional({
+      kind: SOCKET_OR_HTTP,
+      help: 'The address of the Azure resource for the backend azure-voice-live, such as https://RESOURCE.services.ai.azure.com. A version of the API may follow it as ?api-version=.',
+    }),
+    azureVoiceLiveKey: optional({
+      kind: apiKey,
+      help: 'The key of that resource.',
+    }),
+    azureVoiceLiveModel: optional({
+      kind: modelName,
+      help: 'The model of the backend azure-voice-live, where the agent names none. It has no default, because each region has its own list.',
+    }),
+  },
+  services: {},
+})
 
 /** Version of the protocol; @azure/ai-voicelive 1.1.0, DEFAULT_API_VERSION. */
 export const API_VERSION = '2026-07-15'

@@ -58,7 +58,7 @@ export class CallOpener {
             pronunciations: agent.pronunciations,
           })
     const post = (message: FromCall): void => start.port.postMessage(message)
-    const ownVoice = this.#ownVoiceFor(start)
+    const ownVoice = await this.#ownVoiceFor(start)
     const backend = await composeBackend(
       {
         names: start.backends,
@@ -105,7 +105,7 @@ export class CallOpener {
   }
 
   /** The agent's fixed phrases in the voice of its cascade; null where that is not its first backend. */
-  #ownVoiceFor({ backends, agent, legRateHz }: CallStart): OwnVoice | null {
+  async #ownVoiceFor({ backends, agent, legRateHz }: CallStart): Promise<OwnVoice | null> {
     const { phrases } = this.#options
     if (phrases === null || backends[0] !== 'cascade') return null
     return ownVoiceOf(this.#options.backends.cascade, agent.backends.cascade ?? {}, {

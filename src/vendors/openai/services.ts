@@ -1,0 +1,10 @@
+import { openAiSpeechToText } from '../../backends/cascade/openai-speech-to-text.js'
+import type { OpenAiOptions } from '../../backends/cascade/openai-speech-to-text.js'
+import { openAi } from './facts.js'
+
+export const services = {
+  stt: {
+    openai: (options: Partial<OpenAiOptions> & Pick<OpenAiOptions, 'apiKey'>) =>
+      openAiSpeechToText({ ...openAi.services.stt.openai.own, ...options }),
+  },
+}
