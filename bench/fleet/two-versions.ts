@@ -354,7 +354,7 @@ class TwoVersions {
     const isOfOld = (callSid: string): boolean => this.#madeBy.get(callSid) === 'old'
     const resumedOf = (callSid: string): readonly ResumedRecord[] => recordOf.get(callSid)?.resumed ?? []
     const old = this.#commit.slice(0, 8)
-    /** What a version does by its own rule, or fault: shown with its reason, and not missed. */
+    /** Acts of a version by its own rule, or its own fault: shown with the reason, and not missed. */
     const expected: { readonly why: string; readonly callSids: readonly string[] }[] = []
     const isExpected = (why: string, of: readonly string[], is: (callSid: string) => boolean): Set<string> => {
       const callSids = of.filter(is)

@@ -20,7 +20,9 @@ const WARNED_DAYS = 60
  * Models with an announced end, by the names of `LIST_PRICES`. A model that is not here has no end that was known when
  * this list was made.
  */
-const MODEL_ENDS: Readonly<Record<string, ListedEnd>> = Object.assign({}, ...VENDORS.map(({ ends = {} }) => ends))
+const MODEL_ENDS: Readonly<Record<string, ListedEnd>> = Object.fromEntries(
+  VENDORS.flatMap(({ ends = {} }) => Object.entries(ends)),
+)
 
 /**
  * The announced end of a model of a vendor's own server; null: none is known. A dated snapshot ends with its model.

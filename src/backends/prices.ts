@@ -10,9 +10,8 @@ const LIST_CURRENCY = 'USD'
  * The vendors' public prices by model, in US dollars. A model that is not here, and a unit that a model does not have
  * here, costs an unknown amount.
  */
-export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = Object.assign(
-  {},
-  ...VENDORS.map(({ prices = {} }) => prices),
+export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = Object.fromEntries(
+  VENDORS.flatMap(({ prices = {} }) => Object.entries(prices)),
 )
 
 /** The carrier's published charges: the price of the stream is quoted second-hand from its page of prices. */

@@ -37,9 +37,8 @@ export const DOUBLES = {
 } as const
 
 /** Services of one or two parts of a cascade, as `DOUBLES`; what they need beside them takes the next ports. */
-export const SERVICE_DOUBLES: Readonly<Record<string, ServiceDoubleFacts>> = Object.assign(
-  {},
-  ...VENDORS.map(({ doubles }) => doubles),
+export const SERVICE_DOUBLES: Readonly<Record<string, ServiceDoubleFacts>> = Object.fromEntries(
+  VENDORS.flatMap(({ doubles = {} }) => Object.entries(doubles)),
 )
 
 /** Not for calls: what `mkondo simulate` asks. */

@@ -2,7 +2,7 @@ import type { ZodType } from 'zod'
 import { omitNullish } from '../core/omit-nullish.js'
 import type { Given } from '../core/setting.js'
 
-// What a vendor declares of itself. Plain facts: its code is imported where calls run, its double where one is started.
+// The declaration of a vendor. Plain facts: its code is imported where calls run, its double where one is started.
 
 /** Parts of a cascade. */
 export const PARTS = ['stt', 'llm', 'tts'] as const
@@ -92,7 +92,7 @@ export interface Vendor<Values extends object = object, Own extends Services<nev
 export interface ServiceDoubleFacts {
   /** `recogniser and voice of …` */
   readonly what: string
-  /** What it needs beside it takes the next ports. */
+  /** Services that it needs beside it take the next ports. */
   readonly port: number
   /** The setting of its key; absent: it asks for none. */
   readonly key?: string

@@ -1,5 +1,5 @@
 import { VoiceLiveClient } from '@azure/ai-voicelive'
-import type { RequestSession, ServerEventUnion, VoiceLiveSession } from '@azure/ai-voicelive'
+import type { ServerEventUnion, VoiceLiveSession } from '@azure/ai-voicelive'
 import t from 'tap'
 import type { Test } from 'tap'
 import { backendOptionsSchema } from '../../src/agents/file/backend-options.js'
@@ -72,7 +72,7 @@ t.test("the vendor's client configures, asks, and gets sound and words", async (
     inputAudioSamplingRate: 8000,
     outputAudioFormat: 'pcm16_8000hz',
     turnDetection: { type: 'azure_semantic_vad_multilingual', languages: ['sw', 'en'] },
-  } as RequestSession)
+  })
   await client.addConversationItem({
     type: 'message',
     role: 'user',
@@ -178,7 +178,7 @@ t.test("our session is the one that the vendor's client sends", async (t) => {
     temperature: 0.6,
     maxResponseOutputTokens: 500,
     reasoningEffort: 'low',
-  } as RequestSession)
+  })
   await until(() => types(events).includes('session.updated'), 5000, 'the event of the service')
   const theirs = JSON.parse(JSON.stringify(sent(double))) as { tools: unknown }
   t.same({ ...ours, tools: 0 }, { ...theirs, tools: 0 })
@@ -274,7 +274,7 @@ t.test('the double refuses what the service does not take', async (t) => {
     [{ inputAudioNoiseReduction: { type: 'loud' } }, 'session.input_audio_noise_reduction.type'],
   ] as const) {
     const { client, events } = await vendorClient(t, double)
-    await client.updateSession(session as unknown as RequestSession)
+    await client.updateSession(session)
     await until(() => types(events).includes('error'), 5000, 'the event of the service')
     t.match(
       events.find(({ type }) => type === 'error'),

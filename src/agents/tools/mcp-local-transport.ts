@@ -50,7 +50,7 @@ export class LocalTransport implements Transport {
     this.#buffer = new ReadBuffer({ maxBufferSize: server.messageBytesMax })
   }
 
-  /** Of the server; null: it does not run. */
+  /** Process of the server; null: it does not run. */
   get pid(): number | null {
     return this.#process?.pid ?? null
   }

@@ -51,7 +51,10 @@ export abstract class ModelRequests<Options extends HttpServiceOptions>
       }
     } catch (error) {
       // Each further try has at least one field less.
-      if (!begun && this.#refuses(error)) return yield* this.answer(request, signal)
+      if (!begun && this.#refuses(error)) {
+        yield* this.answer(request, signal)
+        return
+      }
       if (!(error instanceof ServiceFault) || !error.contextFull || begun) throw error
       this.#refusedChars = charsOf(fitting.messages)
       const half = this.#half(fitting)

@@ -110,7 +110,7 @@ function factoryOf<Name extends PartName>(
   if (set === null) throw new GatewayError('BACKEND_KEY_MISSING', `${part}: ${name} is not set up`)
   const make = loadedCode.get(service.vendor.folder)?.[part]?.[name]
   if (make === undefined) throw new GatewayError('AGENT_INVALID', `${part}: ${name} was not loaded`)
-  return make({ ...set, ...(entry as object) } as never) as ServiceFactory<Services[Name]>
+  return make({ ...set, ...(entry as object) } as never)
 }
 
 // --- services from modules --------------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ export class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
     }
   }
 
-  /** What a `session.update` asks for. */
+  /** The session that a `session.update` asks for, or its refusal. */
   protected read(session: RealtimeSessionCreateRequest): ReadSession {
     if (this.double.loose || session.type === 'realtime') return { session }
     return { refused: { code: 'missing_required_parameter', message: 'Missing required parameter: session.type.' } }

@@ -18,7 +18,7 @@ import {
 // The session of Azure Voice Live; its events are those of OpenAI's beta. Field names are the vendor's.
 // test/vendors/azure-voice-live.test.ts compares it with what the vendor's own client sends.
 
-/** What a session is made of, besides the agent's instructions and tools. */
+/** Options of a session, besides the agent's instructions and tools. */
 interface AzureSessionOptions extends Omit<AzureVoiceLiveOptions, 'model'> {
   readonly model: string
   /** Rate of pcm, in Hz, both ways. */
