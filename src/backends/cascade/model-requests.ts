@@ -8,9 +8,9 @@ import type { LanguageModel, ModelDelta, ModelRequest } from './service.js'
 const HALVES_MAX = 6
 
 /** How services name an optional field when they refuse it, where they have other names for it besides its own. */
-const ALSO_NAMED: Readonly<Record<string, string>> = {
-  maxOutputTokens: 'max_output_tokens',
-  thinkingConfig: 'thinking_?config|thinking_?level|thinking_?budget',
+const ALSO_NAMED: Readonly<Record<string, readonly string[]>> = {
+  maxOutputTokens: ['max_output_tokens'],
+  thinkingConfig: ['thinking_?config', 'thinking_?level', 'thinking_?budget'],
 }
 
 /** A language model over HTTP, whose context may be smaller than a long call. */
@@ -66,11 +66,10 @@ export abstract class ModelRequests<Options extends HttpServiceOptions>
   /** The fault names fields that are only wished: they are left out from now on. */
   #refuses(error: unknown): boolean {
     if (!(error instanceof ServiceFault) || error.contextFull || error.fault.code !== 'bad_request') return false
-    const named = [...this.#wishes].filter((name) =>
-      new RegExp(`(?<![a-z])(?:${name}${name in ALSO_NAMED ? `|${ALSO_NAMED[name]}` : ''})(?![a-z])`, 'i').test(
-        error.message,
-      ),
-    )
+    const named = [...this.#wishes].filter((name) => {
+      const names = [name, ...(ALSO_NAMED[name] ?? [])].join('|')
+      return new RegExp(`(?<![a-z])(?:${names})(?![a-z])`, 'i').test(error.message)
+    })
     for (const name of named) {
       this.#wishes.delete(name)
       this.#refused.add(name)
