@@ -517,6 +517,20 @@ t.test('a service without transparent resumption is asked once, and by later ses
   t.equal(second.backend.continueFrom(first.backend), false, 'so the input without an answer is replayed')
 })
 
+for (const field of ['temperature', 'maxOutputTokens'] as const)
+  t.test(`a refused ${field} is left out, and the call goes on`, async (t) => {
+    const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
+    t.teardown(() => double.close())
+    double.faults.refusesField = field
+    const { backend, recorder } = await line38(t, { temperature: 0.5, maxOutputTokens: 400 }, {}, double)
+    t.equal(double.connections, 2)
+    t.match(backend.stats, { wishesRefused: 1, transparentRefused: 0 })
+    t.equal(double.session.setup?.generationConfig?.[field], undefined)
+    ask(backend)
+    await recorder.next('turn-done')
+    t.equal(recorder.all('error').length, 0)
+  })
+
 t.test('a setup that is refused for another reason is not sent again and again', async (t) => {
   const double = await GeminiDouble.start({ key: 'another' })
   t.teardown(() => double.close())

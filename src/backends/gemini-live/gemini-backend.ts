@@ -27,13 +27,14 @@ import {
   historyOf,
   liveUrl,
   setupOf,
+  wishesIn,
   traitsOf,
   turnEndOf,
   hintedTerms,
   takesTexts,
   takesTransparent,
 } from './setup.js'
-import type { GeminiLiveOptions, ModelTraits } from './setup.js'
+import type { GeminiLiveOptions, ModelTraits, Wish } from './setup.js'
 import { ToolBatches, type OpenCall } from './tool-batches.js'
 import { UnconsumedMessages } from './unconsumed.js'
 import { tokensOf } from './usage.js'
@@ -75,6 +76,8 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
   #triedAfter: number | null = null
   /** The setup asks for transparent resumption. */
   #transparent = false
+  /** Optional fields of the setup that the service has refused. */
+  readonly #refusedWishes = new Set<Wish>()
   #tools: ReadonlyMap<string, ToolSpec> = new Map()
   /** Texts that wait until the model is silent, because content interrupts it. */
   #notes: { readonly role: 'user' | 'model'; readonly text: string }[] = []
@@ -376,6 +379,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
       this.#resumeHandle,
       this.#resumeHandle === null && historyOf(session).length > 0,
       this.#transparent,
+      this.#refusedWishes,
     )
     this.connection.send(JSON.stringify({ setup } satisfies ClientMessage))
     this.#unconsumed?.begin()
@@ -402,10 +406,16 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
   }
 
   /**
-   * The service refused the setup, and seldom says why. The next try asks for no transparent resumption where the
+   * The service refused the setup, and seldom says why. An optional field that it names is left out. Otherwise the next try asks for no transparent resumption where the
    * service is not known to take it, and the one after that uses the history in place of the handle.
    */
   #asksForLess({ code, message }: VendorFault): boolean {
+    const named = code === 'bad_request' ? wishesIn(message).filter((wish) => !this.#refusedWishes.has(wish)) : []
+    if (named.length > 0) {
+      for (const wish of named) this.#refusedWishes.add(wish)
+      this.stats.wishesRefused += named.length
+      return true
+    }
     const mayBeIt = code === 'bad_request' && /transparent|invalid argument/i.test(message)
     if (this.#transparent && mayBeIt && !takesTransparent.has(this.#host)) {
       this.#transparent = false

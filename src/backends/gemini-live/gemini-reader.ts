@@ -86,6 +86,8 @@ export function noGeminiStats() {
     resumesRefused: 0,
     /** Setups that were refused and sent again without transparent resumption. */
     transparentRefused: 0,
+    /** Optional fields that the service refused by their names, and that are left out since. */
+    wishesRefused: 0,
     /** Sessions that were made again because the service refused a text as content. */
     contentRefused: 0,
     /** Messages that were sent again because the service had not consumed them. */

@@ -139,6 +139,19 @@ export function hintedTerms({ transcription }: GeminiLiveOptions, session: Backe
   return own === undefined ? [] : termsOf(own, session.vocabulary)
 }
 
+/** Optional fields of the setup (a model that reasons needs its thinking level), by the words with which the service names them. */
+const WISHES = {
+  maxOutputTokens: /max_?output_?tokens/i,
+  temperature: /temperature/i,
+} as const
+
+export type Wish = keyof typeof WISHES
+
+/** The optional fields that a refusal names. */
+export function wishesIn(refusal: string): Wish[] {
+  return (Object.keys(WISHES) as Wish[]).filter((wish) => WISHES[wish].test(refusal))
+}
+
 /** The first message of a session. `handle` is that of the session to resume. */
 export function setupOf(
   options: GeminiLiveOptions,
@@ -146,6 +159,7 @@ export function setupOf(
   handle: string | null,
   history: boolean,
   transparent = traitsOf(options).transparent,
+  refused: ReadonlySet<Wish> = new Set(),
 ): WireSetup {
   const voice = session.voice ?? options.voice
   const { turns = { by: 'gateway' }, transcription, thinkingLevel = 'low' } = options
@@ -157,8 +171,10 @@ export function setupOf(
     generationConfig: {
       responseModalities: ['AUDIO'],
       ...(voice === undefined ? {} : { speechConfig: { voiceConfig: { prebuiltVoiceConfig: { voiceName: voice } } } }),
-      ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),
-      ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
+      ...(options.maxOutputTokens === undefined || refused.has('maxOutputTokens')
+        ? {}
+        : { maxOutputTokens: options.maxOutputTokens }),
+      ...(options.temperature === undefined || refused.has('temperature') ? {} : { temperature: options.temperature }),
       // The other models refuse it.
       ...(traits.thinks ? { thinkingConfig: { thinkingLevel: THINKING_LEVELS[thinkingLevel] } } : {}),
     },

@@ -39,6 +39,8 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
     messagesBehind: 0,
     /** It does not know transparent resumption, as the Developer API before Gemini 3.8. */
     refusesTransparent: false,
+    /** It refuses a setup with this field of `generationConfig`; null: none. */
+    refusesField: null as 'temperature' | 'maxOutputTokens' | null,
     /** It takes content as history only, as `gemini-3.1-flash-live-preview`. */
     refusesContent: false,
   }
@@ -187,6 +189,9 @@ class GeminiDoubleSession extends SpokenSession<GeminiDouble> {
       (this.#vertex && JSON.stringify(setup.tools ?? []).includes('"behavior"'))
     if (this.double.faults.refusesTransparent && setup.sessionResumption?.transparent !== undefined)
       return `Invalid JSON payload received. Unknown name "transparent" at 'setup.session_resumption': Cannot find field.`
+    const { refusesField } = this.double.faults
+    if (refusesField !== null && setup.generationConfig?.[refusesField] !== undefined)
+      return `Invalid value at 'setup.generation_config.${refusesField.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}'`
     return bad ? 'Request contains an invalid argument.' : null
   }
 
