@@ -243,7 +243,7 @@ t.test('an 8 kHz leg uses G.711, unless the agent sets `audio`', async (t) => {
 t.test('GPT-Live takes the sound of the leg, and its delegate from the agent or from the settings', async (t) => {
   const wide = await connected('', ['openai-live'])
   t.match(live.session.config, {
-    model: 'gpt-live-1',
+    model: 'gpt-live-1.1',
     audio: { format: { type: 'audio/pcm', rate: 16_000 }, output: { voice: 'marin' } },
     delegation: { type: 'responses', responses: { model: 'gpt-5.4-mini' } },
   })
@@ -517,4 +517,19 @@ t.test('each backend has a block to copy, with the variables that it needs befor
     )
   }
   t.match(manual, /\n## Embedded\n[^#]*```yaml fragment=agent\nbackend: embedded\n/)
+})
+
+t.test("the voice's own prompt is of the agent's file, and the same in every call", async (t) => {
+  const made = await connected(
+    'backends: { openai-live: { live: { prompt: You are Amina., backchannels: Use none. } } }',
+    ['openai-live'],
+  )
+  t.teardown(() => made.close('the test is over'))
+  t.match(live.session.config, {
+    model: 'gpt-live-1.1',
+    instructions: /^You are Amina\.\n\nBackchannel policy: Use none\.\n/,
+  })
+  await t.rejects(agentOf('backends: { openai-live: { live: { prompt: "You serve {{caller.name}}." } } }'), {
+    message: /backends\.openai-live\.live\.prompt.*must have no \{\{…\}\}/,
+  })
 })

@@ -337,7 +337,7 @@ const toLive =
   (sink) =>
     new OpenAiLiveBackend(sink, {
       apiKey: KEY,
-      model: 'gpt-live-1',
+      model: 'gpt-live-1.1',
       baseUrl: double.baseUrl,
       delegate: { by: 'responses', model: 'gpt-5.4-mini' },
       ...options,

@@ -3,7 +3,7 @@ import type { ServerEvent } from 'openai/resources/live/live'
 import { LiveWS } from 'openai/resources/live/ws'
 import t from 'tap'
 import type { Test } from 'tap'
-import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
+import { OpenAiLiveDouble, delegationFault } from '../../src/simulator/vendors/openai-live-double.js'
 import { until } from '../support/until.js'
 
 // Checks the double with the vendor's own client: our backend must understand whatever that client understands.
@@ -125,3 +125,65 @@ t.test('a continuous double sends zeros while its model is silent', async (t) =>
   await live.next('session.output_audio.delta', 2)
   t.equal(live.loud, 0)
 })
+
+const PROCEDURE = 'Ask for the order number first, and read it back digit by digit.'
+const POLICY = [
+  'You are a voice.',
+  'Delegation policy:',
+  'Backend tools:',
+  '- lookup_order: The state of an order.',
+  'Delegate to the backend when:',
+  '- They ask for an order.',
+  'Do not delegate to the backend when:',
+  '- They thank you.',
+].join('\n')
+
+t.test("a model delegates only with the guide's headings, and without the procedures", (t) => {
+  const fault = (instructions: string, model = 'gpt-live-1.1'): string | null =>
+    delegationFault({
+      model,
+      instructions,
+      delegation: {
+        type: 'responses',
+        responses: { model: 'gpt-5.4-mini', instructions: `${PROCEDURE}\n\nBe brief.` },
+      },
+    })
+  t.equal(fault(POLICY), null)
+  const before = `${PROCEDURE}\n\nYou cannot use tools yourself. Delegate every request that needs one of these:\n- lookup_order`
+  t.match(fault(before), /no heading "Delegation policy:"/, 'as this gateway asked before')
+  t.match(fault(POLICY.replace('\nDo not delegate to the backend when:', '')), /no heading "Do not delegate/)
+  t.match(fault(`${PROCEDURE}\n${POLICY}`), /the delegate's procedures/)
+  t.match(fault(`${POLICY}\n${'x'.repeat(8000)}`), /more than 8000/)
+  t.match(fault(POLICY, 'gpt-live-1'), /marker/, 'the first model has wording of its own')
+  t.equal(fault(`${POLICY}\n<|SpawnThinking|>`, 'gpt-live-1'), null)
+  t.match(fault(`${POLICY}\n<|SpawnThinking|>`), /marker/, 'which no later one has')
+  t.end()
+})
+
+for (const type of ['responses', 'client'] as const)
+  t.test(`with the procedures in the voice's prompt no tool runs (${type})`, async (t) => {
+    const live = await client(t)
+    const { double, ws } = live
+    double.script.callerSays('Where is my order?')
+    double.script.reply({ calls: [{ callId: 'c1', name: 'lookup_order', args: {} }] })
+    const delegation =
+      type === 'client' ? { type } : { type, responses: { model: 'gpt-5.4-mini', instructions: PROCEDURE, tools: [] } }
+    ws.send({
+      type: 'session.start',
+      session: {
+        model: 'gpt-live-1.1',
+        instructions: `${PROCEDURE}\nDelegate what needs a tool.`,
+        audio: { format },
+        delegation,
+      },
+    })
+    await live.next('session.started')
+    for (const level of [9000, 0])
+      ws.send({
+        type: 'session.input_audio.append',
+        audio: Buffer.from(new Int16Array(16_000).fill(level).buffer).toString('base64'),
+      })
+    await live.next('session.output_transcript.delta')
+    t.equal(double.session.delegations, 0)
+    t.equal(double.session.undelegated.length, 1)
+  })

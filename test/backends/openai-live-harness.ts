@@ -30,7 +30,7 @@ export function liveHarness(
         backend: (sink) =>
           new OpenAiLiveBackend(sink, {
             apiKey: TEST_KEY,
-            model: 'gpt-live-1',
+            model: 'gpt-live-1.1',
             baseUrl: double.baseUrl,
             delegate:
               llm === null

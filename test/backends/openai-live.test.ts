@@ -7,7 +7,9 @@ import { OpenAiLiveBackend } from '../../src/backends/openai-live/live-backend.j
 import type { OpenAiLiveOptions } from '../../src/backends/openai-live/session-start.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
-import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
+import { headersOf } from '../../src/backends/openai-realtime/session-config.js'
+import { socketUrl } from '../../src/backends/transport/realtime-backend.js'
+import { OpenAiLiveDouble, delegationFault } from '../../src/simulator/vendors/openai-live-double.js'
 
 const KEY = 'sk-test-0123456789abcdef0123456789abcdef'
 
@@ -34,7 +36,7 @@ async function line(
   const recorder = new Recorder()
   const backend = new OpenAiLiveBackend(recorder, {
     apiKey: KEY,
-    model: 'gpt-live-1',
+    model: 'gpt-live-1.1',
     baseUrl: double.baseUrl,
     delegate:
       by === 'responses'
@@ -59,11 +61,10 @@ t.test('the session starts with the sound of the leg, the voice, the delegate an
   const { double, backend } = await line(t, 'responses', {}, { voice: 'cedar' })
   t.equal(backend.capabilities.inputRateHz, 16_000)
   t.match(double.session.config, {
-    model: 'gpt-live-1',
+    model: 'gpt-live-1.1',
     audio: { format: { type: 'audio/pcm', rate: 16_000 }, output: { voice: 'cedar' } },
     delegation: { type: 'responses', responses: { model: 'gpt-5.4-mini', tools: [{ name: 'lookup_order' }, {}] } },
   })
-  t.match(double.session.config?.instructions, /Delegate every request[^]*- lookup_order: The state of an order/)
   const narrow = await line(t, 'client', { audio: 'pcmu' })
   t.equal(narrow.backend.capabilities.inputRateHz, 8000)
   t.match(narrow.double.session.config, {
@@ -393,4 +394,107 @@ t.test('a tool that ends the call waits for the words that were written with it'
   const spokenAt = recorder.events.findIndex((event) => event.type === 'audio-done')
   const calledAt = recorder.events.findIndex((event) => event.type === 'tool-call')
   t.ok(spokenAt >= 0 && spokenAt < calledAt, recorder.summary())
+})
+
+// --- the two prompts ----------------------------------------------------------------------------------------
+
+/** The caller says what the script has next. */
+function speak(backend: OpenAiLiveBackend): void {
+  const frame = new Int16Array(320).fill(9000)
+  for (let ms = 0; ms < 800; ms += 20) backend.pushAudio(frame)
+  for (let ms = 0; ms < 400; ms += 20) backend.pushAudio(new Int16Array(320))
+}
+
+const PROCEDURE = 'Ask for the order number first. Read it back digit by digit before you look it up.'
+
+t.test('the voice gets the three headings and the tools, the delegate the instructions', async (t) => {
+  const { double } = await line(t, 'responses', {}, { instructions: PROCEDURE, languages: ['en-KE', 'sw-KE'] })
+  const { instructions: voice, delegation } = double.session.config ?? {}
+  t.match(voice, /^You are the voice of conformance on the telephone\.[^]* into Swahili \(Kenya\)\./)
+  t.match(voice, /greet only once: Welcome to the shop\.\n/)
+  t.match(
+    voice,
+    /\nBackchannel policy: [^]*\nInterruption policy: [^]*\nDelegation policy:\nBackend tools:\n[^]*\n- lookup_order: The state of an order\.\n[^]*\nDelegate to the backend when:\n- [^]*\nDo not delegate to the backend when:\n- /,
+  )
+  t.notMatch(voice, /order number first/)
+  t.notMatch(voice, /SpawnThinking/)
+  t.match(delegation, { responses: { instructions: new RegExp(`^${PROCEDURE}\n`) } })
+})
+
+t.test('only gpt-live-1 gets the marker of delegations', async (t) => {
+  const { double } = await line(t, 'responses', { model: 'gpt-live-1' })
+  t.match(double.session.config?.instructions, /\nTo delegate, output <\|SpawnThinking\|>/)
+  const dated = await line(t, 'responses', { model: 'gpt-live-1-2026-09-10' })
+  t.notMatch(dated.double.session.config?.instructions, /SpawnThinking/)
+})
+
+t.test("the agent's own words replace ours, under the same headings", async (t) => {
+  const live = {
+    prompt: 'You are Amina of the shop.',
+    backchannels: 'Use none.',
+    interruptions: 'Finish the sentence.',
+    delegateWhen: ['They ask for an order.'],
+    answerYourselfWhen: ['They thank you.'],
+  }
+  const { double } = await line(t, 'responses', { live })
+  const prompt = double.session.config?.instructions ?? ''
+  t.match(
+    prompt,
+    /^You are Amina of the shop\.\n\nBackchannel policy: Use none\.\n\nInterruption policy: Finish the sent/,
+  )
+  t.match(prompt, /Delegate to the backend when:\n- They ask for an order\.\n\nDo not [^]*:\n- They thank you\.\n/)
+  t.match(prompt, /- lookup_order: /)
+  t.equal(delegationFault({ model: 'gpt-live-1.1', instructions: prompt }), null)
+})
+
+for (const model of ['gpt-live-1.1', 'gpt-live-1'])
+  for (const by of ['responses', 'client'] as const) {
+    t.test(`a tool runs through the delegate (${model}, ${by})`, async (t) => {
+      const { double, backend, recorder } = await line(t, by, { model }, { instructions: PROCEDURE })
+      double.script.callerSays('Where is my order four seven one one?')
+      double.script.reply({ calls: [order('call_a')] }, { say: 'It is out for delivery.', audioMs: 400 })
+      speak(backend)
+      const call = await recorder.next('tool-call')
+      t.match(call, { name: 'lookup_order', args: { orderNumber: '4711' } })
+      backend.toolResult(call.callId, { ok: true, value: { status: 'out for delivery' } })
+      await recorder.until('the answer', () => recorder.audioPieces.length > 0)
+      t.equal(double.session.delegations, 1)
+      t.same(double.session.undelegated, [])
+    })
+
+    t.test(`small talk is answered by the voice itself (${model}, ${by})`, async (t) => {
+      const { double, llm, backend, recorder } = await line(t, by, { model })
+      double.script.callerSays('Thank you so much')
+      double.script.reply({ say: 'With pleasure.', audioMs: 300 })
+      speak(backend)
+      await recorder.until('the answer', () => recorder.audioPieces.length > 0)
+      t.equal(double.session.delegations, 0)
+      t.equal(llm.chats.length, 0)
+      t.same(double.session.undelegated, [])
+    })
+  }
+
+t.test('tools of another stage reach the voice as a list, its instructions the delegate alone', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  const { tools } = conformanceSession()
+  backend.updateSession({ instructions: `${PROCEDURE} Now pay.`, news: PROCEDURE, tools: tools.slice(0, 1) })
+  await recorder.until('the note', () => double.session.texts.some((text) => text.startsWith('Backend tools')))
+  const told = double.session.texts.join('\n')
+  t.match(told, /- lookup_order: [^]*The backend has new instructions\./)
+  t.notMatch(told, /get_account|order number first/)
+  t.match(double.session.hosted?.instructions, /^Ask for the order number first\.[^]*Now pay\./)
+})
+
+t.test('Azure gets the key as api-key, everybody else as a bearer token', (t) => {
+  const of = (baseUrl?: string): object => headersOf({ apiKey: KEY, model: 'voice', ...(baseUrl ? { baseUrl } : {}) })
+  for (const host of ['r.openai.azure.com', 'r.services.ai.azure.com', 'r.cognitiveservices.azure.com'])
+    t.same(of(`https://${host}/openai/v1`), { 'api-key': KEY }, host)
+  for (const host of ['api.openai.com', 'openai.azure.com.example', '127.0.0.1:7702'])
+    t.same(of(`wss://${host}/v1`), { Authorization: `Bearer ${KEY}` }, host)
+  t.same(of(), { Authorization: `Bearer ${KEY}` })
+  t.equal(
+    socketUrl('https://r.openai.azure.com/openai/v1', '/live/sessions').toString(),
+    'wss://r.openai.azure.com/openai/v1/live/sessions',
+  )
+  t.end()
 })

@@ -134,7 +134,7 @@ const LOOPS: readonly (readonly [
             by === 'responses'
               ? ({ by, model: 'gpt-5.4-mini' } as const)
               : ({ by, llm: { baseUrl: llm.baseUrl, apiKey: CASCADE_TEST_KEY, model: 'chat' } } as const)
-          const options = { apiKey: CASCADE_TEST_KEY, model: 'gpt-live-1', baseUrl: double.baseUrl, delegate }
+          const options = { apiKey: CASCADE_TEST_KEY, model: 'gpt-live-1.1', baseUrl: double.baseUrl, delegate }
           return {
             create: (sink: BackendSink) => new OpenAiLiveBackend(sink, options),
             requests: () => script.answers,

@@ -243,7 +243,7 @@ t.test('GPT-Live proves its caller and reaches no other account, whoever its del
     OpenAiLiveDouble.start({
       key: LIVE_KEY,
       speaker: () => toneSpeaker(24_000)('short'),
-      model: (instructions) => scripts[/^client$/m.test(instructions) ? 'client' : 'responses'],
+      model: (instructions) => scripts[/^You are the voice of client on/m.test(instructions) ? 'client' : 'responses'],
     }),
     CascadeDouble.start({ key: LIVE_KEY, script: scripts.client }),
   ])

@@ -255,8 +255,43 @@ export const LIVE_VOICES = [
   'willow',
 ] as const
 
+/** Words for the voice of a live model; the same in every call, because its prompt is made once, with the session. */
+const liveWords = (chars: number) =>
+  z
+    .string()
+    .trim()
+    .min(1)
+    .max(chars)
+    .regex(/^(?![\s\S]*\{\{)/, { error: 'must have no {{…}}: what differs by call belongs into instructions' })
+/** Cases in which the voice delegates, or does not. */
+const liveCases = z.array(liveWords(200)).min(1).max(12).exactOptional()
+
 const openaiLive = z.strictObject({
   model,
+  live: z
+    .strictObject({
+      prompt: liveWords(1500)
+        .exactOptional()
+        .describe(
+          'Who the voice is and how it speaks, without procedures: the voice gets this, and never `instructions`. ' +
+            'Default: made from the name, the languages and the greeting.',
+        ),
+      backchannels: liveWords(400)
+        .exactOptional()
+        .describe('Under the heading Backchannel policy: its short sounds while the caller speaks. Default: few.'),
+      interruptions: liveWords(400)
+        .exactOptional()
+        .describe('Under the heading Interruption policy. Default: it stops as soon as the caller speaks.'),
+      delegateWhen: liveCases.describe(
+        'Under the heading Delegation policy: when the delegate does it. Default: tools, facts, corrections, goodbyes.',
+      ),
+      answerYourselfWhen: liveCases.describe(
+        'Under the heading Delegation policy: when the voice answers by itself. Default: small talk, what was said ' +
+          'before, and questions back.',
+      ),
+    })
+    .exactOptional()
+    .describe('The short prompt of the voice. Its headings and the list of tools are made by the gateway.'),
   audio: z
     .enum(['pcm16k', 'pcm24k', 'pcmu', 'pcma'])
     .exactOptional()

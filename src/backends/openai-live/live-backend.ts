@@ -8,7 +8,7 @@ import { Conversation } from '../cascade/conversation.js'
 import type { ToolCall } from '../openai-realtime/responses.js'
 import { doneItems, headersOf, lawOf } from '../openai-realtime/session-config.js'
 import { closeFault, wireFault } from '../openai-realtime/wire.js'
-import { newInstructions, saidText } from '../prompts.js'
+import { saidText } from '../prompts.js'
 import { Alarm } from '../timers.js'
 import { RealtimeBackend, socketUrl } from '../transport/realtime-backend.js'
 import { parseArguments } from '../tool-text.js'
@@ -30,6 +30,7 @@ import {
 } from './session-start.js'
 import type { OpenAiLiveOptions } from './session-start.js'
 import { APPEND_PREFIX, APPEND_SUFFIX, closedFault } from './wire.js'
+import { livePromptUpdate } from './live-prompt.js'
 import { LiveReader, noLiveStats } from './live-reader.js'
 import type { ClientEvent, ContextKind, ServerEvent, WireWords } from './wire.js'
 import type { LiveStats } from './live-reader.js'
@@ -164,13 +165,14 @@ export class OpenAiLiveBackend extends RealtimeBackend<OpenAiLiveOptions, LiveSt
   }
 
   updateSession(update: SessionUpdate): void {
-    const { instructions, news = instructions, tools } = update
+    const { instructions, tools } = update
     this.greetWith(update.greeting)
     if (instructions === undefined && tools === undefined) return
     this.connection.whenReady(() => {
       this.#delegate?.updateSession(update)
-      // The instructions of the live model cannot be replaced.
-      if (news !== undefined) this.#context('instructions', newInstructions(news), null)
+      // The prompt of the live model cannot be replaced, and the agent's instructions are not for it.
+      const told = livePromptUpdate(update)
+      if (told !== null) this.#context('instructions', told, null)
     })
   }
 

@@ -6,6 +6,7 @@ import { functionTool } from '../openai-realtime/session-config.js'
 import type { RealtimeOptions } from '../transport/realtime-backend.js'
 import { pricedModel } from '../prices.js'
 import { recentHistory } from '../prompts.js'
+import { livePrompt } from './live-prompt.js'
 import type { HostedDelegate, InitialItem, LiveAudioFormat, LiveSessionConfig } from './wire.js'
 
 type OwnDelegate = NonNullable<OwnOptions['delegate']>
@@ -46,8 +47,6 @@ const INPUT_TOKENS_MAX = 8192
 const CONTEXT_TOKENS_MAX = 500
 /** The most parts into which a longer text is cut: a model that gets 2,000 tokens in mid-call has enough. */
 const CONTEXT_PARTS_MAX = 4
-/** Characters of a tool's description that the live model gets, to know what it may delegate. */
-const TOOL_DESCRIPTION_CHARS_MAX = 200
 
 export const LIVE_FORMATS = {
   pcm16k: { type: 'audio/pcm', rate: 16_000 },
@@ -68,7 +67,7 @@ export function sessionConfig(options: OpenAiLiveOptions, session: BackendSessio
   const input = inputOf(session)
   return {
     model: options.model,
-    instructions: liveInstructions(session),
+    instructions: livePrompt(session, options.model, options.live),
     audio: {
       format: LIVE_FORMATS[options.audio ?? 'pcm16k'],
       output: { voice: session.voice ?? options.voice ?? VOICE_DEFAULT },
@@ -94,25 +93,15 @@ function hostedDelegate(
   }
 }
 
-/** The live model has no tools: it must know what it can have done, and by whom. */
-function liveInstructions({ instructions, tools }: BackendSession): string {
-  if (tools.length === 0) return instructions
-  const list = tools.map(({ name, description }) => `- ${name}: ${description.slice(0, TOOL_DESCRIPTION_CHARS_MAX)}`)
-  return [
-    instructions,
-    '',
-    'You cannot use tools yourself. Delegate every request that needs one of these, and state nothing about its result',
-    'before the result is there:',
-    ...list,
-  ].join('\n')
-}
-
+/** The agent's instructions, which only the delegate gets, and its place in the call. */
 export function delegateInstructions(instructions: string): string {
   return [
     instructions,
     '',
     'You work behind a voice on the phone: another model speaks your words to the caller. Write what the caller should',
-    'hear, in short sentences without Markdown.',
+    'hear, in short sentences without Markdown. The voice does not know these instructions and has no tools.',
+    'You read the call as a transcript, which may have mistakes, unfinished sentences and later corrections: go by the',
+    'newest words, and ask for what stays unclear.',
   ].join('\n')
 }
 

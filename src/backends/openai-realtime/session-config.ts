@@ -72,8 +72,14 @@ export function realtimeUrl(baseUrl: string, model: string): string {
 }
 
 /** Those of a session. They hold the key. */
-export function headersOf({ apiKey, headers }: RealtimeOptions): Readonly<Record<string, string>> {
-  return { ...(apiKey === null ? {} : { Authorization: `Bearer ${apiKey}` }), ...headers }
+/** Hosts of Azure's resources, which take a key as `api-key` alone. */
+const AZURE_HOST = /\.(openai\.azure|services\.ai\.azure|cognitiveservices\.azure)\.com$/
+
+/** The key as the service at `baseUrl` takes it, and the headers of the agent's own. */
+export function headersOf({ apiKey, baseUrl, headers }: RealtimeOptions): Readonly<Record<string, string>> {
+  if (apiKey === null) return { ...headers }
+  const azure = baseUrl !== undefined && AZURE_HOST.test(new URL(baseUrl).hostname)
+  return { ...(azure ? { 'api-key': apiKey } : { Authorization: `Bearer ${apiKey}` }), ...headers }
 }
 
 /** The coding of a session's audio; null for samples as they are. */

@@ -36,7 +36,8 @@ interface LiveDoubleOptions extends DoubleOptions {
 /**
  * A stand-in for OpenAI's GPT-Live on loopback, written from the vendor's published types: a scripted full-duplex model,
  * which finds the caller's turns by level, stops by itself when the caller speaks, and delegates what needs a tool. With
- * `client` delegation it delegates every turn, and speaks what is appended as commentary.
+ * `client` delegation it delegates every turn but small talk, and speaks what is appended as commentary. Its prompt
+ * decides whether it delegates at all (`delegationFault`).
  */
 export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
   protected override readonly scheme = 'ws'
@@ -62,6 +63,45 @@ export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
     return pathname === '/v1/live/sessions' ? keyRefusal(this.key, headers) : NOT_FOUND
   }
 }
+
+/** Headings of the vendor's template that a live model's prompt keeps, in this order. */
+const DELEGATION_HEADINGS = [
+  'Delegation policy:',
+  'Backend tools:',
+  'Delegate to the backend when:',
+  'Do not delegate to the backend when:',
+]
+/** Written by the first live model alone when it delegates. Second-hand: articles of 20 November 2026. */
+const FIRST_MODEL = 'gpt-live-1'
+const FIRST_MODEL_MARKER = '<|SpawnThinking|>'
+/** A longer prompt leaves the policies no room in the model's small context. */
+const PROMPT_CHARS_MAX = 8000
+/** A paragraph of the delegate's that is shorter than this is no procedure. */
+const PROCEDURE_CHARS_MIN = 20
+
+/** Why a live model with this session does not delegate, by the vendor's guides; null: it does. */
+export function delegationFault({ model, instructions, delegation }: SessionConfig): string | null {
+  const prompt = instructions ?? ''
+  let at = -1
+  for (const heading of DELEGATION_HEADINGS) {
+    at = prompt.indexOf(`\n${heading}`, at)
+    if (at < 0) return `the prompt has no heading "${heading}" in its place`
+  }
+  if (prompt.length > PROMPT_CHARS_MAX) return `the prompt has more than ${PROMPT_CHARS_MAX} characters`
+  if (prompt.includes(FIRST_MODEL_MARKER) !== (model === FIRST_MODEL))
+    return `the marker ${FIRST_MODEL_MARKER} is for ${FIRST_MODEL}, and for no other model`
+  const told = delegation?.type === 'responses' ? (delegation.responses?.instructions ?? '') : ''
+  const procedures = told.split(/\n\s*\n/).map((paragraph) => paragraph.trim())
+  return procedures.some((text) => text.length >= PROCEDURE_CHARS_MIN && prompt.includes(text))
+    ? "the prompt has the delegate's procedures"
+    : null
+}
+
+/** What a live model with a Delegation policy answers by itself. A bare hello is every unscripted word of a caller. */
+const SMALL_TALK = /^(thanks?\b|thank you|asante|how are you|habari|good (morning|afternoon|evening))/i
+const SMALL_TALK_ANSWER = 'With pleasure.'
+/** A model that does not delegate, and knows nothing, says something all the same. */
+const UNDELEGATED_ANSWER = 'One moment, please.'
 
 /** Speech of the model under way. */
 interface Utterance {
@@ -91,11 +131,15 @@ const REFUSED_VOICES: ReadonlySet<string> = new Set(['fable', 'nova', 'onyx'])
 class LiveDoubleSession extends SpokenSession<OpenAiLiveDouble> {
   /** Every message of the client but audio, as it came. */
   readonly received: ClientEvent[] = []
+  /** How often the live model delegated. */
+  delegations = 0
   /** The delegate's conversation, as far as the client added to it. */
   readonly items: ResponseInputItem[] = []
   /** Errors that were sent. A correct client causes none. */
   readonly errors: { readonly code: string; readonly message: string }[] = []
   config: SessionConfig | null = null
+  /** Why turns were not delegated that needed the delegate, in order. */
+  readonly undelegated: string[] = []
   /** True: sends nothing more, like the far side of a half-open connection. */
   silent = false
   /** True: the hosted delegate begins and never ends. */
@@ -165,6 +209,7 @@ class LiveDoubleSession extends SpokenSession<OpenAiLiveDouble> {
   delegate(): string {
     const id = `delegation_${++this.#ids}`
     const target = this.#target
+    this.delegations++
     this.send({
       type: 'session.delegation.created',
       offset_ms: Math.round(this.#sentMs),
@@ -173,8 +218,9 @@ class LiveDoubleSession extends SpokenSession<OpenAiLiveDouble> {
     return id
   }
 
+  /** The delegate's first: they show the agent, and the voice's own prompt does not. */
   protected override get instructions(): string {
-    return this.config?.instructions ?? ''
+    return [this.hosted?.instructions ?? '', this.config?.instructions ?? ''].join('\n')
   }
 
   get #target(): 'client' | 'responses' {
@@ -323,24 +369,34 @@ class LiveDoubleSession extends SpokenSession<OpenAiLiveDouble> {
       soon(this.dialogue.nextCallerText(), (text) => {
         for (const word of text.split(/(?<= )/))
           this.send({ type: 'session.input_transcript.delta', delta: word, ...at })
-        setTimeout(() => this.#answer(), 15)
+        setTimeout(() => this.#answer(text), 15)
       })
     }
   }
 
   /** The caller has finished: the model answers by itself, or delegates. */
-  #answer(): void {
+  #answer(text: string): void {
     if (this.stopped || this.silent) return
+    const fault = delegationFault(this.config ?? { model: '' })
     if (this.#target === 'client') {
-      this.delegate()
+      if (fault !== null) this.#alone(fault)
+      else if (SMALL_TALK.test(text.trim())) this.say({ say: SMALL_TALK_ANSWER })
+      else this.delegate()
       return
     }
     // A turn after which a delegate still waits for results is answered by the live model.
     soon(this.dialogue.nextReply(), (reply) => {
       if (reply.calls === undefined) return this.say(reply)
+      if (fault !== null) return this.#alone(fault)
       if (reply.say !== undefined) this.say(reply)
       this.#respond(this.delegate(), reply)
     })
+  }
+
+  /** The turn needed the delegate, and the prompt does not make the model delegate. */
+  #alone(fault: string): void {
+    this.undelegated.push(fault)
+    this.say({ say: UNDELEGATED_ANSWER })
   }
 
   /** The hosted delegate works. */
