@@ -97,6 +97,36 @@ t.test('a call of a lost node that nobody goes on with gets one record, from wha
   t.match(test.records[0]?.endDetail, /gw-9/)
 })
 
+t.test('the record of a lost call has what its tools have waited for', async (t) => {
+  const test = await startHost()
+  t.teardown(() => test.close())
+  const [startedWallMs, waitUntilWallMs, untilWallMs] = [1_790_000_000_000, 1_790_000_090_000, 1_790_000_150_000]
+  const wait = {
+    ...{ id: 'one', key: 'one', tool: 'pay', callId: 'c1', args: {}, pendingId: 'ws_CO_1', result: { receipt: 'QX1' } },
+    ...{ startedWallMs, waitUntilWallMs, untilWallMs, told: true, sent: true },
+  }
+  const kept = keptCall({
+    callSid: 'HD_lostwait0001',
+    node: 'gw-9',
+    waits: [
+      { ...wait, phase: 'settled', status: 'succeeded', settledWallMs: startedWallMs + 7000 },
+      { ...wait, id: 'two', phase: 'pending', status: null, settledWallMs: null, told: false, sent: false },
+      { ...wait, id: 'three', phase: 'asked', status: null, settledWallMs: null, told: false, sent: false },
+    ],
+  })
+  test.host.addLostCall(keptState(kept))
+  t.match(test.records, [
+    {
+      waits: [
+        { tool: 'pay', status: 'succeeded', ms: 7000, late: false, told: true },
+        { tool: 'pay', status: 'pending', ms: null, told: false },
+      ],
+    },
+  ])
+  t.equal(test.records[0]?.waits.length, 2)
+  t.notMatch(JSON.stringify(test.records), /QX1|ws_CO/)
+})
+
 t.test('a call whose socket never comes gives its slot back', async (t) => {
   const test = await startHost()
   t.teardown(() => test.close())

@@ -122,7 +122,7 @@ t.test('an outcome is taken once: the same is answered as before, another is ref
   t.notOk(waits.active)
   t.equal(shared.pending, 0)
   waits.session({ type: 'wait', callId: 't1', state: 'told' })
-  t.match(waits.records(), [{ tool: 'pay', status: 'succeeded', ms: 18_000, late: false, told: true }])
+  t.match(waits.inRecord().waits, [{ tool: 'pay', status: 'succeeded', ms: 18_000, late: false, told: true }])
 })
 
 t.test(
@@ -151,7 +151,7 @@ t.test('a tool that answers at once waits for nothing', async (t) => {
   const continueUrl = open()
   waits.answered('k')
   t.equal(await waits.news(continueUrl, PAID), 'late')
-  t.same(waits.records(), [])
+  t.same(waits.inRecord().waits, [])
   t.same(
     waits.open({ ...INTENT, tool: 'look_up' }, (id) => id),
     {},
@@ -172,7 +172,7 @@ t.test('after a hang-up the outcome goes out as a message, with the number to te
   t.match(unheard, [
     { tool: 'pay', status: 'succeeded', result: { receipt: 'QX1' }, from: '+254700000001', agent: 'shop', ms: 18_000 },
   ])
-  t.match(waits.records(), [{ status: 'succeeded', told: false }])
+  t.match(waits.inRecord().waits, [{ status: 'succeeded', told: false }])
 })
 
 t.test(

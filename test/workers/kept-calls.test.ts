@@ -1100,7 +1100,7 @@ const worded = (refused: boolean): KeptState => {
       machine: { ...machine, lastDetail: words },
       history: { reason: words, strategy: 'callback', outcome: 'answered', attempts: [], callback },
     },
-    waits: [{ args, result: words } as unknown as KeptWait],
+    waits: [{ args, result: words, phase: 'asked' } as unknown as KeptWait],
     result: { ...RESULT, endDetail: words },
   })
   const { log } = keptState(kept, {

@@ -19,6 +19,7 @@ import type {
   StopRecord,
   ToolCallRecord,
   TurnRecord,
+  WaitRecord,
 } from '../../../call/documents/record.js'
 import { assertNever } from '../../../core/assert.js'
 import type { ErrorCode } from '../../../core/errors.js'
@@ -31,7 +32,7 @@ import type { CallSid } from '../../../core/ids.js'
 import type { CallNumbers, CallSeries } from '../../../telemetry/call-series.js'
 import type { LogFields } from '../../../telemetry/log.js'
 import type { Metrics } from '../../../telemetry/metrics.js'
-import type { CallResult, KeptCall, KeptState } from '../../../call/documents/kept-call.js'
+import type { CallResult, KeptCall, KeptState, KeptWait } from '../../../call/documents/kept-call.js'
 import { partsOf } from '../kept-call.js'
 import type { FromCall } from '../../shared/call-messages.js'
 import { CallTimeline } from '../../shared/call-timeline.js'
@@ -475,7 +476,7 @@ export function recordOfLost(
     language: kept.result?.language ?? kept.session?.language ?? null,
     fault: null,
     escalation: kept.escalation?.history ?? null,
-    waits: [],
+    waits: waitRecords(kept.waits),
     recording: null,
     recordingState: kept.recording.file === null || kept.recording.refused ? 'off' : 'missing',
     caller: callerRecord(kept.session),
@@ -494,6 +495,20 @@ export function recordOfLost(
   }
   const endDetail = `its node ${kept.node} was lost; what is here was kept at ${new Date(preparedWallMs + elapsedMs).toISOString()}`
   return { ...builder.part(end), outcome: 'failed', endReason: 'process-died', endDetail, resumed: kept.resumed }
+}
+
+/** Tool calls whose answers came later, as far as these were asked. */
+export function waitRecords(waits: readonly KeptWait[]): WaitRecord[] {
+  return waits
+    .filter(({ phase }) => phase !== 'asked')
+    .map(({ tool, startedWallMs, settledWallMs, waitUntilWallMs, status, told }) => ({
+      tool,
+      startedAt: new Date(startedWallMs).toISOString(),
+      status: status ?? 'pending',
+      ms: settledWallMs === null ? null : settledWallMs - startedWallMs,
+      late: settledWallMs !== null && settledWallMs > waitUntilWallMs,
+      told,
+    }))
 }
 
 /** Error codes of tool calls that ended without an answer; the others have a code of their own. */

@@ -10,6 +10,7 @@ import { WAIT_GRACE_MS } from '../../../../core/limits.js'
 import type { Handlers } from '../../../shared/by-type.js'
 import type { FromCall } from '../../../shared/call-messages.js'
 import type { CallAgent } from '../call-agent.js'
+import { waitRecords } from '../call-record.js'
 import { traceContextOf } from '../call-start.js'
 import type { MainDoor } from '../main-door.js'
 import type { MainPart, MainThings } from '../main-part.js'
@@ -353,21 +354,8 @@ export class CallWaits implements MainPart {
     this.#waits.clear()
   }
 
-  records(): WaitRecord[] {
-    return [...this.#waits.values()]
-      .filter(({ phase }) => phase !== 'asked')
-      .map(({ tool, startedWallMs, settledWallMs, waitUntilWallMs, status, told }) => ({
-        tool,
-        startedAt: new Date(startedWallMs).toISOString(),
-        status: status ?? 'pending',
-        ms: settledWallMs === null ? null : settledWallMs - startedWallMs,
-        late: settledWallMs !== null && settledWallMs > waitUntilWallMs,
-        told,
-      }))
-  }
-
   inRecord(): { readonly waits: WaitRecord[] } {
-    return { waits: this.records() }
+    return { waits: waitRecords(this.kept()) }
   }
 
   keeps(): { readonly waits: KeptWait[] } {
