@@ -223,8 +223,8 @@ export const SAVED_WITHIN_MS = 3000
 export const CLAIM_TTL_MS = 3000
 /** Entry of a live call; every write renews it. */
 export const CALL_TTL_MS = 2 * 3_600_000
-/** Entry of a call that is over, for webhooks that come late. */
-export const OVER_TTL_MS = 3_600_000
+/** Entry of a call that is over, for webhooks that come late, and for a node whose files are of before its end. */
+export const OVER_TTL_MS = CALL_TTL_MS
 /** A call that has not changed is written again after this, so that its entry does not end. */
 export const KEEP_RENEW_MS = CALL_TTL_MS / 4
 /** Streams of one call that attach in its life; each is a single use of a token. */

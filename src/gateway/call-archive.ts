@@ -204,6 +204,17 @@ export class CallArchive {
     )
   }
 
+  /** Says whether the object storage has the record of a call that an earlier run has left: it is newer. Does not reject. */
+  async inStorage(callSid: CallSid): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
+    const { storage } = this.#opened
+    if (storage === null) return 'nowhere'
+    try {
+      return (await storage.document('record', callSid)) === undefined ? 'nowhere' : 'elsewhere'
+    } catch {
+      return 'unknown'
+    }
+  }
+
   /**
    * The same of a recording. @param part  from 1; null: the newest
    * @throws GatewayError STORAGE when the object storage does not answer

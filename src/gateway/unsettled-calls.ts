@@ -72,8 +72,7 @@ export class UnsettledCalls {
         const found = this.#isHere(callSid, record) ? 'here' : await recordAt(callSid, record)
         if (found === 'unknown' && !signal.aborted && look < LEFT_CALL_LOOKS_MAX) return void undecided.push(record)
         if (found === 'unknown' && signal.aborted && isKept && !isTaken) return
-        if (found === 'elsewhere')
-          log.call(callSid).info({}, 'a call that ended here was continued by another node, which has its record')
+        if (found === 'elsewhere') log.call(callSid).info({}, 'a call that ended here has its record elsewhere')
         this.#undecided.delete(callSid)
         decide(record, callSid, found === 'nowhere' || found === 'unknown')
       }

@@ -142,6 +142,7 @@ t.test(
   async (t) => {
     const callSid = parseCallSid('HD_twice0000001')
     const at = (name: string, body: object, ours: CallRecord, entry: object | null = {}, isLeft = false) => {
+      const leftAtWallMs = isLeft ? 0 : null
       const other = name === 'a' ? 'b' : 'a'
       const read = (): Promise<object | null> =>
         entry instanceof Error
@@ -152,7 +153,7 @@ t.test(
         others: () => [{ name: other, incarnation: 'i' }],
         ask: () => Promise.resolve({ result: 'answered', answer: { status: 200, body } }),
       } as unknown as FleetNode
-      return recordAt(node, callSid, ours, isLeft)
+      return recordAt(node, callSid, ours, leftAtWallMs)
     }
     const empty = endedCall({ callSid, endReason: 'socket-never-came', durationMs: 0 })
     const talked = endedCall({ callSid })
@@ -225,6 +226,27 @@ t.test(
     t.equal(await at('b', empty, hungUp), 'nowhere', 'where it lost the call meanwhile, its record stays the one')
   },
 )
+
+t.test('files of before a call ended make no record of its death', async (t) => {
+  const callSid = parseCallSid('HD_snapshot0001')
+  const endedAtMs = Date.now() - 3_400_000
+  const died = endedCall({ callSid, endReason: 'process-died', outcome: 'failed' })
+  const at = (leftAtWallMs: number | null, entry: object, ours = died) => {
+    const read = () => Promise.resolve({ phase: 'over', owner: { node: 'a', incarnation: 'before' }, ...entry })
+    const node = {
+      ...{ name: 'a', clockAheadMs: 0, store: { patient: { read } }, others: () => [] },
+      isThisRun: ({ incarnation }: { readonly incarnation: string }) => incarnation === 'now',
+    } as unknown as FleetNode
+    return recordAt(node, callSid, ours, leftAtWallMs)
+  }
+  const over = { overAtMs: endedAtMs }
+  t.equal(await at(endedAtMs - 200_000, over), 'elsewhere', 'it has gone on, and was over later')
+  t.equal(await at(endedAtMs - 2000, over), 'nowhere', 'its process died as it ended')
+  t.equal(await at(endedAtMs - 200_000, {}), 'nowhere', 'an older node does not say when it was over')
+  t.equal(await at(endedAtMs - 200_000, { ...over, owner: { node: 'a', incarnation: 'now' } }), 'nowhere', 'only now')
+  t.equal(await at(endedAtMs - 200_000, over, endedCall({ callSid })), 'nowhere', 'its record has its end')
+  t.equal(await at(null, over), 'nowhere', 'a call of this run')
+})
 
 t.test('a call that one node has is elsewhere, whatever store and other nodes take to answer', async (t) => {
   const node = {

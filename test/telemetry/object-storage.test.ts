@@ -305,7 +305,9 @@ t.test('a gateway with a bucket has records and recordings after its disk has fo
 
   const next = await begin()
   t.match(await next.find('record', sid), { callSid: SID, transcript: [{ text: WORDS }] })
+  t.equal(await next.inStorage(sid), 'elsewhere', 'what restored files have of it is older')
   t.match(await next.eraseObjects([sid]), { erased: 2, left: 0 })
+  t.equal(await next.inStorage(sid), 'nowhere')
   t.equal(await next.find('record', sid), undefined)
   await next.close()
 })

@@ -460,14 +460,17 @@ interface EditsHere {
  * A live owner that is a run of this node that is gone may still be taken over. Of two nodes with a record each may ask the other,
  * and one keeps it: the one to which the stream came, else the store's owner of the call, or who had it later, or the first by name.
  * @param ours  record of the call here
- * @param isLeft  an earlier run of this node has left it: where the store knows nothing of the call any more, one that is not left counts
+ * @param leftAtWallMs  when an earlier run of this node wrote ours down for the last time; null: it is of this run. Where the store
+ *   knows nothing of the call any more, one that is not left counts; and where it knows that the call was over long afterwards,
+ *   these files are of before its end (a snapshot of DATA_DIR), and whoever ended it has made its record
  */
 export async function recordAt(
   node: FleetNode,
   callSid: CallSid,
   ours: Pick<CallRecord, 'endReason' | 'resumed'>,
-  isLeft = false,
+  leftAtWallMs: number | null = null,
 ): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
+  const isLeft = leftAtWallMs !== null
   // A node that has just been started, and has not seen a heartbeat, asks nobody: it does not know of the others.
   const seen = node.clockAheadMs !== null
   // No caller waits for it, and the next look is 5 s away.
@@ -496,9 +499,23 @@ export async function recordAt(
   const found = asking.map(async (answer) => (await answer).has || Promise.reject(new Error('not there')))
   if (await Promise.any(found).catch(() => false)) return 'elsewhere'
   const [entry, answers] = await Promise.all([reading, Promise.all(asking)])
+  if (
+    leftAtWallMs !== null &&
+    ours.endReason === 'process-died' &&
+    entry?.overAtMs !== undefined &&
+    !node.isThisRun(entry.owner) &&
+    entry.overAtMs - leftAtWallMs > LEFT_BEFORE_MS
+  )
+    return 'elsewhere'
   const sure = seen && entry !== undefined && (entry === null || entry.phase === 'over')
   return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
 }
+
+/**
+ * What a process that dies has left of a call was written down shortly before: within OPEN_RECORD_EVERY_MS of a change of the call,
+ * by a clock that may be 30 s beside the store's.
+ */
+const LEFT_BEFORE_MS = 60_000
 
 /** Another node's record of a call; of a live one the parts have no end reason. `isLeft`: an earlier run has left it there. */
 type RecordThere = Partial<Pick<CallRecord, 'endReason' | 'resumed'>> & { readonly isLeft?: boolean }

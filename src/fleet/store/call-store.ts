@@ -136,6 +136,8 @@ export interface StoredCall {
   readonly owner: OwnerToken
   /** `claimed`: chosen, and not confirmed by `save` yet. */
   readonly phase: 'claimed' | 'owned' | 'over'
+  /** Of one that is over: when, by the store's clock. Absent where an older node has ended it. */
+  readonly overAtMs?: number
   /** The newest state; null before the first. Opaque and encrypted. */
   readonly state: Uint8Array | null
   /** Chunks of the call log, oldest first. Opaque and encrypted. */

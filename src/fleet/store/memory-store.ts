@@ -33,6 +33,7 @@ const MEMORY_TALLIES_MAX = 20_000
 interface Entry {
   owner: OwnerToken
   phase: StoredCall['phase']
+  overAtMs?: number
   state: Uint8Array | null
   log: Uint8Array[]
   /** Nonces that have opened a stream. */
@@ -127,6 +128,7 @@ export class MemoryStore implements CallStore {
     if (entry === null) return Promise.resolve('lost')
     if (entry.phase !== 'over') {
       entry.phase = 'over'
+      entry.overAtMs = this.#clock()
       entry.state = null
       entry.log = []
       entry.streams.clear()
@@ -212,6 +214,6 @@ function ownerToken({ node, incarnation, nonce }: Owner, epoch: number): OwnerTo
   return { node, incarnation, nonce, epoch }
 }
 
-function copyOf({ owner, phase, state, log }: Entry): StoredCall {
-  return { owner, phase, state, log: [...log] }
+function copyOf({ owner, phase, overAtMs, state, log }: Entry): StoredCall {
+  return { owner, phase, ...(overAtMs === undefined ? {} : { overAtMs }), state, log: [...log] }
 }

@@ -4,7 +4,7 @@
  *
  * A call is one hash (all of it expires together): `format`, the owner (`node`, `incarnation`, `nonce`, `epoch`), `phase`,
  * `write` (number of the owner's last write), `state`, `chunks` and `log:1`, `log:2`, … (the log), `streams` and
- * `stream:<nonce>` (the attached streams). The sorted set of a node has the keys of its calls, by the time at which they
+ * `stream:<nonce>` (the attached streams); of one that is over also `over-at`, and no state or log. The sorted set of a node has the keys of its calls, by the time at which they
  * expire; its content is a hint, and the call's hash decides. The hash of nodes has for each node `<format> <changedAtMs>
  * <beat> <incarnation> <JSON>`; the JSON carries its own proof (`node-record-proof.ts`). The hash of a sum has the part of
  * each counting node.
@@ -98,9 +98,10 @@ return 'ok'`,
   /** KEYS: call. ARGV: owner (4), OVER_TTL_MS. */
   over: `${OWNED}
 if phase == 'over' then return 'ok' end
+${NOW}
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'format', '${ENTRY_FORMAT}', 'node', node, 'incarnation', incarnation, 'nonce', nonce,
-  'epoch', epoch, 'phase', 'over', 'write', write)
+  'epoch', epoch, 'phase', 'over', 'write', write, 'over-at', now)
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 'ok'`,
   /** KEYS: calls of a node. ARGV: key of one, CALL_TTL_MS. The index lives as long as an entry can. */

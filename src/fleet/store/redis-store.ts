@@ -640,7 +640,14 @@ function parseCall(fields: ReadonlyMap<string, Buffer>): StoredCall | null {
     log.push(chunk)
   }
   const owner = { node, incarnation, nonce, epoch: Number(text('epoch')) }
-  return { owner, phase, state: fields.get('state') ?? null, log }
+  const overAt = text('over-at')
+  return {
+    owner,
+    phase,
+    ...(WHOLE.test(overAt) ? { overAtMs: Number(overAt) } : {}),
+    state: fields.get('state') ?? null,
+    log,
+  }
 }
 
 const PHASES = ['claimed', 'owned', 'over'] as const

@@ -76,8 +76,11 @@ export function callsPart(shared: CallsShared): Part {
         earlier: kept.left.map(({ record }) => record),
         isLive: (callSid) => calls.find(callSid) !== undefined,
         recordOf: (callSid) => calls.record(callSid),
-        recordAt: (callSid, ours) =>
-          recordAt(fleet.node, callSid, ours, shared.unsettledCalls.record(callSid) !== undefined),
+        recordAt: async (callSid, ours) => {
+          const left = kept.left.find(({ record }) => record === shared.unsettledCalls.record(callSid))
+          const stored = left === undefined ? 'nowhere' : await kept.inStorage(callSid)
+          return stored === 'nowhere' ? recordAt(fleet.node, callSid, ours, left?.atWallMs) : stored
+        },
         isKept: kept.openRecords !== null,
         log: log.component('workers'),
       })

@@ -217,7 +217,7 @@ export class GatewayNode implements Sending {
       earlier: left,
       isLive: (sid) => calls.find(sid) !== undefined,
       recordOf: (sid) => calls.record(sid),
-      recordAt: (sid, ours) => recordAt(node, sid, ours, unsettled.record(sid) !== undefined),
+      recordAt: (sid, ours) => recordAt(node, sid, ours, writtenAtMs(unsettled.record(sid))),
       isKept: true,
       log,
       sleep: (ms, signal) =>
@@ -522,4 +522,9 @@ class Session {
     const kept = { streamMs: 1000, session: null, sessions: [] as KeptCall['sessions'] } as KeptCall
     this.#finish({ ...lostResult(kept, 'outcome'), outcome: 'contained', endReason, endDetail: '' })
   }
+}
+
+/** When what an earlier run has left of a call was written down; null where it left nothing. */
+function writtenAtMs(left: CallRecord | undefined): number | null {
+  return left === undefined ? null : Date.parse(left.startedAt) + left.durationMs
 }
