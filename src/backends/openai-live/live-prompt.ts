@@ -55,7 +55,7 @@ export function livePrompt(session: BackendSession, model: string, own: OwnPromp
   ].join('\n')
 }
 
-/** What the voice is told where its prompt can no longer be replaced; null: nothing. */
+/** Words for a voice whose prompt can no longer be replaced; null: none. */
 export function livePromptUpdate({ instructions, tools }: SessionUpdate): string | null {
   const lines = [
     ...(tools === undefined ? [] : ['Backend tools, which replace those before:', ...toolLines(tools)]),

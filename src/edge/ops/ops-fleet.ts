@@ -512,8 +512,8 @@ export async function recordAt(
 }
 
 /**
- * What a process that dies has left of a call was written down shortly before: within OPEN_RECORD_EVERY_MS of a change of the call,
- * by a clock that may be 30 s beside the store's.
+ * Longest time, in ms, from the last writing of a call's files to its death: OPEN_RECORD_EVERY_MS after a change of the
+ * call, by a clock that may be 30 s beside the store's.
  */
 const LEFT_BEFORE_MS = 60_000
 

@@ -136,7 +136,7 @@ export interface StoredCall {
   readonly owner: OwnerToken
   /** `claimed`: chosen, and not confirmed by `save` yet. */
   readonly phase: 'claimed' | 'owned' | 'over'
-  /** Of one that is over: when, by the store's clock. Absent where an older node has ended it. */
+  /** Time at which the call was over, by the store's clock. Absent where an older node has ended it. */
   readonly overAtMs?: number
   /** The newest state; null before the first. Opaque and encrypted. */
   readonly state: Uint8Array | null

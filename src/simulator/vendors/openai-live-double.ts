@@ -97,7 +97,7 @@ export function delegationFault({ model, instructions, delegation }: SessionConf
     : null
 }
 
-/** What a live model with a Delegation policy answers by itself. A bare hello is every unscripted word of a caller. */
+/** Words that a live model with a Delegation policy answers by itself. A bare hello is every unscripted word of a caller. */
 const SMALL_TALK = /^(thanks?\b|thank you|asante|how are you|habari|good (morning|afternoon|evening))/i
 const SMALL_TALK_ANSWER = 'With pleasure.'
 /** A model that does not delegate, and knows nothing, says something all the same. */
